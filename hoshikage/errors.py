@@ -1,0 +1,119 @@
+"""Every exception that Hoshikage raises on purpose: what went wrong, and what to do about it.
+
+Each keeps `cause` and `remedy`; its text is "cause; remedy". A class may bring a remedy of its own for callers
+that have none. They pickle: their arguments are those of their constructors.
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from typing import TypeAlias
+
+AnyPath: TypeAlias = str | PathLike[str]
+
+
+class HoshikageError(Exception):
+    """The root of all of them."""
+
+    default_remedy = ""
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.cause = cause
+        self.remedy = remedy or self.default_remedy
+
+    @property
+    def subject(self) -> str:
+        """What the sentence is about, where that is not part of the cause: a path, a parameter."""
+        return ""
+
+    def __str__(self) -> str:
+        sentence = f"{self.cause}; {self.remedy}" if self.remedy else self.cause
+        return f"{self.subject}: {sentence}" if self.subject else sentence
+
+
+class AboutFile(HoshikageError):
+    """An error about one file; a server that must not show paths prints `cause` and `remedy` only."""
+
+    def __init__(self, path: AnyPath, cause: str, remedy: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.args = (path, cause, remedy)
+        self.path = path
+
+    @property
+    def subject(self) -> str:
+        return fspath(self.path)
+
+
+class ModelFileError(AboutFile):
+    """The file cannot be a model: missing, not a GGUF, damaged, or something that would end the process."""
+
+    default_remedy = "download or convert it again"
+
+
+class UnsupportedModelError(ModelFileError):
+    """A sound file of a model that this build does not run."""
+
+    default_remedy = "use a model of a supported architecture"
+
+
+class ModelLoadError(AboutFile):
+    """llama.cpp refused a file that our own inspection had passed."""
+
+    default_remedy = "download or convert it again, or try a newer llama.cpp"
+
+
+class LibraryError(HoshikageError):
+    """libllama is missing, or is not the one that this extension was built for."""
+
+    default_remedy = "install again, or unset HOSHIKAGE_LIB_PATH"
+
+
+class ParameterError(HoshikageError, ValueError):
+    """A value that a person or a program gave us is not usable."""
+
+    def __init__(self, name: str, cause: str, remedy: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.args = (name, cause, remedy)
+        self.name = name
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+
+class ContextOverflowError(HoshikageError):
+    """More tokens than the context has positions."""
+
+    default_remedy = "shorten it, or load the model with a larger n_ctx"
+
+    def __init__(self, n_prompt: int, n_ctx: int) -> None:
+        super().__init__(f"the prompt has {n_prompt} tokens and the context holds {n_ctx}")
+        self.args = (n_prompt, n_ctx)
+        self.n_prompt = n_prompt
+        self.n_ctx = n_ctx
+
+
+class TemplateError(HoshikageError):
+    """The model's chat template is missing, broken or out of bounds."""
+
+    default_remedy = "give the prompt as plain text"
+
+
+class DecodeError(HoshikageError):
+    """A forward pass failed."""
+
+    default_remedy = "load the model again"
+
+
+class MemoryExhausted(HoshikageError):
+    """Not enough memory on the host or on a device."""
+
+    default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
+
+
+class Cancelled(HoshikageError):
+    """Somebody asked for the end, and got it."""
+
+    def __init__(self, cause: str = "the work was cancelled", remedy: str = "") -> None:
+        super().__init__(cause, remedy)
