@@ -32,7 +32,7 @@ class HoshikageError(Exception):
         return f"{self.subject}: {sentence}" if self.subject else sentence
 
 
-class AboutFile(HoshikageError):
+class FileError(HoshikageError):
     """An error about one file; a server that must not show paths prints `cause` and `remedy` only."""
 
     def __init__(self, path: AnyPath, cause: str, remedy: str = "") -> None:
@@ -45,7 +45,7 @@ class AboutFile(HoshikageError):
         return fspath(self.path)
 
 
-class ModelFileError(AboutFile):
+class ModelFileError(FileError):
     """The file cannot be a model: missing, not a GGUF, damaged, or something that would end the process."""
 
     default_remedy = "download or convert it again"
@@ -57,7 +57,7 @@ class UnsupportedModelError(ModelFileError):
     default_remedy = "use a model of a supported architecture"
 
 
-class ModelLoadError(AboutFile):
+class ModelLoadError(FileError):
     """llama.cpp refused a file that our own inspection had passed."""
 
     default_remedy = "download or convert it again, or try a newer llama.cpp"
@@ -106,13 +106,13 @@ class DecodeError(HoshikageError):
     default_remedy = "load the model again"
 
 
-class MemoryExhausted(HoshikageError):
+class MemoryExhausted(HoshikageError):  # noqa: N818 -- a state, not a mistake
     """Not enough memory on the host or on a device."""
 
     default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
 
 
-class Cancelled(HoshikageError):
+class Cancelled(HoshikageError):  # noqa: N818 -- a wish granted
     """Somebody asked for the end, and got it."""
 
     def __init__(self, cause: str = "the work was cancelled", remedy: str = "") -> None:
