@@ -1,0 +1,152 @@
+"""Builds libllama and the ggml libraries with cmake and ninja, and puts them where the package loads them.
+
+The build folder is kept, so an interrupted build goes on where it stopped and a finished one costs a glance.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fetch import find_source
+from pin import Pin, PinError, say
+
+SWITCHES = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "BUILD_SHARED_LIBS": "ON",
+    # The libraries are moved into the package, and find each other there.
+    "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
+    "CMAKE_INSTALL_RPATH": "$ORIGIN",
+    "LLAMA_BUILD_COMMON": "OFF",
+    "LLAMA_BUILD_TESTS": "OFF",
+    "LLAMA_BUILD_TOOLS": "OFF",
+    "LLAMA_BUILD_EXAMPLES": "OFF",
+    "LLAMA_BUILD_SERVER": "OFF",
+    "LLAMA_BUILD_APP": "OFF",
+    "LLAMA_BUILD_MTMD": "OFF",
+    "LLAMA_OPENSSL": "OFF",
+}
+NATIVE = {"GGML_NATIVE": "ON"}
+PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
+# Last on the command line, so that nothing before it can switch it on (CVE-2026-34159, CVE-2026-118375).
+NEVER = {"GGML_RPC": "OFF"}
+
+SHARED_NAME = re.compile(r"lib[\w.+-]+?\.so(\.\d+)?$")
+
+
+def find_tool(name: str) -> Path:
+    """The system's `name`, or the one that pip installed beside this Python."""
+    beside = Path(sys.executable).parent
+    found = shutil.which(name) or shutil.which(name, path=str(beside))
+    if found is None:
+        raise PinError(
+            f"{name} is missing. Install it with 'apt install {'ninja-build' if name == 'ninja' else name}' "
+            f"or 'pip install {name}'."
+        )
+    return Path(found)
+
+
+def build_libraries(pin: Pin, portable: bool = False) -> list[Path]:
+    """Builds what is out of date and returns the shared libraries, named as the loader looks for them."""
+    source = find_source(pin)
+    folder = pin.build / ("portable" if portable else "native")
+    arguments = cmake_arguments(pin, source, portable)
+    configure(source, folder, arguments)
+    run_ninja(folder, ["llama", "ggml"])
+    return sorted(path for path in (folder / "bin").iterdir() if is_loadable(path))
+
+
+def cmake_arguments(pin: Pin, source: Path, portable: bool) -> list[str]:
+    """Our switches, then the person's CMAKE_ARGS, which win, then what nobody may switch on."""
+    switches = SWITCHES | (PORTABLE if portable else NATIVE)
+    if not (source / ".git").exists():
+        # Not a checkout: without this, the commit of the repository around it would be compiled in.
+        switches |= {"GIT_EXE": "", "LLAMA_BUILD_NUMBER": "0", "LLAMA_BUILD_COMMIT": pin.commit}
+    theirs = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    return [
+        *(f"-D{name}={value}" for name, value in switches.items()),
+        *theirs,
+        *(f"-D{name}={value}" for name, value in NEVER.items()),
+    ]
+
+
+def configure(source: Path, folder: Path, arguments: list[str]) -> None:
+    """Runs cmake, unless it already ran with exactly this source, these arguments and this cmake."""
+    cmake, ninja = find_tool("cmake"), find_tool("ninja")
+    command = [
+        str(cmake), "-S", str(source), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments,
+    ]  # fmt: skip
+    stamp = folder / "configured"
+    wanted = "\n".join([*command, *(f"{name}={os.environ.get(name, '')}" for name in ("CC", "CXX", "CFLAGS", "CXXFLAGS"))])
+    if (folder / "build.ninja").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    say(f"configuring llama.cpp in {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)
+    # Switches left over from another configuration would live on in the cache; the objects may stay.
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
+    shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
+    log = folder / "configure.log"
+    with log.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+        raise PinError(f"cmake could not configure llama.cpp:\n{tail}\nThe whole output is in {log}.")
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def run_ninja(folder: Path, targets: list[str]) -> None:
+    """Builds `targets`; ninja itself knows what is already done."""
+    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
+    command = [str(find_tool("ninja")), "-C", str(folder), "-j", jobs, *targets]
+    status = {"NINJA_STATUS": "hoshikage: llama.cpp %f of %t  "}
+    pending = subprocess.run([*command, "-n"], capture_output=True, text=True, check=False)
+    if pending.returncode == 0 and "no work to do" in pending.stdout:
+        return
+    say("building llama.cpp (once; a few minutes)")
+    done = subprocess.run(command, env=os.environ | status, check=False)
+    if done.returncode != 0:
+        raise PinError(
+            "llama.cpp did not build; the compiler's message is above. Run the same command again to go on from here. "
+            "If the machine ran out of memory, set CMAKE_BUILD_PARALLEL_LEVEL=1."
+        )
+
+
+def is_loadable(path: Path) -> bool:
+    """One name per library: `libllama.so.0`, or `libggml-cpu-x.so` where a plugin carries no version."""
+    if SHARED_NAME.fullmatch(path.name) is None:
+        return False
+    versioned = path.name.endswith(".so") and any(path.parent.glob(path.name + ".*"))
+    return not versioned
+
+
+def place_libraries(libraries: list[Path], folder: Path) -> None:
+    """Copies what changed into `folder` and removes libraries that no longer belong there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for library in libraries:
+        target = folder / library.name
+        if not is_same(library, target):
+            # Renamed into place: a process that has the old one mapped keeps it.
+            part = folder / (library.name + ".part")
+            shutil.copy2(library, part)
+            part.replace(target)
+    names = {library.name for library in libraries}
+    for stale in (path for path in folder.glob("lib*.so*") if is_ours(path.name) and path.name not in names):
+        stale.unlink()
+
+
+def is_same(library: Path, target: Path) -> bool:
+    """Size and time of change agree (copies keep the time)."""
+    if not target.exists():
+        return False
+    left, right = library.stat(), target.stat()
+    return (left.st_size, left.st_mtime_ns) == (right.st_size, right.st_mtime_ns)
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith(("libllama", "libggml"))

@@ -1,0 +1,136 @@
+"""Builds the package: libllama, then our C, then every Cython module.
+
+    python setup.py build_ext --inplace     what make does
+    pip install .                           the same, into an environment
+
+HOSHIKAGE_DEBUG=1 turns every check of Cython on; HOSHIKAGE_PORTABLE=1 builds for any machine of this kind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "llama.cpp"))
+
+import cythonizing  # noqa: E402
+from fetch import find_source  # noqa: E402
+from libraries import build_libraries, place_libraries  # noqa: E402
+from pin import PinError, read_pin  # noqa: E402
+
+PACKAGE = Path("hoshikage")
+DEBUG = os.environ.get("HOSHIKAGE_DEBUG") == "1"
+PORTABLE = os.environ.get("HOSHIKAGE_PORTABLE") == "1"
+
+# The scan's results are defined to the last bit, so multiply and add may not be contracted.
+C_FLAGS = ["-O3", "-fPIC", "-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
+CYTHON_FLAGS = ["-O2" if DEBUG else "-O3", "-ffp-contract=off", "-pthread", "-Wno-unused-function"]
+
+
+def find_extensions() -> list[Extension]:
+    """Every .pyx of the package is a module; a new one needs no entry anywhere."""
+    return [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            depends=[str(header) for header in sorted(PACKAGE.glob("csrc/*.h"))],
+            extra_compile_args=CYTHON_FLAGS,
+        )
+        for path in sorted(PACKAGE.glob("**/*.pyx"))
+    ]
+
+
+class BuildEverything(build_ext):
+    """build_ext with the three stages in order; each does only what is out of date."""
+
+    def run(self) -> None:
+        # While it builds, setuptools forgets that the result belongs into the source tree.
+        self.package_root = ROOT if self.inplace else Path(self.build_lib)
+        with one_at_a_time():
+            super().run()
+
+    def build_extensions(self) -> None:
+        try:
+            pin = read_pin()
+            source = find_source(pin)
+            libraries = build_libraries(pin, PORTABLE)
+        except PinError as error:
+            raise SystemExit(f"hoshikage: {error}") from None
+        folder = self.package_root / PACKAGE / "lib"
+        place_libraries([*libraries, self.build_csrc()], folder)
+        flags = [f"-L{folder}", "-Wl,--as-needed", "-l:libhoshikage.so"]
+        flags += [f"-l:{path.name}" for path in libraries if not is_plugin(path)]
+        for extension in self.extensions:
+            depth = extension.name.count(".") - 1
+            up = "/".join(["$ORIGIN", *[".."] * depth, "lib"])
+            extension.include_dirs += [str(PACKAGE), str(PACKAGE / "csrc")]
+            extension.include_dirs += [str(source / "include"), str(source / "ggml" / "include")]
+            extension.extra_link_args += [*flags, f"-Wl,-rpath,{up}", "-pthread"]
+        self.force = self.force or self.flags_changed()
+        self.extensions[:] = cythonizing.translate(self.extensions, Path("build"), DEBUG)
+        self.parallel = os.cpu_count()
+        super().build_extensions()
+
+    def build_csrc(self) -> Path:
+        """Our C as one library, so that its threads and its choice of instruction set exist once in a process."""
+        sources, headers = sorted(PACKAGE.glob("csrc/*.c")), sorted(PACKAGE.glob("csrc/*.h"))
+        library = Path("build/csrc/libhoshikage.so")
+        stamp = " ".join([*self.compiler.compiler_so, *C_FLAGS, *map(str, sources)])
+        if is_newer(library, [*sources, *headers]) and read(library.with_suffix(".flags")) == stamp:
+            return library
+        objects = self.compiler.compile(
+            [str(path) for path in sources], output_dir="build/csrc", extra_postargs=C_FLAGS, include_dirs=[str(PACKAGE)]
+        )
+        library.parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(
+            objects, str(library), libraries=["m"], extra_postargs=["-pthread", "-Wl,-soname,libhoshikage.so"]
+        )
+        library.with_suffix(".flags").write_text(stamp, encoding="utf-8")
+        return library
+
+    def flags_changed(self) -> bool:
+        """setuptools rebuilds for newer sources, not for other flags."""
+        flags = "\n".join(
+            " ".join([ext.name, *self.compiler.compiler_so, *ext.extra_compile_args, *ext.include_dirs, *ext.extra_link_args])
+            for ext in self.extensions
+        )
+        stamp = Path(self.build_temp) / "flags"
+        if read(stamp) == flags:
+            return False
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(flags, encoding="utf-8")
+        return True
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Two builds in one tree would overwrite each other's files."""
+    Path("build").mkdir(exist_ok=True)
+    with Path("build/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_plugin(path: Path) -> bool:
+    """ggml loads these by itself (GGML_BACKEND_DL); nothing links to them."""
+    return path.suffix == ".so"
+
+
+def is_newer(target: Path, sources: list[Path]) -> bool:
+    return target.exists() and all(target.stat().st_mtime >= path.stat().st_mtime for path in sources)
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+os.chdir(ROOT)
+setup(ext_modules=find_extensions(), cmdclass={"build_ext": BuildEverything})
