@@ -1,0 +1,91 @@
+"""Random decodings for property tests: a canvas, the fake model behind it, and a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.fake import fake_logits
+from tests.reference import Result, decode
+
+LLADA = ("low_confidence", "random")
+DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
+ALGORITHMS = LLADA + DREAM
+SCHEDULES = ("block", "timestep")
+
+
+@dataclass(frozen=True)
+class Case:
+    tokens: tuple[int, ...]
+    mask_id: int
+    n_vocab: int
+    salt: int
+    options: dict[str, Any]
+
+    def forward(self, canvases: NDArray[Any]) -> NDArray[np.float32]:
+        return np.stack([fake_logits(canvas, self.n_vocab, self.salt) for canvas in canvases])
+
+    def decode(self, **changes: Any) -> Result:
+        return decode(self.forward, self.tokens, self.mask_id, **{**self.options, **changes})
+
+    @property
+    def masked(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.array(self.tokens) == self.mask_id)
+
+
+@st.composite
+def canvases(draw: st.DrawFn, mask_id: int, n_vocab: int, max_length: int) -> tuple[int, ...]:
+    """A prompt, masks, perhaps more fixed text, perhaps with holes on both sides: at least one mask."""
+    given_token = st.integers(0, n_vocab - 1).filter(lambda token: token != mask_id)
+    prompt = draw(st.lists(given_token, max_size=max_length // 3))
+    answer = [mask_id] * draw(st.integers(1, max_length - 2 * (max_length // 3)))
+    suffix = draw(st.one_of(st.just([]), st.lists(given_token, max_size=max_length // 3)))
+    holes = draw(st.sets(st.integers(0, max_length), max_size=3))
+    return tuple(mask_id if i in holes else token for i, token in enumerate(prompt + answer + suffix))
+
+
+@st.composite
+def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Options of the oracle. A third of the time each: plain, some options, all options anything."""
+    options: dict[str, Any] = {
+        "algorithm": draw(st.sampled_from(algorithms)),
+        "schedule": draw(st.sampled_from(SCHEDULES)),
+        "steps": draw(st.integers(1, n + 3)),
+        "block_length": draw(st.integers(0, n + 2)),
+        "seed": draw(st.integers(0, 2**64 - 1)),
+        "shift": draw(st.booleans()),
+    }
+    token = st.integers(0, n_vocab - 1).filter(lambda t: t != mask_id)
+    eos_id, eot_id = draw(st.lists(token, min_size=2, max_size=2, unique=True))
+    extras: dict[str, st.SearchStrategy[Any]] = {
+        "temperature": st.sampled_from([0.3, 0.7, 1.0, 1.5]),
+        "top_k": st.integers(1, n_vocab + 1),
+        "top_p": st.sampled_from([0.1, 0.5, 0.9, 0.99]),
+        "alg_temp": st.sampled_from([0.05, 0.4, 1.0]),
+        "eps": st.sampled_from([1e-5, 1e-2, 0.1]),
+        "cfg_scale": st.sampled_from([0.5, 1.0, 2.5]),
+        "eos_id": st.just(eos_id),
+        "eot_id": st.just(eot_id),
+        "logits_eos_inf": st.just(True),
+        "confidence_eos_eot_inf": st.just(True),
+        "logit_bias": st.dictionaries(token, st.sampled_from([-3.0, -0.5, 2.0]), max_size=3),
+        "repetition_penalty": st.sampled_from([0.8, 1.1, 2.0]),
+    }
+    names = draw(st.one_of(st.just(set()), st.sets(st.sampled_from(sorted(extras))), st.just(set(extras))))
+    return options | {name: draw(extras[name]) for name in sorted(names)}
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 30, max_vocab: int = 40, **fixed: Any
+) -> Case:
+    n_vocab = draw(st.integers(4, max_vocab))
+    mask_id = draw(st.integers(0, n_vocab - 1))
+    tokens = draw(canvases(mask_id, n_vocab, max_length))
+    options = draw(recipes(len(tokens), n_vocab, mask_id, algorithms)) | fixed
+    return Case(tokens, mask_id, n_vocab, draw(st.integers(0, 2**64 - 1)), options)

@@ -1,0 +1,297 @@
+"""The oracle: exact diffusion decoding in NumPy float64, written to be compared with the papers line by line.
+
+It keeps the names of the papers' code (LLaDA's generate.py, Dream's generation_utils.py); ours are:
+
+    x, prompt_index          the canvas; its given positions          un_x       the unguided canvas
+    mask_index               masked positions of the active block     x0         the token each would be settled to
+    x0_p                     the score: how sure, higher is surer     remasking / alg     the rule (algorithm)
+    transfer_index           the positions settled in this step       num_transfer_tokens the schedule's quota
+
+Where the papers' code is quirky, the comment at that line says what we hold to be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tests.fake import ALG_TEMP_DRAW, ORIGIN_REVEAL, RANDOM_SCORE, noise_gumbel, noise_key, noise_uniform
+from tests.margin import Margin
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Keys = NDArray[np.uint64]  # of the noise, one per position
+Forward = Callable[[Ints], NDArray[Any]]  # int[streams, n] -> float[streams, n, vocab]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    algorithm: str  # low_confidence, random (LLaDA); origin, maskgit_plus, topk_margin, entropy (Dream)
+    schedule: str  # block (LLaDA), timestep (Dream)
+    steps: int
+    block_length: int = 0  # 0: one block
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    alg_temp: float = 0.0
+    eps: float = 1e-3
+    cfg_scale: float = 0.0
+    seed: int = 0
+    shift: bool = False
+    eos_id: int = -1
+    eot_id: int = -1
+    logits_eos_inf: bool = False
+    confidence_eos_eot_inf: bool = False
+    logit_bias: dict[int, float] | None = None
+    repetition_penalty: float = 1.0
+
+
+@dataclass
+class Result:
+    tokens: Ints
+    settled_at: Ints  # the step that settled a position; -1: given
+    n_passes: int
+    margin: float  # the narrowest decision, see Margin
+
+
+class Rows(NamedTuple):
+    """What the score functions look at, one row per candidate position."""
+
+    logits: Floats  # after the row edits
+    cut: Floats  # the same / temperature, -inf where top-p and top-k cut
+    x0: Ints
+    keys: Keys
+
+
+def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) -> Result:
+    """Fill every masked position of `tokens`; `options` are the fields of Recipe."""
+    recipe = Recipe(**options)
+    x = np.array(tokens, dtype=np.int64)
+    prompt_index = x != mask_id
+    result = Result(x, np.where(prompt_index, -1, -2), 0, np.inf)
+    margin = Margin()
+    step = 0
+    for lo, hi, n_steps in blocks(~prompt_index, recipe):
+        n_start = int(np.count_nonzero(x[lo:hi] == mask_id))
+        for j in range(n_steps if n_start else 0):
+            mask_index = lo + np.flatnonzero(x[lo:hi] == mask_id)
+            keys = noise_key(recipe.seed, step, mask_index)
+            margin.spread = 1.0
+            eligible, k = quota(recipe, keys, n_start, j, n_steps, margin)
+            if k:
+                rows = model_rows(forward, x, prompt_index, mask_index[eligible], mask_id, recipe)
+                transfer_index, x0 = transfer(rows, keys[eligible], k, recipe, margin)
+                x[mask_index[eligible][transfer_index]] = x0
+                result.settled_at[mask_index[eligible][transfer_index]] = step
+                result.n_passes += 1
+            step += 1  # a step that settles nothing counts too: the noise does not depend on what happened
+    result.margin = margin.least
+    return result
+
+
+def blocks(masked: Flags, recipe: Recipe) -> Iterator[tuple[int, int, int]]:
+    """(lo, hi, steps) of each block.
+
+    LLaDA asserts that blocks divide the answer and steps divide the blocks. We let the last block be shorter and the
+    first blocks take one step more. Blocks span the masked region, not prompt + answer (as llama-diffusion-cli has it).
+    """
+    if not masked.any():
+        return
+    lo, hi = int(np.argmax(masked)), len(masked) - int(np.argmax(masked[::-1]))
+    length = recipe.block_length if 0 < recipe.block_length < hi - lo else hi - lo
+    n_blocks = -(-(hi - lo) // length)
+    for b in range(n_blocks):
+        n_steps = recipe.steps // n_blocks + (b < recipe.steps % n_blocks)
+        yield lo + b * length, min(lo + (b + 1) * length, hi), max(1, n_steps)
+
+
+# ---- how many -------------------------------------------------------------------------------------------------------
+
+
+def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int, margin: Margin) -> tuple[Flags, int]:
+    """Which of the masked positions may be settled in step j of the block, and how many of them are."""
+    n_mask = len(keys)
+    if recipe.schedule == "block":
+        count, share = block_based(n_start, n_mask, j, n_steps)
+    else:
+        count, share = timestep_based(n_mask, j, n_steps, recipe.eps, margin)
+    if recipe.algorithm != "origin":
+        return np.full(n_mask, True), count
+    # Dream's origin has no confidence: every masked position is revealed with the same probability, by its own coin.
+    coins = noise_uniform(keys, ORIGIN_REVEAL)
+    margin.absolute(coins, share)
+    return coins < share, int(np.count_nonzero(coins < share))
+
+
+def num_transfer_tokens(n_start: int, n_steps: int, j: int) -> int:
+    """LLaDA: as even as integers allow, the larger ones first."""
+    return n_start // n_steps + (j < n_start % n_steps)
+
+
+def block_based(n_start: int, n_mask: int, j: int, n_steps: int) -> tuple[int, float]:
+    count = num_transfer_tokens(n_start, n_steps, j)
+    return count, 1.0 if j == n_steps - 1 else count / max(1, n_mask)
+
+
+def timestep_based(n_mask: int, j: int, n_steps: int, eps: float, margin: Margin) -> tuple[int, float]:
+    """Dream: times go from 1 to eps, the share 1 - s/t of what is masked now; float64 where Dream has float32."""
+    if j == n_steps - 1:
+        return n_mask, 1.0
+    t, s = np.linspace(1.0, eps, n_steps + 1)[j : j + 2]
+    share = float(1.0 - s / t)
+    margin.absolute(max(1.0, round(n_mask * share)), n_mask * share)  # a whole number: the floor may fall either way
+    return int(n_mask * share), share
+
+
+# ---- the rows -------------------------------------------------------------------------------------------------------
+
+
+def model_rows(forward: Forward, x: Ints, prompt_index: Flags, positions: Ints, mask_id: int, recipe: Recipe) -> Floats:
+    """The logits that the positions are decided on, float64[len(positions), vocab]."""
+    rows = np.maximum(positions - 1, 0) if recipe.shift else positions  # Dream: row i - 1 predicts i; row 0 also 0
+    if recipe.cfg_scale > 0.0:
+        # All that was given at the start is hidden, on both sides of the masks. (LLaDA's newer batched code duplicates
+        # an attention mask that may be None and fails: not copied.)
+        un_x = np.where(prompt_index, mask_id, x)
+        cond, uncond = np.asarray(forward(np.stack([x, un_x])), dtype=np.float64)[:, rows]
+        logits: Floats = uncond + (recipe.cfg_scale + 1.0) * (cond - uncond)
+    else:
+        logits = np.array(forward(x[None]), dtype=np.float64)[0, rows]
+    for token, bias in (recipe.logit_bias or {}).items():
+        logits[:, token] += bias
+    if recipe.repetition_penalty != 1.0:
+        seen = np.setdiff1d(x, [mask_id])  # once per token, however often it occurs
+        r = recipe.repetition_penalty
+        logits[:, seen] = np.where(logits[:, seen] > 0.0, logits[:, seen] / r, logits[:, seen] * r)
+    # The papers' code can propose the mask token itself; the position would then stay masked though it was counted.
+    # We take it out of the distribution.
+    logits[:, mask_id] = -np.inf
+    if recipe.logits_eos_inf and recipe.eos_id >= 0:
+        logits[:, recipe.eos_id] = -np.inf
+    return logits
+
+
+def keep_likely(logits: Floats, recipe: Recipe, margin: Margin) -> Floats:
+    """Dream's order: temperature, top-p, top-k; what they cut is -inf. Equal logits: top-p takes the lower token first,
+    top-k keeps all that equal the k-th."""
+    scaled = logits / recipe.temperature if recipe.temperature > 0.0 else logits
+    kept = np.isfinite(logits)
+    if 0.0 < recipe.top_p < 1.0:
+        order = np.argsort(-logits, axis=-1, kind="stable")
+        p = softmax(np.take_along_axis(scaled, order, -1))
+        before = np.pad(np.cumsum(p, axis=-1)[:, :-1], ((0, 0), (1, 0)))
+        margin.absolute(before, recipe.top_p)
+        np.put_along_axis(kept, order, before <= recipe.top_p, axis=-1)  # up to and with the one that exceeds top_p
+        kept &= np.isfinite(logits)
+    if 0 < recipe.top_k < logits.shape[-1]:
+        kth = -np.sort(-np.where(kept, logits, -np.inf), axis=-1)[:, recipe.top_k - 1 : recipe.top_k]
+        kept &= logits >= kth
+    lowest_kept = np.min(logits, axis=-1, where=kept, initial=np.inf)
+    margin.absolute(lowest_kept, np.max(logits, axis=-1, where=~kept, initial=-np.inf))
+    cut: Floats = np.where(kept, scaled, -np.inf)
+    return cut
+
+
+# ---- which ----------------------------------------------------------------------------------------------------------
+
+
+def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin) -> tuple[Ints, Ints]:
+    """The k surest rows and the tokens to write there."""
+    dream_scores = recipe.algorithm in ("maskgit_plus", "topk_margin", "entropy")
+    sharpest = recipe.temperature if 0.0 < recipe.temperature < 1.0 else 1.0
+    margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)) / sharpest)
+    cut = keep_likely(logits, recipe, margin) if recipe.temperature > 0.0 or dream_scores else logits
+    x0 = propose(np.where(np.isneginf(cut), -np.inf, logits), keys, recipe.temperature, margin)
+    rows = Rows(logits, cut, x0, keys)
+    x0_p, doubt = SCORES[recipe.algorithm](rows)
+    if recipe.confidence_eos_eot_inf:
+        # LLaDA assigns -inf before the softmax, which at temperature 0 also renormalises the others and at T > 0 spares
+        # EOS. Its intention: an answer's end is settled last. Such a row stays eligible.
+        late = (x0 == recipe.eos_id) | (x0 == recipe.eot_id)
+        x0_p, doubt = np.where(late, -np.inf, x0_p), np.where(late, np.inf, doubt)
+    if recipe.alg_temp > 0.0 and recipe.algorithm != "origin":
+        # Dream draws positions without replacement from softmax(confidence / alg_temp): the k largest of
+        # confidence / alg_temp + Gumbel noise are such a draw.
+        doubt = -(x0_p / recipe.alg_temp + noise_gumbel(keys, ALG_TEMP_DRAW))
+    order = np.argsort(doubt, kind="stable")  # equally sure: the earlier position
+    if k < len(order):
+        margin.relative(doubt[order[k - 1]], doubt[order[k]], floor=1.0 if recipe.alg_temp > 0.0 else 1e-30)
+    return order[:k], x0[order[:k]]
+
+
+def propose(logits: Floats, keys: Keys, temperature: float, margin: Margin) -> Ints:
+    """Gumbel-max: LLaDA's argmax of exp(l) / (-ln u)^T is argmax of l + T gumbel, a draw from softmax(l / T)."""
+    noisy = logits
+    if temperature > 0.0:
+        noisy = logits + temperature * noise_gumbel(keys[:, None], np.arange(logits.shape[-1]))
+    top_two = np.sort(noisy, axis=-1)[:, -2:]
+    margin.absolute(top_two[:, 1], top_two[:, 0])
+    x0: Ints = np.argmax(noisy, axis=-1)  # equal logits: the lower token
+    return x0
+
+
+# Each returns (x0_p, doubt). Doubt orders the rows as x0_p does, the other way round, and keeps full relative precision
+# where x0_p rounds to 1.
+
+
+def low_confidence(rows: Rows) -> tuple[Floats, Floats]:
+    """LLaDA: the probability of x0, noise-free, at temperature 1, over all tokens."""
+    surprise = surprise_of(rows.logits, rows.x0)
+    return np.exp(-surprise), surprise
+
+
+def random(rows: Rows) -> tuple[Floats, Floats]:
+    uniform = noise_uniform(rows.keys, RANDOM_SCORE)
+    return uniform, -uniform
+
+
+def maskgit_plus(rows: Rows) -> tuple[Floats, Floats]:
+    """Dream: the probability of x0 after temperature, top-p and top-k."""
+    surprise = surprise_of(rows.cut, rows.x0)
+    return np.exp(-surprise), surprise
+
+
+def topk_margin(rows: Rows) -> tuple[Floats, Floats]:
+    """Dream: p(1) - p(2). Of the two largest, whatever was drawn. (llama-diffusion-cli reads an unsorted array.)"""
+    best = np.argmax(rows.cut, axis=-1)
+    second = np.sort(softmax(rows.cut), axis=-1)[:, -2]
+    doubt = -np.expm1(-surprise_of(rows.cut, best)) + second
+    return 1.0 - doubt, doubt
+
+
+def entropy(rows: Rows) -> tuple[Floats, Floats]:
+    """Dream: the negative entropy, surest first (llama-diffusion-cli has the sign wrong). Dream adds 1e-10 inside the
+    logarithm against ln 0; we take 0 ln 0 = 0."""
+    best = np.argmax(rows.cut, axis=-1)
+    surprise_best = surprise_of(rows.cut, best)[:, None]
+    below = np.take_along_axis(rows.cut, best[:, None], -1) - rows.cut
+    surprise = surprise_best + np.where(np.isinf(below), 0.0, below)
+    h = np.sum(softmax(rows.cut) * surprise, axis=-1)
+    return -h, h
+
+
+def origin(rows: Rows) -> tuple[Floats, Floats]:
+    return np.ones(len(rows.x0)), np.zeros(len(rows.x0))
+
+
+SCORES: dict[str, Callable[[Rows], tuple[Floats, Floats]]] = {
+    f.__name__: f for f in (low_confidence, random, maskgit_plus, topk_margin, entropy, origin)
+}
+
+
+def softmax(logits: Floats) -> Floats:
+    weights: Floats = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return weights / np.sum(weights, axis=-1, keepdims=True, dtype=np.float64)
+
+
+def surprise_of(logits: Floats, tokens: Ints) -> Floats:
+    """-ln softmax(logits)[token], precise down to certainty: ln(1 + the sum of the others' odds)."""
+    odds = logits - np.take_along_axis(logits, tokens[:, None], -1)
+    np.put_along_axis(odds, tokens[:, None], -np.inf, axis=-1)
+    surprise: Floats = np.logaddexp(0.0, np.logaddexp.reduce(odds, axis=-1))
+    return surprise
