@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.tiny import Shape, write
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=50)
 settings.register_profile("wide", parent=settings.get_profile("default"), max_examples=1000, derandomize=False)
 settings.load_profile("quick")
+
+TinyModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """`tiny_model(architecture, **shape)`: the path of that tiny GGUF. Shared by all tests: do not change the file."""
+    folder = tmp_path_factory.mktemp("tiny")
+    written: dict[str, Path] = {}
+
+    def path(architecture: str = "llada", **options: Any) -> Path:
+        shape = Shape(architecture, **options)
+        if repr(shape) not in written:
+            written[repr(shape)] = write(folder / f"{len(written):03d}-{architecture}.gguf", shape)
+        return written[repr(shape)]
+
+    return path

@@ -1,0 +1,141 @@
+"""An independent forward pass: the logits of a GGUF file in NumPy float64, for the architectures that we serve.
+
+Written from the models' definitions (RMSNorm, rotary positions, grouped-query attention, SwiGLU, routed experts), to
+judge the engine's logits; slow, and without any cache. Where llama.cpp's graph departs from them, a comment says so.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader
+from gguf.quants import dequantize
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+CONSECUTIVE_ROPE = ("llada", "llama")  # rotates pairs (0, 1), (2, 3)...; the others (0, n/2), (1, n/2 + 1)...
+RENORMALISED_EXPERTS = ("rnd1", "qwen3moe")  # the weights of the chosen experts sum to 1; llada-moe's do not
+SMALLEST_WEIGHT_SUM = 2.0**-14  # llama.cpp's guard against a zero sum: the smallest normal F16
+
+
+class Network:
+    """The hyperparameters and the weights, dequantised once."""
+
+    def __init__(self, reader: GGUFReader) -> None:
+        self.architecture: str = reader.fields["general.architecture"].contents()
+        self._fields = reader.fields
+        self.tensors = {t.name: dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
+        self.n_layer = int(self.setting("block_count"))
+        self.n_head = int(self.setting("attention.head_count"))
+        self.n_head_kv = int(self.setting("attention.head_count_kv", self.n_head))
+        self.n_embd_head = int(self.setting("attention.key_length", self.setting("embedding_length") // self.n_head))
+        self.eps = float(self.setting("attention.layer_norm_rms_epsilon"))
+        self.rope_base = float(self.setting("rope.freq_base", 10_000.0))
+        self.n_expert_used = int(self.setting("expert_used_count", 0))
+        self.causal = bool(self.setting("attention.causal", True))
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        entry = self._fields.get(f"{self.architecture}.{name}")
+        return default if entry is None else entry.contents()
+
+    def linear(self, x: Floats, name: str) -> Floats:
+        """x W^T (+ b where the file has one)."""
+        y: Floats = x @ self.tensors[f"{name}.weight"].T
+        bias = self.tensors.get(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def norm(self, x: Floats, name: str) -> Floats:
+        size: Floats = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps)
+        return x / size * self.tensors[f"{name}.weight"]
+
+
+@lru_cache(maxsize=32)
+def network_of(path: str, _modified_ns: int) -> Network:
+    return Network(GGUFReader(path))
+
+
+def forward(
+    model: Network | GGUFReader | Path | str,
+    tokens: ArrayLike,
+    causal: bool | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Floats:
+    """float64[n, n_vocab]. `causal`: as the file says where None; `allowed` [n, n]: query i may look at key j."""
+    if isinstance(model, (str, Path)):
+        model = network_of(str(model), Path(model).stat().st_mtime_ns)
+    net = Network(model) if isinstance(model, GGUFReader) else model
+    ids = np.asarray(tokens, dtype=np.int64)
+    may_look = np.ones((len(ids), len(ids)), bool) if allowed is None else np.array(allowed, dtype=bool)
+    if net.causal if causal is None else causal:
+        may_look = np.tril(may_look)
+    embedding = net.tensors["token_embd.weight"]
+    x = embedding[ids]
+    for i in range(net.n_layer):
+        x = x + attention(net, f"blk.{i}", net.norm(x, f"blk.{i}.attn_norm"), may_look)
+        x = x + feed_forward(net, f"blk.{i}", net.norm(x, f"blk.{i}.ffn_norm"))
+    x = net.norm(x, "output_norm")
+    return net.linear(x, "output") if "output.weight" in net.tensors else x @ embedding.T
+
+
+def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_]) -> Floats:
+    n = len(x)
+    q = net.linear(x, f"{layer}.attn_q").reshape(n, net.n_head, net.n_embd_head)
+    k = net.linear(x, f"{layer}.attn_k").reshape(n, net.n_head_kv, net.n_embd_head)
+    v = net.linear(x, f"{layer}.attn_v").reshape(n, net.n_head_kv, net.n_embd_head)
+    if f"{layer}.attn_q_norm.weight" in net.tensors:  # per head, before the rotation
+        q, k = net.norm(q, f"{layer}.attn_q_norm"), net.norm(k, f"{layer}.attn_k_norm")
+    q, k = rotate(net, q), rotate(net, k)
+    k, v = (np.repeat(t, net.n_head // net.n_head_kv, axis=1) for t in (k, v))
+    scores = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(net.n_embd_head)
+    weights = softmax(np.where(may_look, scores, -np.inf))
+    mixed = np.einsum("hij,jhd->ihd", weights, v).reshape(n, -1)
+    return net.linear(mixed, f"{layer}.attn_output")
+
+
+def rotate(net: Network, x: Floats) -> Floats:
+    """Rotary position embedding of x [n, heads, size]; position p turns pair i by p base^(-2 i / size)."""
+    half = net.n_embd_head // 2
+    angle = np.arange(len(x))[:, None] * net.rope_base ** (-np.arange(half) / half)
+    turn = np.exp(1j * angle)[:, None, :]
+    if net.architecture in CONSECUTIVE_ROPE:
+        turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
+        return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+    turned = (x[..., :half] + 1j * x[..., half:]) * turn
+    return np.concatenate([turned.real, turned.imag], axis=-1)
+
+
+def feed_forward(net: Network, layer: str, x: Floats) -> Floats:
+    if f"{layer}.ffn_gate_inp.weight" not in net.tensors:
+        hidden = silu(net.linear(x, f"{layer}.ffn_gate")) * net.linear(x, f"{layer}.ffn_up")
+        return net.linear(hidden, f"{layer}.ffn_down")
+    return routed_experts(net, layer, x)
+
+
+def routed_experts(net: Network, layer: str, x: Floats) -> Floats:
+    """Each row goes to its n_expert_used most probable experts, weighted by the softmax over all of them."""
+    p = softmax(net.linear(x, f"{layer}.ffn_gate_inp"))
+    chosen = np.argsort(-p, axis=-1, kind="stable")[:, : net.n_expert_used]
+    weights = np.take_along_axis(p, chosen, axis=-1)
+    if net.architecture in RENORMALISED_EXPERTS:
+        weights = weights / np.maximum(weights.sum(-1, keepdims=True), SMALLEST_WEIGHT_SUM)
+    gate, up, down = (net.tensors[f"{layer}.ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+    y = np.zeros_like(x)
+    for row in range(len(x)):
+        for expert, weight in zip(chosen[row], weights[row], strict=True):
+            hidden = silu(gate[expert] @ x[row]) * (up[expert] @ x[row])
+            y[row] += weight * (down[expert] @ hidden)
+    return y
+
+
+def silu(x: Floats) -> Floats:
+    y: Floats = x / (1.0 + np.exp(-x))
+    return y
+
+
+def softmax(x: Floats) -> Floats:
+    weights: Floats = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return weights / np.sum(weights, axis=-1, keepdims=True, dtype=np.float64)
