@@ -1,0 +1,23 @@
+"""GGUF headers: read, judge, rewrite. Weights are never touched here.
+
+`inspect` refuses, with a sentence, every file that would end the process inside llama.cpp instead of failing.
+`retag` rewrites a diffusion model's header as that of its causal twin, which has a KV cache.
+"""
+
+from __future__ import annotations
+
+from hoshikage.errors import AnyPath, ModelFileError
+from hoshikage.gguf.header import Array, Header, TensorInfo, TensorType
+from hoshikage.gguf.judge import judge
+from hoshikage.gguf.read import read
+from hoshikage.gguf.retag import Retagged, retag
+from hoshikage.gguf.split import other_parts
+
+__all__ = ["Array", "Header", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "inspect", "retag"]
+
+
+def inspect(path: AnyPath) -> Header:
+    """The header of a model that llama.cpp can be given; raises ModelFileError. Reads the header and no weights."""
+    header = read(path)
+    judge(header, other_parts(header))
+    return header
