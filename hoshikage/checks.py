@@ -1,0 +1,254 @@
+"""One check per kind of value: what a person or a client gives in, a clean value or a `ParameterError` out.
+
+Settings, requests and command-line flags are read through the same checks, so a bad value meets the
+same sentence wherever it comes from, and nothing unchecked reaches C.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import ItemsView, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, SupportsIndex, TypeVar, cast
+
+from hoshikage.errors import ParameterError
+
+SHOWN = 60  # characters of a refused value that an error repeats
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Check(ABC, Generic[T_co]):
+    """Reads one kind of value."""
+
+    metavar = "VALUE"
+    repeats = False  # a command line may give it several times
+
+    @abstractmethod
+    def check(self, name: str, value: object) -> T_co:
+        """The clean value of the argument `name`; raises ParameterError."""
+
+    def parse(self, name: str, text: str) -> T_co:
+        """The value that a flag or an environment variable spells."""
+        return self.check(name, text)
+
+
+def shown(value: object) -> str:
+    """A value as an error repeats it: short, and printable whatever it is."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """', did you mean X?' for a near miss, otherwise nothing."""
+    match = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f", did you mean {match[0]!r}?" if match else ""
+
+
+def as_text(name: str, value: object) -> str:
+    """A string that can be written as UTF-8."""
+    if not isinstance(value, str):
+        raise ParameterError(name, f"{shown(value)} is not text", "give a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        cause = f"character {error.start} is half of a surrogate pair, which no UTF-8 text can hold"
+        raise ParameterError(name, cause, "send well-formed Unicode") from None
+    return value
+
+
+def as_whole(name: str, value: object) -> int:
+    """An int, or what counts as one (NumPy's); never a bool, a float or text."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        pass  # said below, in our words
+    raise ParameterError(name, f"{shown(value)} is not a whole number", "give an integer")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Check[int]):
+    """A whole number within bounds, both included."""
+
+    least: int
+    most: int
+    metavar = "N"
+
+    def check(self, name: str, value: object) -> int:
+        number = as_whole(name, value)
+        if not self.least <= number <= self.most:
+            raise ParameterError(name, f"{shown(number)} is out of range", f"use {self.least} to {self.most}")
+        return number
+
+    def parse(self, name: str, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            cause = f"{shown(text)} is not a whole number"
+            raise ParameterError(name, cause, f"use {self.least} to {self.most}") from None
+        return self.check(name, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Check[float]):
+    """A finite number within bounds; `open_least` leaves the lower bound itself out."""
+
+    least: float
+    most: float
+    open_least: bool = False
+    metavar = "X"
+
+    def check(self, name: str, value: object) -> float:
+        if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+            raise ParameterError(name, f"{shown(value)} is not a number", f"use {self._range()}")
+        try:
+            number = float(cast(Any, value))
+        except (OverflowError, TypeError, ValueError):  # 10**400, an array of two
+            raise ParameterError(name, f"{shown(value)} is not a number", f"use {self._range()}") from None
+        above = number > self.least if self.open_least else number >= self.least
+        if not (math.isfinite(number) and above and number <= self.most):
+            raise ParameterError(name, f"{shown(value)} is out of range", f"use {self._range()}")
+        return number
+
+    def parse(self, name: str, text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ParameterError(name, f"{shown(text)} is not a number", f"use {self._range()}") from None
+        return self.check(name, number)
+
+    def _range(self) -> str:
+        return f"{'more than ' if self.open_least else ''}{self.least:g} to {self.most:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Check[bool]):
+    """True or false."""
+
+    metavar = "BOOL"
+
+    def check(self, name: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ParameterError(name, f"{shown(value)} is neither true nor false", "use true or false")
+        return value
+
+    def parse(self, name: str, text: str) -> bool:
+        word = text.strip().lower()
+        if word not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
+            raise ParameterError(name, f"{shown(text)} is neither true nor false", "use true or false")
+        return word in ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Check[str]):
+    """One of several names; other spellings, numbers among them, lead to the same name."""
+
+    names: Mapping[str, str]  # spelling in lower case -> the name
+    metavar = "NAME"
+
+    def check(self, name: str, value: object) -> str:
+        if isinstance(value, str):
+            word = value.strip().lower().replace("-", "_")
+        else:
+            word = str(as_whole(name, value)) if not isinstance(value, bool) else shown(value)
+        if word in self.names:
+            return self.names[word]
+        known = ", ".join(dict.fromkeys(self.names.values()))
+        raise ParameterError(name, f"{shown(value)} is unknown{nearest(word, self.names)}", f"use one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Check[str]):
+    """A string of bounded length."""
+
+    most: int
+    metavar = "TEXT"
+
+    def check(self, name: str, value: object) -> str:
+        text = as_text(name, value)
+        if len(text) > self.most:
+            raise ParameterError(name, f"{len(text)} characters are too many", f"use at most {self.most}")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Texts(Check[tuple[str, ...]]):
+    """One string or several; not empty ones, none twice."""
+
+    most: int  # strings
+    most_characters: int  # in each
+    metavar = "TEXT"
+    repeats = True
+
+    def check(self, name: str, value: object) -> tuple[str, ...]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ParameterError(name, f"{shown(value)} is not text", "give a string or a list of strings")
+        if len(items) > self.most:
+            raise ParameterError(name, f"{len(items)} strings are too many", f"use at most {self.most}")
+        one = Text(self.most_characters)
+        texts = [one.check(name, item) for item in items]
+        if "" in texts:
+            raise ParameterError(name, "a string is empty and would match everywhere", "leave it out")
+        return tuple(dict.fromkeys(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers(Check[tuple[float, ...]]):
+    """Several numbers, spelled with commas between them."""
+
+    one: Number
+    most: int
+    metavar = "X,X"
+
+    def check(self, name: str, value: object) -> tuple[float, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise ParameterError(name, f"{shown(value)} is not a list of numbers", "give a list such as [1, 1]")
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} numbers are too many", f"use at most {self.most}")
+        return tuple(self.one.check(name, item) for item in value)
+
+    def parse(self, name: str, text: str) -> tuple[float, ...]:
+        return self.check(name, [self.one.parse(name, part) for part in text.split(",")])
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBias(Check[tuple[tuple[int, float], ...]]):
+    """What to add to the logits of some tokens: {id: bias}; minus infinity bans a token."""
+
+    most: int  # tokens
+    metavar = "ID=BIAS"
+    repeats = True
+
+    def check(self, name: str, value: object) -> tuple[tuple[int, float], ...]:
+        pairs = value.items() if isinstance(value, Mapping) else value
+        if not isinstance(pairs, (ItemsView, tuple)) or not all(
+            isinstance(pair, tuple) and len(pair) == 2 for pair in pairs
+        ):
+            cause = f"{shown(value)} is not a table of token ids"
+            raise ParameterError(name, cause, "give a mapping such as {198: -5.0}")
+        if len(pairs) > self.most:
+            raise ParameterError(name, f"{len(pairs)} tokens are too many", f"use at most {self.most}")
+        return tuple(sorted({self._id(name, key): self._bias(name, bias) for key, bias in pairs}.items()))
+
+    def parse(self, name: str, text: str) -> tuple[tuple[int, float], ...]:
+        pairs = (part.partition("=") for part in text.split(","))
+        try:
+            return self.check(name, {key.strip(): float(bias) for key, _, bias in pairs})
+        except ValueError as error:
+            if isinstance(error, ParameterError):
+                raise
+            raise ParameterError(name, f"{shown(text)} is not ID=BIAS", "write for example 198=-5") from None
+
+    def _id(self, name: str, key: object) -> int:
+        if isinstance(key, str):  # the keys of a JSON object are text
+            return Whole(0, 2**31 - 1).parse(name, key)
+        return Whole(0, 2**31 - 1).check(name, key)
+
+    def _bias(self, name: str, bias: object) -> float:
+        if isinstance(bias, float) and bias == -math.inf:
+            return bias
+        return Number(-1e6, 1e6).check(name, bias)

@@ -1,0 +1,175 @@
+"""Request values: what one generation is asked to do, frozen and checked before any of it reaches C.
+
+The two classes are the table of options: type, default, bounds and meaning of each stand in one line,
+and the Python API, the command line and the manual are made from them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, TypeVar
+
+from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
+from hoshikage.errors import ParameterError
+from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
+
+MAX_TOKENS = 2**20
+BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
+EPS = 1e-3
+SCORED_AFTER_CUT = ("maskgit_plus", "topk_margin", "entropy")  # Dream's: top-k and top-p move their scores
+SEEDS = Whole(-(2**63), 2**64 - 1)
+PROBABILITY = Number(0, 1)
+POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
+TEXTS = Texts(most=256, most_characters=1024)
+
+
+class Option(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    check: Check[Any]
+    default: Any
+    meaning: str
+
+
+def _option(check: Check[Any], default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"check": check, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of every model. A setting of the same name is the default where one is not given."""
+
+    max_tokens: int = _option(Whole(1, MAX_TOKENS), 128, "length of the answer: the canvas of a diffusion model")
+    temperature: float = _option(Number(0, 100), 0.0, "0: always the likeliest token; more: more variety")
+    top_k: int = _option(Whole(0, 2**31 - 1), 0, "draw among so many tokens; 0: all")
+    top_p: float = _option(POSITIVE_PROBABILITY, 1.0, "draw among the likeliest up to this probability; 1: all")
+    repetition_penalty: float = _option(
+        Number(0, 100, open_least=True), 1.0, "above 1: tokens already there become less likely"
+    )
+    logit_bias: tuple[tuple[int, float], ...] = _option(TokenBias(1024), (), "added to the logits of token ids")
+    seed: int | None = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
+    stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
+
+    def __post_init__(self) -> None:
+        for option in options_of(type(self)):
+            value = getattr(self, option.name)
+            if value is None and option.name == "seed":
+                value = secrets.randbits(32)
+            if value is not option.default:
+                object.__setattr__(self, option.name, option.check.check(option.name, value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionRequest(Request):
+    """The options of a masked diffusion model. `None`: the model's own way, see `resolved`."""
+
+    steps: int | None = _option(Whole(1, 2**20), None, "denoising steps; unset: one per token, the exact way")
+    algorithm: str | None = _option(
+        Choice(ALGORITHMS), None, "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus"
+    )
+    schedule: str | None = _option(Choice(SCHEDULES), None, "how many tokens a step settles: timestep or block")
+    block_length: int | None = _option(
+        Whole(1, MAX_TOKENS), None, "settle the canvas from left to right in blocks of this length"
+    )
+    alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
+    eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")
+    cfg_scale: float = _option(Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases")
+    logits_eos_inf: bool = _option(Flag(), False, "never write the end-of-text token")
+    confidence_eos_eot_inf: bool = _option(Flag(), False, "settle end-of-text and end-of-turn tokens last")
+    early_stop: bool = _option(Flag(), True, "leave the rest of the canvas masked once the text cannot change")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalRequest(Request):
+    """The options of an autoregressive model: llama.cpp's samplers."""
+
+    min_p: float = _option(PROBABILITY, 0.0, "drop tokens less likely than this share of the likeliest; 0: none")
+    typical_p: float = _option(POSITIVE_PROBABILITY, 1.0, "locally typical sampling; 1: off")
+    frequency_penalty: float = _option(Number(-2, 2), 0.0, "taken from a token's logit for each time it is there")
+    presence_penalty: float = _option(Number(-2, 2), 0.0, "taken from a token's logit once it is there")
+    repeat_last_n: int = _option(Whole(-1, 2**24), 64, "tokens the penalties look back; -1: all, 0: none")
+    dry_multiplier: float = _option(Number(0, 100), 0.0, "strength of the penalty on repeated sequences; 0: off")
+    dry_base: float = _option(Number(1, 100), 1.75, "growth of that penalty with the length of the sequence")
+    dry_allowed_length: int = _option(Whole(0, 2**24), 2, "sequences up to this length may repeat")
+    dry_penalty_last_n: int = _option(Whole(-1, 2**24), -1, "tokens it looks back; -1: all, 0: none")
+    dry_sequence_breakers: tuple[str, ...] = _option(
+        Texts(most=64, most_characters=64), ("\n", ":", '"', "*"), "a sequence does not reach over these"
+    )
+    xtc_probability: float = _option(PROBABILITY, 0.0, "how often the likeliest tokens are left out; 0: never")
+    xtc_threshold: float = _option(PROBABILITY, 0.1, "tokens likelier than this can be left out")
+    mirostat: int = _option(Whole(0, 2), 0, "hold the surprise constant: 1 or 2 for the version; 0: off")
+    mirostat_tau: float = _option(Number(0, 100, open_least=True), 5.0, "the surprise to hold")
+    mirostat_eta: float = _option(Number(0, 1, open_least=True), 0.1, "how fast it is corrected")
+    grammar: str | None = _option(Text(2**20), None, "a GBNF grammar that the answer follows")
+
+
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+KINDS: dict[str, type[Request]] = {"diffusion": DiffusionRequest, "causal": CausalRequest}
+
+
+def options_of(kind: type[Request]) -> Iterator[Option]:
+    """The options of a kind of request, in order."""
+    for entry in fields(kind):
+        yield Option(entry.name, entry.metadata["check"], entry.default, entry.metadata["meaning"])
+
+
+def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings) -> tuple[AnyRequest, tuple[str, ...]]:
+    """A request from keyword arguments, and a warning for each that this kind of model has no use for."""
+    own = {option.name for option in options_of(kind)}
+    known = {option.name for other in KINDS.values() for option in options_of(other)}
+    values = {name: value for name in own if (value := getattr(settings, name, None)) is not None}
+    warnings = []
+    for name, value in given.items():
+        if name not in known:
+            raise ParameterError(name, f"there is no such option{nearest(name, known)}", "see the list of options")
+        if value is None:
+            continue
+        if name in own:
+            values[name] = value
+        else:
+            _check_unused(name, value)
+            warnings.append(f"{name} has no effect on a {kind_name(kind)} model")
+    return kind(**values), tuple(warnings)
+
+
+def resolved(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[DiffusionRequest, tuple[str, ...]]:
+    """The request with the model's own way filled in, and a warning for each value that changes nothing.
+
+    LLaDA's way (rows not shifted): the surest first, in blocks. Dream's (shifted): least entropy, timesteps.
+    """
+    algorithm = request.algorithm or ("entropy" if shift else "low_confidence")
+    schedule = request.schedule or ("timestep" if shift else "block")
+    block_length = request.block_length or (BLOCK_LENGTH if schedule == "block" else n_masked)
+    n_blocks = -(-n_masked // block_length)
+    steps = request.steps or n_masked
+    warnings = []
+    if steps < n_blocks:
+        warnings.append(f"steps {steps} became {n_blocks}: each block takes one at least")
+    if request.eps != EPS and schedule != "timestep":
+        warnings.append(f"eps has no effect with the {schedule} schedule")
+    if request.alg_temp > 0 and algorithm == "origin":
+        warnings.append("alg_temp has no effect with the origin algorithm, which draws by itself")
+    if request.confidence_eos_eot_inf and algorithm == "origin":
+        warnings.append("confidence_eos_eot_inf has no effect with the origin algorithm, which has no confidence")
+    if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
+        warnings.append("top_k and top_p have no effect at temperature 0")
+    filled = replace(
+        request, algorithm=algorithm, schedule=schedule, block_length=block_length, steps=max(steps, n_blocks)
+    )
+    return filled, tuple(warnings)
+
+
+def kind_name(kind: type[Request]) -> str:
+    """'diffusion' or 'causal'."""
+    return next(name for name, known in KINDS.items() if known is kind)
+
+
+def _check_unused(name: str, value: object) -> None:
+    """A bad value is refused even where it would have no effect: it is a mistake all the same."""
+    for kind in KINDS.values():
+        for option in options_of(kind):
+            if option.name == name:
+                option.check.check(name, value)
