@@ -8,7 +8,11 @@ void scan_row(const float *row, int32_t n_vocab, scan_record *out) {
 }
 
 int32_t scan_noisy_best(const float *row, int32_t n_vocab, double temperature, uint64_t key) {
-    return isa_current()->noisy_best(row, n_vocab, temperature, key);
+    if (temperature > 0.0)
+        return isa_current()->noisy_best(row, n_vocab, temperature, key);
+    scan_record record;
+    scan_row(row, n_vocab, &record);
+    return record.best;
 }
 
 typedef struct scan_job {

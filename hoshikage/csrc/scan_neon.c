@@ -1,0 +1,3 @@
+#define VEC_NEON
+#include "vec.h"
+#include "scan_body.h"
