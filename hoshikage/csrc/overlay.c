@@ -160,9 +160,10 @@ FILE *overlay_open(const overlay_part *parts, int n_parts) {
     o->fds = malloc(((size_t)n_parts + 1) * sizeof(int));
     o->bytes = malloc((size_t)n_memory + 1);
     o->buffer = malloc(BUFFER_SIZE);
+    cookie_io_functions_t doors = {.read = overlay_read, .seek = overlay_seek, .close = overlay_close};
     FILE *file = NULL;
     if (o->fds != NULL && o->bytes != NULL && o->buffer != NULL && spans_fill(o, parts, n_parts) == 0)
-        file = fopencookie(o, "rb", (cookie_io_functions_t){.read = overlay_read, .seek = overlay_seek, .close = overlay_close});
+        file = fopencookie(o, "rb", doors);
     if (file == NULL) {
         int reason = errno;
         overlay_close(o);

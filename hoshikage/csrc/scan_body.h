@@ -6,9 +6,10 @@
 
 #include <math.h>
 
-#define TILE  2048              /* floats: 8 KiB, read from memory for the maximum and from the first cache for the sums */
-#define FLUSH (32 * VEC_LANES)  /* floats summed in float before the sums go to double: 32 additions a lane */
+#define TILE  2048             /* floats: 8 KiB, from memory for the maximum, from the first cache for the sums */
+#define FLUSH (32 * VEC_LANES) /* floats whose sums stay in float: 32 additions a lane */
 
+#define LN2    0x1.62e42fefa39efp-1
 #define LOG2E  0x1.715476p+0f
 #define LN2_HI 0x1.63p-1f       /* 9 bits: its product with a count of halvings is exact */
 #define LN2_LO -0x1.bd0106p-13f
@@ -29,7 +30,8 @@ typedef struct anchor {
 static anchor anchor_at(float best) {
     float base = fabsf(best) > 200.0f ? best : 0.0f;
     float top = best - base, turns = rintf(top * LOG2E);
-    return (anchor){best, base, top, top - 86.0f, ROUND + 127.0f - turns, exp((double)turns * 0x1.62e42fefa39efp-1 - (double)top)};
+    double unit = exp((double)turns * LN2 - (double)top);
+    return (anchor){best, base, top, top - 86.0f, ROUND + 127.0f - turns, unit};
 }
 
 /* Sums over the tokens seen, best left out: mass = sum exp(l - best), moment = sum exp(l - best) (l - best).
@@ -166,8 +168,8 @@ static inline vlong lanes_mix(vlong z) {
     return z ^ (z >> 31);
 }
 
-/* Not below the Gumbel noise -log(-log u) of the tokens from `first` on, and at most 0.06 above it where it matters.
-   With e = 1 - u, cut to 24 bits: -log u >= e + e^2/2, and a float's bits, read as a number, are the chord under log2. */
+/* Not below the Gumbel noise -log(-log u) of the tokens from `first` on, and about 0.06 above it at most where it is
+   large. With e = 1 - u, cut to 24 bits: -log u >= e + e^2/2; a float's bits, read as a number, are a chord of log2. */
 static inline vfloat lanes_bound(uint64_t key, int32_t first) {
     vlong even;
     for (int j = 0; j < VEC_LANES / 2; j++)
@@ -239,11 +241,11 @@ static inline vdouble lanes_weigh(vfloat logits, int half, cut_weight weight) {
                                    1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0};
     const double bias = 0x1.8p+52 + 1023.0;
     vdouble x = (vwiden(logits, half) - weight.best_logit) * weight.inv_temperature;
-    vdouble biased = x * 0x1.71547652b82fep+0 + bias, n = biased - bias;
+    vdouble biased = vfma_wide(x, vsplat_wide(0x1.71547652b82fep+0), vsplat_wide(bias)), n = biased - bias;
     vdouble r = x - n * 0x1.62e42feep-1 - n * 0x1.a39ef35793c76p-33; /* the first product is exact: 32 bits */
-    vdouble p = r * (1.0 / 479001600) + terms[0];
+    vdouble p = vfma_wide(r, vsplat_wide(1.0 / 479001600), vsplat_wide(terms[0]));
     for (int k = 1; k < 12; k++)
-        p = p * r + terms[k];
+        p = vfma_wide(p, r, vsplat_wide(terms[k]));
     p *= (vdouble)((vlong)biased << 52);
     return (vdouble)((vlong)(x > -700.0) & (vlong)p);
 }
@@ -308,7 +310,10 @@ static void VEC_NAME(cut)(float *row, int32_t n_vocab, float logit, int32_t n_eq
     span_cut(row + i, n_vocab - i, logit, n_equal);
 }
 
-const isa_body VEC_NAME(isa) = {VEC_STRING, VEC_NAME(scan), VEC_NAME(noisy_best), VEC_NAME(mass), VEC_NAME(bins), VEC_NAME(peaks), VEC_NAME(cut)};
+const isa_body VEC_NAME(isa) = {
+    VEC_STRING,     VEC_NAME(scan),  VEC_NAME(noisy_best), VEC_NAME(mass),
+    VEC_NAME(bins), VEC_NAME(peaks), VEC_NAME(cut),
+};
 
 VEC_END
 #endif

@@ -1,7 +1,7 @@
-/* The vector vocabulary of scan_body.h for one instruction set, named by the including file: VEC_LANES floats at a time.
-   GCC's and Clang's vector types give + - * < & << and conversions everywhere; only what they cannot say stands here:
+/* The vector vocabulary of scan_body.h for one instruction set, named by the including file; VEC_LANES floats at a
+   time. GCC's and Clang's vector types give + - * < & << and conversions; only what they cannot say stands here:
      vmax  the larger of a and b, lane by lane; NaN where b is NaN
-     vfma  a * b + c, rounded once where the machine can
+     vfma  a * b + c, rounded once where the machine can; vfma_wide for doubles
      vany  is any lane of a comparison true?
    Where the instruction set does not exist VEC_LANES stays undefined and the body compiles to nothing. */
 #include <stdint.h>
@@ -76,17 +76,24 @@ static inline vfloat vsplat(float x) {
     return x - (vfloat){0};
 }
 
+static inline vdouble vsplat_wide(double x) {
+    return x - (vdouble){0};
+}
+
 #if defined(VEC_AVX512)
-static inline vfloat vmax(vfloat a, vfloat b) { return (vfloat)_mm512_max_ps((__m512)a, (__m512)b); }
-static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+static inline vfloat vmax(vfloat a, vfloat b) { return _mm512_max_ps(a, b); }
+static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vdouble vfma_wide(vdouble a, vdouble b, vdouble c) { return _mm512_fmadd_pd(a, b, c); }
 static inline int vany(vint mask) { return _mm512_movepi32_mask((__m512i)mask) != 0; }
 #elif defined(VEC_AVX2)
-static inline vfloat vmax(vfloat a, vfloat b) { return (vfloat)_mm256_max_ps((__m256)a, (__m256)b); }
-static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return (vfloat)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+static inline vfloat vmax(vfloat a, vfloat b) { return _mm256_max_ps(a, b); }
+static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return _mm256_fmadd_ps(a, b, c); }
+static inline vdouble vfma_wide(vdouble a, vdouble b, vdouble c) { return _mm256_fmadd_pd(a, b, c); }
 static inline int vany(vint mask) { return _mm256_movemask_ps((__m256)mask) != 0; }
 #elif defined(VEC_NEON)
-static inline vfloat vmax(vfloat a, vfloat b) { return (vfloat)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
-static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return (vfloat)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+static inline vfloat vmax(vfloat a, vfloat b) { return vmaxq_f32(a, b); }
+static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return vfmaq_f32(c, a, b); }
+static inline vdouble vfma_wide(vdouble a, vdouble b, vdouble c) { return vfmaq_f64(c, a, b); }
 static inline int vany(vint mask) { return vmaxvq_u32((uint32x4_t)mask) != 0; }
 #else
 static inline vfloat vmax(vfloat a, vfloat b) {
@@ -94,6 +101,7 @@ static inline vfloat vmax(vfloat a, vfloat b) {
     return (vfloat)((first & (vint)a) | (~first & (vint)b));
 }
 static inline vfloat vfma(vfloat a, vfloat b, vfloat c) { return a * b + c; }
+static inline vdouble vfma_wide(vdouble a, vdouble b, vdouble c) { return a * b + c; }
 static inline int vany(vint mask) {
     vlong halves = (vlong)mask;
     return (halves[0] | halves[1]) != 0;
