@@ -1,0 +1,126 @@
+# The contract of the decoding core: a canvas, and the four seams that act on it. Everything here is
+# plain C data and virtual calls without the GIL; a virtual call per row is free, one per logit is not.
+#
+#   Plan      what to recompute            (once per step)
+#   RowEdit   what changes a row           (once per row, before it is read)
+#   Rule      how sure, and which          (once per row; once per step)
+#   Schedule  how many                     (once per step)
+#
+# Each has a default body in _canvas.pyx; the papers' own are in strategies/.
+
+from libc.stdint cimport int32_t, uint64_t
+
+from hoshikage._board cimport board_words
+from hoshikage._csrc cimport scan_record
+
+
+# What `settled_at` says of a position that no step has settled.
+cdef enum:
+    STEP_GIVEN = -1             # it was there from the start
+    STEP_NONE = -2              # it is masked
+
+
+cdef struct Row:
+    int32_t position        # canvas index
+    int32_t token           # what would be written here
+    float logit             # its logit in the row that `scan` describes
+    scan_record scan
+    double score            # how sure: higher is surer
+
+
+cdef struct RowView:
+    int32_t position
+    int32_t n_vocab
+    float *logits           # [n_vocab], edited in place, valid until the next forward pass
+    const float *unguided   # [n_vocab] the same row without the prompt, or NULL
+
+
+cdef struct Quota:
+    int32_t count           # settle so many rows
+    double share            # or, for a rule that draws, each row with this probability
+
+
+cdef struct Span:           # one stream's part of a forward pass
+    int32_t seq             # sequence number in the context
+    const int32_t *tokens   # [n] the whole canvas
+    int32_t n
+    int32_t lo, hi          # positions to recompute; those before lo are in the cache already
+    int32_t row_lo, row_hi  # positions whose logits are wanted
+    int32_t first_row       # out: the number of row_lo among the rows of the pass
+
+
+cdef class Canvas
+
+
+cdef class Plan:
+    cdef void span(self, Canvas canvas, Span *out) noexcept nogil
+
+
+cdef class RowEdit:
+    cdef readonly bint unguided     # needs the stream whose given positions are masked
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil
+
+
+cdef class Schedule:
+    cdef Quota quota(self, Canvas canvas) noexcept nogil
+
+
+cdef class Rule:
+    cdef readonly bint cut                  # scores the distribution after temperature, top-p and top-k (Dream)
+    cdef readonly double order_temperature  # above 0: rows are drawn by score, not taken in its order
+    cdef double score(self, Canvas canvas, Row *row) noexcept nogil
+    cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil
+    cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil
+
+
+cdef class Forward:
+    cdef readonly int32_t n_vocab
+    cdef readonly int32_t n_cells       # positions that fit, over all streams
+    cdef readonly int32_t n_streams     # streams that fit
+    cdef readonly int32_t n_rows        # rows that one pass may return
+    cdef board_words *board             # the present job's, or NULL
+    cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil
+    cdef float *row(self, int32_t number) noexcept nogil
+    cdef void forget(self, int32_t seq) noexcept nogil
+
+
+cdef class Canvas:
+    # what was asked for
+    cdef readonly int32_t n, mask_id, eos_id, eot_id, top_k, block_length, n_steps, n_blocks
+    cdef readonly double temperature, top_p
+    cdef readonly uint64_t seed
+    cdef readonly bint shift, eos_last
+    cdef readonly Rule rule
+    cdef readonly Schedule schedule
+    cdef readonly Plan plan
+    cdef readonly tuple edits
+    # the canvas; every array is [n] and lives as long as this object
+    cdef int32_t *_tokens
+    cdef int32_t *_unguided         # NULL unless an edit asks for it
+    cdef int32_t *_settled_at
+    cdef float *_confidence
+    cdef float *spare               # [n_vocab] or NULL: see Session.add
+    cdef int32_t seq, unguided_seq  # its streams in the session, -1 outside one
+    cdef void *_edits[8]            # borrowed from `edits`, for the loop without the GIL
+    cdef int32_t _n_edits
+    # where it stands
+    cdef readonly int32_t lo, hi                    # first masked position, last + 1
+    cdef readonly int32_t block, block_lo, block_hi
+    cdef readonly int32_t step, block_step, block_steps
+    cdef readonly int32_t n_block, n_masked         # masks of this block at its start, and now
+    cdef readonly int32_t n_passes, n_rows
+    cdef readonly bint done
+
+    cdef _take_tokens(self, tokens)
+    cdef _take_edits(self, edits)
+    cdef _take_unguided(self)
+    cdef _cut_blocks(self, int32_t block_length)
+    cdef void enter_block(self, int32_t block) noexcept nogil
+    cdef void advance(self) noexcept nogil
+    cdef void write(self, Row *row) noexcept nogil
+    cdef bint masked(self, int32_t position) noexcept nogil
+    cdef uint64_t noise(self, int32_t position) noexcept nogil
+    cdef void row_span(self, int32_t *lo, int32_t *hi) noexcept nogil
+
+
+cdef double row_probability(const Row *row) noexcept nogil

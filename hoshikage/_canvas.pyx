@@ -1,0 +1,252 @@
+"""A canvas (all tokens of one request) and the seams that act on it, with their default bodies.
+
+A canvas is decoded block by block. In every step of a block its plan says what to recompute, its row
+edits change the rows, its rule scores and settles some, its schedule says how many. The papers'
+versions are in `hoshikage.strategies`; the loop that drives them is in `hoshikage._core`.
+"""
+
+from libc.math cimport exp
+from libc.stdlib cimport calloc, free, qsort
+
+from hoshikage._csrc cimport NOISE_ALG, noise_gumbel, noise_key
+
+import math
+
+from hoshikage.errors import ParameterError
+
+
+cdef class Plan:
+    """What to recompute. This one, the exact one: the whole canvas, and the rows of the block."""
+
+    cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
+        out.lo = 0
+        out.hi = canvas.n
+        canvas.row_span(&out.row_lo, &out.row_hi)
+
+
+cdef class RowEdit:
+    """What changes a row before it is read: guidance, bias, penalties, a grammar."""
+
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
+        pass
+
+
+cdef class Schedule:
+    """How many rows a step may settle. This one: all of the block at once."""
+
+    cdef Quota quota(self, Canvas canvas) noexcept nogil:
+        cdef Quota all_of_it
+        all_of_it.count = canvas.n_masked
+        all_of_it.share = 1.0
+        return all_of_it
+
+
+cdef class Rule:
+    """How sure a row is, and which rows are settled. This one: the probability of its token; the surest first."""
+
+    def __init__(self, *, double order_temperature=0.0):
+        if not (order_temperature >= 0.0 and math.isfinite(order_temperature)):
+            raise ParameterError("alg_temp", f"{order_temperature} is not a temperature", "use 0 or a positive number")
+        self.order_temperature = order_temperature
+
+    cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
+        return row_probability(row)
+
+    cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil:
+        """Whether this step can change anything; when it cannot, no forward pass is spent on it."""
+        return quota.count > 0
+
+    cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
+        cdef int32_t i
+        if quota.count < n_rows:
+            if self.order_temperature > 0.0:
+                # The k largest of score/T + Gumbel noise are a draw of k without replacement from softmax(score/T).
+                for i in range(n_rows):
+                    rows[i].score = rows[i].score / self.order_temperature + noise_gumbel(
+                        canvas.noise(rows[i].position), NOISE_ALG)
+            qsort(rows, n_rows, sizeof(Row), row_order)
+        for i in range(min(quota.count, n_rows)):
+            canvas.write(&rows[i])
+
+
+cdef class Forward:
+    """Something that turns canvases into rows of logits: a llama.cpp context, or a hash in the tests."""
+
+    cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
+        with gil:
+            raise NotImplementedError
+
+    cdef float *row(self, int32_t number) noexcept nogil:
+        return NULL
+
+    cdef void forget(self, int32_t seq) noexcept nogil:
+        pass
+
+
+cdef int row_order(const void *left, const void *right) noexcept nogil:
+    """qsort's comparison: surest first, ties to the earlier position."""
+    cdef const Row *a = <const Row *> left
+    cdef const Row *b = <const Row *> right
+    if a.score != b.score:
+        return -1 if a.score > b.score else 1
+    return -1 if a.position < b.position else 1
+
+
+cdef double row_probability(const Row *row) noexcept nogil:
+    """The probability of the row's token in the distribution that was scanned."""
+    return exp(<double> row.logit - <double> row.scan.best_logit - <double> row.scan.excess)
+
+
+def _checked(str name, value, *, least, most=None):
+    """`value`, when it is a number within the bounds; NaN never is."""
+    if not (value >= least and (most is None or value <= most) and math.isfinite(value)):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ParameterError(name, f"{value} is out of range", f"use a number {bounds}")
+    return value
+
+
+cdef class Canvas:
+    """The tokens of one request, the ones still masked among them, and how they are to be settled.
+
+    `tokens` holds the given text and `mask_id` wherever a token is wanted: behind a prompt, or anywhere
+    between fixed text. `steps` are spread over the blocks of `block_length` positions (0: one block).
+    """
+
+    def __cinit__(self):
+        self.seq = self.unguided_seq = -1
+
+    def __init__(self, tokens, *, int32_t mask_id, Rule rule, Schedule schedule, edits=(), Plan plan=None,
+                 int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
+                 double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1):
+        if self._tokens != NULL:
+            raise RuntimeError("a canvas is made once")
+        self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
+        self.rule, self.schedule, self.plan = rule, schedule, plan if plan is not None else Plan()
+        self.shift, self.eos_last = shift, eos_last
+        self.n_steps = _checked("steps", steps, least=1)
+        self.temperature = _checked("temperature", temperature, least=0.0)
+        self.top_p = _checked("top_p", top_p, least=0.0, most=1.0)
+        self.top_k = _checked("top_k", top_k, least=0)
+        self.seed = seed & 0xFFFFFFFFFFFFFFFF
+        self._take_tokens(tokens)
+        self._take_edits(edits)
+        self._cut_blocks(_checked("block_length", block_length, least=0))
+
+    def __dealloc__(self):
+        free(self._tokens)
+        free(self._unguided)
+        free(self._settled_at)
+        free(self._confidence)
+        free(self.spare)
+
+    cdef _take_tokens(self, tokens):
+        ids = [int(token) for token in tokens]
+        if any(token < 0 or token > 0x7FFFFFFF for token in ids):
+            raise ParameterError("tokens", "a token id is negative or too large", "use ids of the model's vocabulary")
+        if self.mask_id not in ids:
+            raise ParameterError("tokens", "nothing is masked, so there is nothing to generate", "ask for at least one token")
+        self.n = len(ids)
+        self._tokens = <int32_t *> calloc(self.n, sizeof(int32_t))
+        self._settled_at = <int32_t *> calloc(self.n, sizeof(int32_t))
+        self._confidence = <float *> calloc(self.n, sizeof(float))
+        if self._tokens == NULL or self._settled_at == NULL or self._confidence == NULL:
+            raise MemoryError
+        for i, token in enumerate(ids):
+            self._tokens[i] = token
+            self._settled_at[i] = STEP_NONE if token == self.mask_id else STEP_GIVEN
+            self._confidence[i] = 0.0 if token == self.mask_id else 1.0
+        self.lo = ids.index(self.mask_id)
+        self.hi = self.n - ids[::-1].index(self.mask_id)
+
+    cdef _take_edits(self, edits):
+        cdef RowEdit edit
+        self.edits = tuple(edits)
+        if len(self.edits) > sizeof(self._edits) // sizeof(void *):
+            raise ParameterError("edits", f"{len(self.edits)} row edits are too many", "combine some of them")
+        for edit in self.edits:
+            self._edits[self._n_edits] = <void *> edit
+            self._n_edits += 1
+            if edit.unguided and self._unguided == NULL:
+                self._take_unguided()
+
+    cdef _take_unguided(self):
+        # The second stream of guidance: every given position masked, the rest kept equal by `write`.
+        cdef int32_t i
+        self._unguided = <int32_t *> calloc(self.n, sizeof(int32_t))
+        if self._unguided == NULL:
+            raise MemoryError
+        for i in range(self.n):
+            self._unguided[i] = self.mask_id
+
+    cdef _cut_blocks(self, int32_t block_length):
+        cdef int32_t length = self.hi - self.lo
+        self.block_length = length if block_length == 0 else min(block_length, length)
+        self.n_blocks = (length + self.block_length - 1) // self.block_length
+        self.enter_block(0)
+
+    cdef void enter_block(self, int32_t block) noexcept nogil:
+        """Stand at the start of the first block from `block` on that has something masked; `done` if none has."""
+        cdef int32_t i
+        self.n_masked = 0
+        while self.n_masked == 0 and block < self.n_blocks:
+            self.block = block
+            self.block_lo = self.lo + block * self.block_length
+            self.block_hi = min(self.block_lo + self.block_length, self.hi)
+            for i in range(self.block_lo, self.block_hi):
+                self.n_masked += self.masked(i)
+            block += 1
+        self.done = self.n_masked == 0
+        self.n_block = self.n_masked
+        self.block_step = 0
+        self.block_steps = max(1, self.n_steps // self.n_blocks + (self.block < self.n_steps % self.n_blocks))
+
+    cdef void advance(self) noexcept nogil:
+        """One step is over."""
+        self.step += 1
+        self.block_step += 1
+        if self.block_step >= self.block_steps:
+            self.enter_block(self.block + 1)
+
+    cdef void write(self, Row *row) noexcept nogil:
+        """Settle a row: its token stands for good."""
+        self._tokens[row.position] = row.token
+        if self._unguided != NULL:
+            self._unguided[row.position] = row.token
+        self._settled_at[row.position] = self.step
+        self._confidence[row.position] = <float> row_probability(row)
+        self.n_masked -= 1
+
+    cdef bint masked(self, int32_t position) noexcept nogil:
+        return self._settled_at[position] == STEP_NONE
+
+    cdef uint64_t noise(self, int32_t position) noexcept nogil:
+        """The key of everything that is random about a position in this step."""
+        return noise_key(self.seed, self.step, position)
+
+    cdef void row_span(self, int32_t *lo, int32_t *hi) noexcept nogil:
+        """The output rows that the block's positions read: all of them, masked or not, so that their number
+        stays the same within a block (llama.cpp then keeps its graph). Shifted: position i reads row i - 1, and 0 reads 0."""
+        lo[0] = max(self.block_lo - self.shift, 0)
+        hi[0] = max(self.block_hi - self.shift, lo[0] + 1)
+
+    @property
+    def tokens(self):
+        """All tokens, `mask_id` where nothing is settled yet."""
+        return [self._tokens[i] for i in range(self.n)]
+
+    @property
+    def settled_at(self):
+        """The step in which each position was settled; -1 for given text, -2 while masked."""
+        return [self._settled_at[i] for i in range(self.n)]
+
+    @property
+    def confidence(self):
+        """The probability of each token in the step that settled it; 1 for given text, 0 while masked."""
+        return [self._confidence[i] for i in range(self.n)]
+
+    def settled_prefix(self, int32_t lo):
+        """The end of the run of settled positions that starts at `lo`."""
+        cdef int32_t i = _checked("lo", lo, least=0)
+        while i < self.n and not self.masked(i):
+            i += 1
+        return i

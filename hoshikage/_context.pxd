@@ -1,0 +1,25 @@
+from libc.stdint cimport int32_t
+
+from hoshikage._board cimport board_words
+from hoshikage._canvas cimport Forward, Span
+from hoshikage._llama cimport llama_batch, llama_context, llama_context_params, llama_memory_t
+from hoshikage._model cimport Model
+
+
+cdef class Context(Forward):
+    cdef readonly Model model
+    cdef llama_context *ptr     # NULL when closed
+    cdef llama_memory_t memory  # NULL for a native diffusion model
+    cdef llama_batch batch      # room for n_cells tokens, one sequence each
+    cdef int32_t n_wanted       # rows flagged in the batch
+    cdef int32_t *wanted        # [n_rows] their batch indices
+    cdef int32_t n_tokens_max   # tokens that one pass takes
+
+    cdef void clear_batch(self) noexcept nogil
+    cdef void put(self, int32_t token, int32_t position, int32_t seq, bint wants_row) noexcept nogil
+    cdef int decode(self) except -1 nogil
+    cdef int check_open(self) except -1
+    cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil
+    cpdef close(self)
+    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows)
+    cdef _open(self, llama_context_params params)

@@ -1,0 +1,198 @@
+"""Context: one llama.cpp context, as something that turns canvases into rows of logits."""
+
+from libc.stdint cimport int32_t
+from libc.stdlib cimport calloc, free
+
+from hoshikage._board cimport board_words
+from hoshikage._canvas cimport Forward, Span
+from hoshikage._llama cimport *
+from hoshikage._log cimport forget_lines, last_lines
+from hoshikage._model cimport Model
+
+import os
+
+from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted, ParameterError
+
+FLASH_ATTENTION = {"auto": LLAMA_FLASH_ATTN_TYPE_AUTO, "on": LLAMA_FLASH_ATTN_TYPE_ENABLED,
+                   "off": LLAMA_FLASH_ATTN_TYPE_DISABLED}
+CACHE_TYPES = {"f32": GGML_TYPE_F32, "f16": GGML_TYPE_F16, "bf16": GGML_TYPE_BF16, "q8_0": GGML_TYPE_Q8_0,
+               "q5_1": GGML_TYPE_Q5_1, "q5_0": GGML_TYPE_Q5_0, "q4_1": GGML_TYPE_Q4_1, "q4_0": GGML_TYPE_Q4_0,
+               "iq4_nl": GGML_TYPE_IQ4_NL}
+DEFAULT_CTX = 4096      # at most, when no length is asked for: a model's own may be 128k and cost gigabytes
+CELL_MULTIPLE = 256     # llama.cpp rounds a context up to this
+CAUSAL_UBATCH = 512     # a causal prompt goes in parts; a bidirectional canvas must go whole
+
+
+def usable_cores():
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+cdef cbool asked_to_stop(void *data) noexcept nogil:
+    """llama.cpp's abort callback: asked between the nodes of a CPU graph."""
+    cdef board_words *board = (<Context> data).board
+    return board != NULL and board.cancel != 0
+
+
+cdef _choice(str name, value, table):
+    if value not in table:
+        raise ParameterError(name, f"{value!r} is unknown", f"use one of {', '.join(table)}")
+    return table[value]
+
+
+cdef class Context(Forward):
+    """A context of `n_ctx` positions over at most `n_seq` streams, of which one pass returns at most `n_rows` rows.
+
+    A diffusion model attends in both directions. Its canvas must go through in one piece, so the
+    physical batch is as long as the context.
+    """
+
+    def __init__(self, Model model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0, int n_threads_batch=0,
+                 str flash_attn="auto", str type_k="f16", str type_v="f16"):
+        if self.ptr != NULL:
+            raise RuntimeError("a context is made once")
+        model.check_open()
+        self.model = model
+        self.n_vocab = model.n_vocab
+        self._check_sizes(n_ctx, n_seq, n_rows)
+        cdef llama_context_params params = llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = self.n_cells
+        if not model.is_diffusion:
+            params.n_ubatch = min(self.n_cells, CAUSAL_UBATCH)
+        params.n_seq_max, params.n_outputs_max = self.n_streams, self.n_rows
+        params.n_threads = n_threads if n_threads > 0 else usable_cores()
+        params.n_threads_batch = n_threads_batch if n_threads_batch > 0 else params.n_threads
+        params.flash_attn_type = _choice("flash_attn", flash_attn, FLASH_ATTENTION)
+        params.type_k, params.type_v = _choice("type_k", type_k, CACHE_TYPES), _choice("type_v", type_v, CACHE_TYPES)
+        params.kv_unified = params.swa_full = params.no_perf = True
+        params.abort_callback, params.abort_callback_data = asked_to_stop, <void *> self
+        self._open(params)
+
+    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows):
+        """Sizes that llama.cpp would answer with an abort are refused here."""
+        if n_ctx < 0 or n_seq < 1 or n_rows < 0:
+            raise ParameterError("n_ctx", "a context's sizes are not negative", "use 0 for the default")
+        if n_seq > llama_max_parallel_sequences():
+            raise ParameterError("n_seq", f"{n_seq} streams are too many",
+                                 f"use at most {llama_max_parallel_sequences()}")
+        if n_ctx > (1 << 24):
+            raise ParameterError("n_ctx", f"{n_ctx} positions are too many", f"use at most {1 << 24}")
+        length = n_ctx or min(self.model.n_ctx_train or DEFAULT_CTX, DEFAULT_CTX)
+        self.n_cells = (length + CELL_MULTIPLE - 1) // CELL_MULTIPLE * CELL_MULTIPLE
+        self.n_streams = n_seq
+        # Without a memory llama.cpp returns every row, wanted or not.
+        self.n_rows = self.n_cells if self.model.native or n_rows == 0 else min(max(n_rows, n_seq), self.n_cells)
+
+    cdef _open(self, llama_context_params params):
+        forget_lines()
+        self.batch = llama_batch_init(self.n_cells, 0, 1)
+        self.wanted = <int32_t *> calloc(self.n_rows, sizeof(int32_t))
+        if self.batch.token == NULL or self.wanted == NULL:
+            raise MemoryError
+        with nogil:
+            self.ptr = llama_init_from_model(self.model.ptr, params)
+        if self.ptr == NULL:
+            raise MemoryExhausted(f"no context of {self.n_cells} positions for {self.model.path}: "
+                                  f"{last_lines() or 'llama.cpp gave no reason'}",
+                                  "use a shorter context (n_ctx), another cache type, or fewer GPU layers")
+        self.model._users += 1
+        self.memory = llama_get_memory(self.ptr)
+        # A canvas that sees in both directions cannot be computed in parts.
+        self.n_tokens_max = llama_n_ubatch(self.ptr) if self.model.is_diffusion else llama_n_batch(self.ptr)
+        if self.model.is_diffusion:
+            llama_set_causal_attn(self.ptr, False)
+
+    def __dealloc__(self):
+        self.close()
+        llama_batch_free(self.batch)
+        free(self.wanted)
+
+    cpdef close(self):
+        """Give the context's memory back."""
+        if self.ptr != NULL:
+            llama_free(self.ptr)
+            self.ptr = NULL
+            self.memory = NULL
+            self.model._users -= 1
+
+    cdef int check_open(self) except -1:
+        if self.ptr == NULL:
+            raise RuntimeError("the session is closed")
+        return 0
+
+    def memory_bytes(self):
+        """What the cache holds for its tokens now."""
+        cdef int32_t seq
+        self.check_open()
+        if self.memory == NULL:
+            return 0
+        return sum(llama_state_seq_get_size(self.ptr, seq) for seq in range(self.n_streams))
+
+    # -- one forward pass
+
+    cdef void clear_batch(self) noexcept nogil:
+        self.batch.n_tokens = 0
+        self.n_wanted = 0
+
+    cdef void put(self, int32_t token, int32_t position, int32_t seq, bint wants_row) noexcept nogil:
+        cdef int32_t i = self.batch.n_tokens
+        self.batch.token[i] = token
+        self.batch.pos[i] = position
+        self.batch.n_seq_id[i] = 1
+        self.batch.seq_id[i][0] = seq
+        self.batch.logits[i] = wants_row
+        self.batch.n_tokens = i + 1
+        if wants_row:
+            self.wanted[self.n_wanted] = i
+            self.n_wanted += 1
+
+    cdef int decode(self) except -1 nogil:
+        """Run the batch. llama.cpp's codes become our exceptions."""
+        cdef int32_t rc = llama_decode(self.ptr, self.batch)
+        if rc == 0:
+            return 0
+        with gil:
+            if rc == 2:
+                raise Cancelled("the forward pass was cancelled")
+            if rc == 1:
+                raise DecodeError(f"no room for {self.batch.n_tokens} tokens in a context of {self.n_cells}",
+                                  "use a longer context (n_ctx)")
+            raise DecodeError(f"llama.cpp failed with code {rc}: {last_lines() or 'no reason given'}",
+                              "if memory is short, use a shorter context or fewer GPU layers")
+
+    cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
+        cdef int32_t k, i
+        cdef Span *span
+        self.check_spans(spans, n_spans)
+        self.clear_batch()
+        for k in range(n_spans):
+            span = &spans[k]
+            span.first_row = self.n_wanted
+            if self.memory != NULL:
+                llama_memory_seq_rm(self.memory, span.seq, span.lo, -1)
+            for i in range(span.lo, span.hi):
+                self.put(span.tokens[i], i, span.seq, span.row_lo <= i < span.row_hi)
+        return self.decode()
+
+    cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil:
+        """What would end the process inside llama.cpp is an exception here."""
+        cdef int32_t k, n_tokens = 0, n_rows = 0
+        cdef bint fits = self.ptr != NULL
+        for k in range(n_spans):
+            n_tokens += spans[k].hi - spans[k].lo
+            n_rows += spans[k].row_hi - spans[k].row_lo
+            fits = fits and 0 <= spans[k].seq < self.n_streams and 0 <= spans[k].lo <= spans[k].row_lo
+            fits = fits and spans[k].row_lo < spans[k].row_hi <= spans[k].hi
+        if fits and n_tokens <= self.n_tokens_max and n_rows <= self.n_rows:
+            return 0
+        with gil:
+            raise DecodeError(f"a pass of {n_tokens} tokens and {n_rows} rows does not fit this context "
+                              f"({self.n_tokens_max} tokens, {self.n_rows} rows, {self.n_streams} streams)",
+                              "open a larger one")
+
+    cdef float *row(self, int32_t number) noexcept nogil:
+        return llama_get_logits_ith(self.ptr, self.wanted[number])
+
+    cdef void forget(self, int32_t seq) noexcept nogil:
+        if self.memory != NULL:
+            llama_memory_seq_rm(self.memory, seq, -1, -1)

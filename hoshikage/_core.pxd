@@ -1,0 +1,39 @@
+from libc.stdint cimport int32_t
+
+from hoshikage._board cimport Board, board_words
+from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowView, Span
+
+
+cdef struct Turn:           # one canvas's part in the present step
+    void *canvas            # borrowed from Session._canvases
+    Quota quota
+    int32_t span            # its first span, or -1: no pass is needed
+    int32_t first_job, n_jobs
+
+
+cdef struct Job:            # one row to read: what a scoring thread is handed
+    void *canvas
+    Row *row
+    RowView view
+
+
+cdef class Session:
+    cdef readonly Forward forward
+    cdef readonly int32_t n_threads
+    cdef list _canvases     # keeps alive what `_turns` borrows
+    cdef bint _busy         # one thread at a time; read and written under the GIL
+    cdef list _free_streams
+    cdef Turn *_turns       # [n_streams]
+    cdef Span *_spans       # [n_streams]
+    cdef Job *_jobs         # [n_rows]
+    cdef Row *_rows         # [n_rows]
+    cdef int32_t _n_turns
+
+    cdef _release(self, Canvas canvas)
+    cdef _borrow_canvases(self)
+    cdef int _step(self) except -1 nogil
+    cdef int32_t _plan_pass(self) noexcept nogil
+    cdef void _read_rows(self) noexcept nogil
+    cdef int _check_rows(self) except -1 nogil
+    cdef bint _settle(self) noexcept nogil
+    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil

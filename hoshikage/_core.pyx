@@ -1,0 +1,403 @@
+"""The loop: forward pass, read the rows, settle some, again; for a batch of canvases, without the GIL.
+
+    model = Model("llada.gguf")
+    session = Session(model, n_ctx=512, n_seq=4)
+    session.add(Canvas(tokens, mask_id=model.mask_id, rule=..., schedule=..., steps=32))
+    finished = session.run()
+
+A session belongs to one thread at a time. Rules, schedules, plans and row edits come from
+`hoshikage.strategies`; this module knows only their contract (`_canvas.pxd`).
+"""
+
+from libc.stdint cimport int32_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from hoshikage._board cimport Board, board_words
+from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowEdit, RowView, Span
+from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
+
+import os
+from contextlib import contextmanager
+
+import numpy as np
+
+from hoshikage._canvas import Plan, Rule, Schedule
+from hoshikage._context import usable_cores
+from hoshikage._model import Model
+from hoshikage.errors import Cancelled, ContextOverflowError, DecodeError, ParameterError
+
+__all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
+
+
+def instruction_set():
+    """The instruction set that the scan was built of: avx512, avx2, neon or scalar."""
+    return isa_name().decode()
+
+
+cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
+    """One row: change it, choose its token, say how sure.
+
+    The scan is made of the full distribution, or, for a rule that its paper defines so (Dream's), of the
+    one that temperature, top-p and top-k leave.
+    """
+    cdef Row *row = job.row
+    cdef RowView *view = &job.view
+    cdef int32_t n_vocab = view.n_vocab
+    cdef double temperature = canvas.temperature
+    cdef bint cuts = canvas.top_k > 0 or 0.0 < canvas.top_p < 1.0
+    cdef int32_t i
+    for i in range(canvas._n_edits):
+        (<RowEdit> canvas._edits[i]).edit(canvas, view)
+    if not canvas.rule.cut or not (cuts or temperature > 0.0):
+        scan_row(view.logits, n_vocab, &row.scan)
+        if row.scan.best < 0:
+            return
+        row.token, row.logit = row.scan.best, row.scan.best_logit
+    if temperature > 0.0 or (cuts and canvas.rule.cut):
+        if cuts:
+            row_keep(view.logits, n_vocab, 1.0 / temperature if temperature > 0.0 else 1.0, canvas.top_p, canvas.top_k, 0.0)
+        if temperature > 0.0:
+            row.token = scan_noisy_best(view.logits, n_vocab, temperature, canvas.noise(row.position))
+            row.logit = view.logits[row.token]
+        if canvas.rule.cut:
+            read_cut_row(canvas, row, view)
+    row.score = canvas.rule.score(canvas, row)
+    if canvas.eos_last and (row.token == canvas.eos_id or row.token == canvas.eot_id):
+        row.score = -1e300  # the end of the text is settled last, and still before nothing at all
+
+
+cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
+    """Scan what temperature and the cuts left of a row; at temperature 0 its best token is the choice."""
+    if canvas.temperature > 0.0:
+        row_scale(view.logits, view.n_vocab, <float> (1.0 / canvas.temperature))
+    scan_row(view.logits, view.n_vocab, &row.scan)
+    if canvas.temperature <= 0.0:
+        row.token = row.scan.best
+    if row.token >= 0:
+        row.logit = view.logits[row.token]
+
+
+cdef void read_job(void *jobs, int32_t i) noexcept nogil:
+    cdef Job *job = &(<Job *> jobs)[i]
+    read_row(<Canvas> job.canvas, job)
+
+
+cdef class Session:
+    """A batch of canvases on one context.
+
+    `model` opens the context with whatever else is given here (`n_ctx`, `n_seq`, `n_rows`, `flash_attn`,
+    `type_k`, `type_v`, `n_threads_batch`). Canvases may join and leave between steps.
+    """
+
+    def __init__(self, model, *, int n_threads=0, **context):
+        if self.forward is not None:
+            raise RuntimeError("a session is opened once")
+        self.n_threads = n_threads if n_threads > 0 else usable_cores()
+        self.forward = model.open_context(n_threads=self.n_threads, **context)
+        self._canvases = []
+        self._free_streams = list(range(self.forward.n_streams))[::-1]
+        self._turns = <Turn *> calloc(self.forward.n_streams, sizeof(Turn))
+        self._spans = <Span *> calloc(self.forward.n_streams, sizeof(Span))
+        self._jobs = <Job *> calloc(self.forward.n_rows, sizeof(Job))
+        self._rows = <Row *> calloc(self.forward.n_rows, sizeof(Row))
+        if self._turns == NULL or self._spans == NULL or self._jobs == NULL or self._rows == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._turns)
+        free(self._spans)
+        free(self._jobs)
+        free(self._rows)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Give the context's memory back."""
+        with self._alone():
+            self._canvases.clear()
+            self._n_turns = 0
+            self.forward.close()
+
+    @contextmanager
+    def _alone(self):
+        if self._busy:
+            raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    @property
+    def n_ctx(self):
+        """Positions that fit, over all streams."""
+        return self.forward.n_cells
+
+    @property
+    def canvases(self):
+        """The canvases in work."""
+        return tuple(self._canvases)
+
+    # -- joining and leaving
+
+    def add(self, Canvas canvas not None):
+        """Take a canvas in; it moves with the next step."""
+        with self._alone():
+            self._check_fits(canvas)
+            if canvas.shift and canvas.lo == 0 and canvas.spare == NULL:
+                # Positions 0 and 1 both read row 0, and a row is edited in place: position 0 gets a copy.
+                canvas.spare = <float *> malloc(self.forward.n_vocab * sizeof(float))
+                if canvas.spare == NULL:
+                    raise MemoryError
+            canvas.seq = self._free_streams.pop()
+            canvas.unguided_seq = self._free_streams.pop() if canvas._unguided != NULL else -1
+            self._canvases.append(canvas)
+            self._borrow_canvases()
+
+    def remove(self, Canvas canvas not None):
+        """Let a canvas go, finished or not; what it has settled stays readable."""
+        with self._alone():
+            self._release(canvas)
+
+    cdef _release(self, Canvas canvas):
+        self._canvases.remove(canvas)
+        for seq in (canvas.seq, canvas.unguided_seq):
+            if seq >= 0:
+                self.forward.forget(seq)
+                self._free_streams.append(seq)
+        canvas.seq = canvas.unguided_seq = -1
+        self._borrow_canvases()
+
+    cdef _borrow_canvases(self):
+        self._n_turns = 0
+        for canvas in self._canvases:
+            self._turns[self._n_turns].canvas = <void *> canvas
+            self._n_turns += 1
+
+    def _check_fits(self, Canvas canvas):
+        cdef Canvas other
+        cdef Forward forward = self.forward
+        if canvas.seq >= 0:
+            raise ParameterError("canvas", "it is in a session already", "remove it there first")
+        if canvas.done:
+            raise ParameterError("canvas", "it is finished", "make a new one")
+        if max(canvas.tokens) >= forward.n_vocab:
+            raise ParameterError("tokens", f"id {max(canvas.tokens)} is outside the vocabulary of {forward.n_vocab}",
+                                 "use ids that tokenize returned")
+        n_streams = 2 if canvas._unguided != NULL else 1
+        if n_streams > len(self._free_streams):
+            raise ParameterError("n_seq", f"{n_streams} streams are needed and {len(self._free_streams)} of "
+                                          f"{forward.n_streams} are free", "open the session with a larger n_seq")
+        n_cells = canvas.n * n_streams + sum([other.n * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        if n_cells > forward.n_cells:
+            raise ContextOverflowError(n_cells, forward.n_cells)
+        n_rows = canvas.block_length * n_streams + sum(
+            [other.block_length * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        if n_rows > forward.n_rows:
+            raise ParameterError("block_length", f"{n_rows} rows a pass are needed and the context returns "
+                                                 f"{forward.n_rows}",
+                                 "use shorter blocks, or open the session with a larger n_rows")
+
+    # -- running
+
+    def step(self, Board board=None):
+        """One step of every canvas; returns those that it finished."""
+        return self.run(board, max_steps=1)
+
+    def run(self, Board board=None, int32_t max_steps=0):
+        """Steps until a canvas is finished, the board asks for attention, or `max_steps` are done (0: no limit).
+
+        Returns the finished canvases, which have left the session. Raises Cancelled when the board says so.
+        """
+        cdef Board watched = board if board is not None else Board()
+        with self._alone():
+            if not self._canvases:
+                return []
+            self.forward.board = &watched.words
+            try:
+                with nogil:
+                    self._many_steps(&watched.words, max_steps)
+            finally:
+                self.forward.board = NULL
+            finished = [canvas for canvas in self._canvases if canvas.done]
+            for canvas in finished:
+                self._release(canvas)
+            return finished
+
+    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil:
+        cdef int32_t n = 0
+        while max_steps == 0 or n < max_steps:
+            if board.cancel:
+                with gil:
+                    raise Cancelled("the run was cancelled")
+            self._step()
+            n += 1
+            board.n_steps += 1
+            if self._settle():
+                return 0
+            if board.attend:
+                board.attend = 0
+                return 0
+        return 0
+
+    cdef int _step(self) except -1 nogil:
+        """One forward pass for all canvases that need one, and the reading of its rows."""
+        cdef int32_t n_spans = self._plan_pass()
+        if n_spans > 0:
+            self.forward.run(self._spans, n_spans)
+            self._read_rows()
+            self._check_rows()
+        return 0
+
+    cdef int32_t _plan_pass(self) noexcept nogil:
+        cdef int32_t n_spans = 0
+        cdef Turn *turn
+        for i in range(self._n_turns):
+            turn = &self._turns[i]
+            turn.span = -1
+            turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
+            if (<Canvas> turn.canvas).rule.wants(<Canvas> turn.canvas, turn.quota):
+                turn.span = n_spans
+                n_spans += fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
+        return n_spans
+
+    cdef void _read_rows(self) noexcept nogil:
+        cdef int32_t n_jobs = 0
+        cdef Turn *turn
+        for i in range(self._n_turns):
+            turn = &self._turns[i]
+            turn.first_job, turn.n_jobs = n_jobs, 0
+            if turn.span >= 0:
+                turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
+                                        &self._jobs[n_jobs], &self._rows[n_jobs])
+                n_jobs += turn.n_jobs
+        pool_run(read_job, self._jobs, n_jobs, self.n_threads)
+
+    cdef int _check_rows(self) except -1 nogil:
+        cdef Turn *turn
+        for i in range(self._n_turns):
+            turn = &self._turns[i]
+            for k in range(turn.first_job, turn.first_job + (turn.n_jobs if turn.span >= 0 else 0)):
+                if self._rows[k].scan.best < 0:
+                    with gil:
+                        raise unreadable_row(self._rows[k].position, self._rows[k].scan.best)
+        return 0
+
+    cdef bint _settle(self) noexcept nogil:
+        """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
+        cdef bint finished = False
+        cdef Turn *turn
+        for i in range(self._n_turns):
+            turn = &self._turns[i]
+            if turn.span >= 0:
+                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, &self._rows[turn.first_job], turn.n_jobs, turn.quota)
+            (<Canvas> turn.canvas).advance()
+            finished = finished or (<Canvas> turn.canvas).done
+        return finished
+
+    # -- raw logits
+
+    def logits(self, ids, mask=None):
+        """Logits of every position: float32 [batch, position, vocabulary].
+
+        `mask` (bool, like `ids`) leaves padding out; a sequence's own positions must be one run, and are
+        numbered from its first. Rows of padding are NaN: nothing was computed there.
+        """
+        tokens = np.ascontiguousarray(np.atleast_2d(ids), dtype=np.int32)
+        real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
+        if tokens.ndim != 2 or real.shape != tokens.shape:
+            raise ParameterError("mask", f"its shape {real.shape} is not that of ids {tokens.shape}", "make them equal")
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.forward.n_vocab:
+            raise ParameterError("ids", f"an id is outside the vocabulary of {self.forward.n_vocab}",
+                                 "use ids that tokenize returned")
+        out = np.full((*tokens.shape, self.forward.n_vocab), np.nan, np.float32)
+        with self._alone():
+            if self._canvases:
+                raise RuntimeError("canvases are in work in this session; read logits in another")
+            for row, keep, result in zip(tokens, real, out):
+                run = run_of(keep)
+                if run.stop > run.start:
+                    self._logits_of(row[run].copy(), result[run])
+        return out
+
+    def _logits_of(self, const int32_t[::1] tokens, float[:, ::1] out):
+        """One pass per `n_rows` rows: what a context returns of a pass is bounded."""
+        cdef Span span
+        cdef int32_t i, n = <int32_t> tokens.shape[0]
+        if n > self.forward.n_cells:
+            raise ContextOverflowError(n, self.forward.n_cells)
+        span.seq, span.tokens, span.n, span.lo, span.hi = 0, &tokens[0], n, 0, n
+        span.row_lo = 0
+        while span.row_lo < n:
+            span.row_hi = min(span.row_lo + self.forward.n_rows, n)
+            with nogil:
+                self.forward.run(&span, 1)
+                for i in range(span.row_hi - span.row_lo):
+                    memcpy(&out[span.row_lo + i, 0], self.forward.row(span.first_row + i), self.forward.n_vocab * sizeof(float))
+            span.row_lo = span.row_hi
+        self.forward.forget(0)
+
+
+def run_of(keep):
+    """The one run of true values in `keep`, as a slice."""
+    where = np.flatnonzero(keep)
+    if not where.size:
+        return slice(0, 0)
+    run = slice(int(where.min()), int(where.max()) + 1)
+    if run.stop - run.start != where.size:
+        raise ParameterError("mask", "a sequence has a hole", "pad at its ends only")
+    return run
+
+
+cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
+    """What the plan wants of a canvas's one or two streams."""
+    canvas.plan.span(canvas, spans)
+    spans[0].seq, spans[0].tokens, spans[0].n = canvas.seq, canvas._tokens, canvas.n
+    canvas.n_passes += 1
+    canvas.n_rows += spans[0].hi - spans[0].lo
+    if canvas._unguided == NULL:
+        return 1
+    spans[1] = spans[0]
+    spans[1].seq, spans[1].tokens = canvas.unguided_seq, canvas._unguided
+    canvas.n_rows += spans[1].hi - spans[1].lo
+    return 2
+
+
+cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
+    """A job for every masked position of the block."""
+    cdef int32_t position, source, n = 0
+    for position in range(canvas.block_lo, canvas.block_hi):
+        if not canvas.masked(position):
+            continue
+        source = max(position - canvas.shift, 0) - spans[0].row_lo
+        rows[n].position = position
+        jobs[n].canvas, jobs[n].row = <void *> canvas, &rows[n]
+        jobs[n].view.position, jobs[n].view.n_vocab = position, forward.n_vocab
+        jobs[n].view.logits = forward.row(spans[0].first_row + source)
+        jobs[n].view.unguided = NULL if canvas._unguided == NULL else forward.row(spans[1].first_row + source)
+        if canvas.spare != NULL and position == 0:
+            memcpy(canvas.spare, jobs[n].view.logits, forward.n_vocab * sizeof(float))
+            jobs[n].view.logits = canvas.spare
+        n += 1
+    return n
+
+
+def unreadable_row(int32_t position, int32_t code):
+    """The exception for a row that has no best token."""
+    if code == -2:
+        return DecodeError(f"every token is forbidden at position {position}", "loosen the bias or the constraints")
+    return DecodeError(f"the model's logits at position {position} are not numbers",
+                       "the file may be damaged, or its quantisation unsuited to this device; try another")
+
+
+# A type that is cimported is not a name of this module by itself.
+globals().update(Board=Board, Canvas=Canvas, Forward=Forward, RowEdit=RowEdit)
+
+if isa_choose(os.environ.get("HOSHIKAGE_ISA", "").encode()) != 0:
+    raise ImportError(f"HOSHIKAGE_ISA is {os.environ['HOSHIKAGE_ISA']!r}, which this machine does not run; "
+                      "use avx512, avx2, neon or scalar, or leave it out")

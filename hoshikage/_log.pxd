@@ -1,0 +1,2 @@
+cdef str last_lines()
+cdef void forget_lines() noexcept nogil

@@ -1,0 +1,85 @@
+"""Names for what `hoshikage.strategies` holds: every algorithm and schedule by name and by number.
+
+A new paper is one module and one line in a table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hoshikage.errors import ParameterError
+from hoshikage.strategies import dream, edits, llada
+
+if TYPE_CHECKING:
+    from hoshikage._core import Rule, RowEdit, Schedule
+
+RULES: Mapping[str, Callable[..., Rule]] = {
+    "origin": dream.Origin,
+    "entropy": dream.Entropy,
+    "margin": dream.Margin,
+    "random": llada.Random,
+    "low_confidence": llada.LowConfidence,
+    "maskgit_plus": dream.MaskgitPlus,
+}
+SCHEDULES: Mapping[str, Callable[..., Schedule]] = {"timestep": dream.Timesteps, "block": llada.Blocks}
+
+# The numbers are the positions that llama.cpp's example and the settings table gave them.
+ALGORITHM_NUMBERS = ("origin", "entropy", "margin", "random", "low_confidence")
+SCHEDULE_NUMBERS = ("timestep", "block")
+OTHER_NAMES = {
+    "confidence": "low_confidence", "confidence_based": "low_confidence",
+    "topk_margin": "margin", "margin_based": "margin", "entropy_based": "entropy",
+    "timestep_based": "timestep", "block_based": "block", "linear": "block", "blocks": "block", "timesteps": "timestep",
+}
+
+
+def algorithm_name(choice: str | int) -> str:
+    """The one name of an algorithm that is given by any of its names, or by its number."""
+    return _name_of("algorithm", choice, ALGORITHM_NUMBERS, RULES)
+
+
+def schedule_name(choice: str | int) -> str:
+    """The one name of a schedule that is given by any of its names, or by its number."""
+    return _name_of("schedule", choice, SCHEDULE_NUMBERS, SCHEDULES)
+
+
+def _name_of(what: str, choice: str | int, numbers: tuple[str, ...], table: Mapping[str, Any]) -> str:
+    text = str(choice).strip().lower().replace("-", "_")
+    if text.isdecimal() and int(text) < len(numbers):
+        return numbers[int(text)]
+    name = OTHER_NAMES.get(text, text)
+    if name not in table:
+        known = ", ".join([*table, f"or a number from 0 to {len(numbers) - 1}"])
+        raise ParameterError(what, f"{choice!r} is unknown", f"use one of {known}")
+    return name
+
+
+def make_rule(algorithm: str | int, *, alg_temp: float = 0.0) -> Rule:
+    """The rule of an algorithm: how sure a row is, and which rows are settled."""
+    return RULES[algorithm_name(algorithm)](order_temperature=alg_temp)
+
+
+def make_schedule(schedule: str | int, *, eps: float = 1e-3) -> Schedule:
+    """How many rows a step settles. `eps` is where the timestep schedule's time ends."""
+    name = schedule_name(schedule)
+    return dream.Timesteps(eps=eps) if name == "timestep" else SCHEDULES[name]()
+
+
+def make_edits(
+    mask_id: int,
+    *,
+    cfg_scale: float = 0.0,
+    logit_bias: Mapping[int, float] | None = None,
+    repetition_penalty: float = 1.0,
+    forbidden: tuple[int, ...] = (),
+) -> list[RowEdit]:
+    """What changes a row before its token is chosen, in the order in which it happens."""
+    chosen: list[RowEdit] = []
+    if cfg_scale != 0.0:
+        chosen.append(edits.Guidance(cfg_scale))
+    if logit_bias:
+        chosen.append(edits.Bias(logit_bias))
+    if repetition_penalty != 1.0:
+        chosen.append(edits.Repetition(repetition_penalty))
+    return [*chosen, edits.Forbid(mask_id, *forbidden)]

@@ -1,0 +1,105 @@
+"""Row edits: what changes a row before its token is chosen. They act in the order in which a canvas has them."""
+
+from hoshikage._canvas cimport Canvas, RowEdit, RowView
+from hoshikage._csrc cimport row_guide
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t
+from libc.stdlib cimport calloc, free
+
+import math
+
+from hoshikage.errors import ParameterError
+
+
+cdef class Guidance(RowEdit):
+    """Classifier-free guidance: away from what the model says without the prompt, l_un + (scale + 1)(l - l_un)."""
+
+    cdef readonly double scale
+
+    def __init__(self, double scale):
+        if not (scale > 0.0 and math.isfinite(scale)):
+            raise ParameterError("cfg_scale", f"{scale} guides nowhere", "use a positive number, or leave guidance out")
+        self.scale = scale
+        self.unguided = True
+
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
+        row_guide(view.logits, view.unguided, view.n_vocab, <float> self.scale)
+
+
+cdef class Bias(RowEdit):
+    """Adds to the logits of some tokens; `-inf` forbids them."""
+
+    cdef int32_t *tokens    # [n]
+    cdef float *added       # [n]
+    cdef int32_t n
+
+    def __init__(self, bias):
+        if self.tokens != NULL:
+            raise RuntimeError("a row edit is made once")
+        self.tokens = <int32_t *> calloc(max(len(bias), 1), sizeof(int32_t))
+        self.added = <float *> calloc(max(len(bias), 1), sizeof(float))
+        if self.tokens == NULL or self.added == NULL:
+            raise MemoryError
+        for token, added in bias.items():
+            if not 0 <= token <= 0x7FFFFFFF or math.isnan(added) or added == math.inf:
+                raise ParameterError("logit_bias", f"{token}: {added} is no bias", "use token ids and numbers, or -inf")
+            self.tokens[self.n], self.added[self.n] = token, added
+            self.n += 1
+
+    def __dealloc__(self):
+        free(self.tokens)
+        free(self.added)
+
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
+        cdef int32_t i
+        for i in range(self.n):
+            if self.tokens[i] < view.n_vocab:
+                view.logits[self.tokens[i]] += self.added[i]
+
+
+cdef class Repetition(RowEdit):
+    """Makes every token that the canvas has already less likely (above 1) or likelier (below 1)."""
+
+    cdef readonly double penalty
+
+    def __init__(self, double penalty):
+        if not (penalty > 0.0 and math.isfinite(penalty)):
+            raise ParameterError("repetition_penalty", f"{penalty} is no factor", "use a positive number; 1 changes nothing")
+        self.penalty = penalty
+
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
+        cdef int32_t i, token
+        cdef float factor = <float> self.penalty
+        for i in range(canvas.n):
+            token = canvas._tokens[i]
+            if not canvas.masked(i) and first_seen(canvas, i):
+                view.logits[token] = view.logits[token] / factor if view.logits[token] > 0 else view.logits[token] * factor
+
+
+cdef bint first_seen(Canvas canvas, int32_t position) noexcept nogil:
+    """Whether no earlier position holds the same token: each counts once."""
+    cdef int32_t i
+    for i in range(position):
+        if canvas._tokens[i] == canvas._tokens[position]:
+            return False
+    return True
+
+
+cdef class Forbid(RowEdit):
+    """These tokens are never written: the mask token always, the end of the text when asked for."""
+
+    cdef int32_t tokens[4]
+    cdef int32_t n
+
+    def __init__(self, *tokens):
+        if len(tokens) > 4:
+            raise ParameterError("tokens", "more than four are forbidden one by one", "use a Bias of -inf")
+        for token in tokens:
+            self.tokens[self.n] = token
+            self.n += 1
+
+    cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
+        cdef int32_t i
+        for i in range(self.n):
+            if 0 <= self.tokens[i] < view.n_vocab:
+                view.logits[self.tokens[i]] = -INFINITY
