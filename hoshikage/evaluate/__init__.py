@@ -1,0 +1,1 @@
+"""How good and how fast a model is: seeded questions with programs that judge the answers."""

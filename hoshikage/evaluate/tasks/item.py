@@ -1,0 +1,59 @@
+"""What a task is: how to ask, a right reply, and the program that judges any other reply."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+
+Split = Literal["train", "test"]
+TEST_SHARE = 10
+"""One item in so many belongs to the test sets and never to the training data."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. `key` names the question apart from its wording: the split looks at nothing else."""
+
+    task: str
+    key: str
+    turns: tuple[Turn, ...]
+    answer: str
+    expected: Any = field(hash=False)
+
+    @property
+    def split(self) -> Split:
+        digest = hashlib.blake2b(f"{self.task}/{self.key}".encode(), digest_size=4).digest()
+        return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
+
+
+@dataclass(frozen=True)
+class Task:
+    """`make` draws a question; `check` says whether a reply answers it. `weight` is its share of the training data."""
+
+    name: str
+    make: Callable[[Random], Item]
+    check: Callable[[Item, str], bool]
+    weight: float = 1.0
+
+    def draw(self, rng: Random, split: Split) -> Item:
+        while True:
+            item = self.make(rng)
+            if item.split == split:
+                return item
+
+    def passes(self, item: Item, reply: str) -> bool:
+        return self.check(item, reply)
+
+
+def ask(task: str, key: str, question: str, answer: str, expected: Any) -> Item:
+    """A question of a single user turn."""
+    return Item(task, key, (Turn("user", question),), answer, expected)

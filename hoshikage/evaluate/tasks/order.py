@@ -1,0 +1,65 @@
+"""Sorting and counting: words by their first letter, numbers by size, ranges and lists counted through."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from .item import Item, Task, ask
+from .words import ANIMALS, FRUITS, THINGS, distinct_initials, listing
+
+_WORDS = ("Sort these words: {w}.", "Sort alphabetically: {w}.", "Put in alphabetical order: {w}.")
+_NUMBERS = ("Sort these numbers: {n}.", "Put in order, smallest first: {n}.", "Sort from small to large: {n}.")
+_RANGES = ("Count from {a} to {b}.", "Count up from {a} to {b}.", "List the numbers from {a} to {b}.")
+_STEPS = ("Count from {a} to {b} in steps of {s}.", "Count from {a} to {b} by {s}.")
+
+
+def make_sort_words(rng: Random) -> Item:
+    """The keys are spelled first: the first letter beside each word, then the letters in order with their words."""
+    words = distinct_initials(rng, rng.choice((3, 3, 4, 5)))
+    keyed = ", ".join(f"{word[0]} {word}" for word in words)
+    ordered = sorted(words)
+    key = " ".join(words)
+    answer = f"Letters: {keyed}. Sorted: {listing(ordered)}."
+    return ask("sort-words", key, rng.choice(_WORDS).format(w=listing(words)), answer, ordered)
+
+
+def make_sort_numbers(rng: Random) -> Item:
+    numbers = rng.sample(range(1, 100), rng.choice((3, 3, 4, 5)))
+    text = ", ".join(map(str, numbers))
+    ordered = [str(n) for n in sorted(numbers)]
+    return ask("sort-numbers", text, rng.choice(_NUMBERS).format(n=text), f"Sorted: {listing(ordered)}.", ordered)
+
+
+def make_count(rng: Random) -> Item:
+    step = rng.choice((1, 1, 1, 2, 5, 10))
+    first = rng.randint(1, 60)
+    last = first + step * rng.randint(2, 8)
+    numbers = [str(n) for n in range(first, last + 1, step)]
+    wording = rng.choice(_RANGES if step == 1 else _STEPS).format(a=first, b=last, s=step)
+    return ask("counting", f"{first} {last} {step}", wording, f"{listing(numbers)}.", numbers)
+
+
+def make_how_many(rng: Random) -> Item:
+    kind, pool = rng.choice((("animals", ANIMALS), ("fruits", FRUITS), ("things", THINGS)))
+    words = rng.sample(pool, rng.randint(2, 7))
+    counted = ", ".join(f"{number} {word}" for number, word in enumerate(words, 1))
+    question = rng.choice((f"How many {kind} are these: {listing(words)}?", f"Count the {kind}: {listing(words)}."))
+    return ask("how-many", " ".join(words), question, f"{counted}. {len(words)} {kind}.", [str(len(words))])
+
+
+def check_list(item: Item, reply: str) -> bool:
+    """The words or numbers after the last colon, all of them, in order."""
+    return re.findall(r"[A-Za-z]+|\d+", reply.rsplit(":", 1)[-1]) == item.expected
+
+
+def check_total(item: Item, reply: str) -> bool:
+    return re.findall(r"\d+", reply)[-1:] == item.expected
+
+
+TASKS = (
+    Task("sort-words", make_sort_words, check_list, 1.4),
+    Task("sort-numbers", make_sort_numbers, check_list, 1.4),
+    Task("counting", make_count, check_list, 0.8),
+    Task("how-many", make_how_many, check_total, 0.6),
+)

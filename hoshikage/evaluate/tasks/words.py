@@ -1,0 +1,51 @@
+"""The small world the questions are about: names, animals, places, things. Every list is disjoint from the others."""
+
+# ruff: noqa: SIM905 -- word lists read better as sentences
+from __future__ import annotations
+
+from random import Random
+
+NAMES = (
+    "Mia Tom Ana Ben Kim Leo Eva Max Zoe Sam Ida Jon Nora Otto Rosa Hugo Lena Paul Yuki Ken "
+    "Emma Finn Clara David Sara Peter Julia Oscar Hana Akira"
+).split()
+ANIMALS = "fox cat dog owl bear mouse horse rabbit frog duck goat lion tiger wolf crow deer hen pig bee turtle".split()
+CITIES = "Oslo Rome Paris Tokyo Berlin Madrid Lima Cairo Osaka Dublin Vienna Prague Kyoto London Athens Lisbon".split()
+PLACES = "forest garden village valley desert castle harbor meadow mountain island".split()
+FRUITS = "apple pear plum lemon mango grape banana melon quince fig orange kiwi".split()
+THINGS = "lamp book key drum boat hat cup stone rope bell coin map kite box ladder violin".split()
+COLOURS = "red blue green yellow black white brown pink".split()
+JOBS = "baker doctor teacher farmer pilot painter sailor nurse singer judge".split()
+SORTABLE = FRUITS + THINGS + ANIMALS + COLOURS + JOBS
+
+_ONSETS = "b d f g h k l m n p r s t v w z st tr".split()
+_VOWELS = "a e i o u".split()
+
+
+def distinct_initials(rng: Random, n: int) -> list[str]:
+    """n sortable words, no two with the same first letter."""
+    chosen: dict[str, str] = {}
+    while len(chosen) < n:
+        word = rng.choice(SORTABLE)
+        chosen.setdefault(word[0], word)
+    words = list(chosen.values())
+    rng.shuffle(words)
+    return words
+
+
+def coined(rng: Random) -> str:
+    """A word that nobody has seen: two or three syllables."""
+    word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice((1, 2, 2, 3))))
+    return word + rng.choice(("", "", "n", "r", "t"))
+
+
+def spellable(rng: Random, longest: int = 7) -> str:
+    """A word to be taken apart letter by letter, known or coined."""
+    while True:
+        word = rng.choice(SORTABLE) if rng.random() < 0.4 else coined(rng)
+        if len(word) <= longest:
+            return word
+
+
+def listing(words: list[str]) -> str:
+    return ", ".join(words)

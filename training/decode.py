@@ -1,0 +1,182 @@
+"""Decoding in torch, many questions at once: the exact rule, one token a step, temperature 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from hoshikage.evaluate.tasks import TASKS, Item
+
+from .corpus import encode_chat
+from .model import Transformer
+from .tokenizer import EOS, EOT, EXPAND, MASK, SPECIAL
+
+BLOCK = 16
+MAX_ROOM = 16
+MAX_GAP = 12
+MAX_WINDOW = 32
+_NEVER = [MASK, EXPAND]
+
+
+def test_items(n_per_task: int, seed: int = 7) -> list[Item]:
+    """The same questions every time, all from the test split."""
+    rng = Random(seed)
+    return [task.draw(rng, "test") for task in TASKS.values() for _ in range(n_per_task)]
+
+
+@dataclass
+class _Job:
+    """A group of equally long prompts, decoded together."""
+
+    numbers: list[int]
+    n_prompt: int
+    n_reply: int
+    ids: Tensor
+
+
+def _jobs(tokenizer: Tokenizer, items: list[Item], room: int) -> Iterable[_Job]:
+    """Groups by prompt length; every canvas has room for the right reply and up to `room` more tokens."""
+    groups: dict[tuple[int, int], list[tuple[int, list[int]]]] = {}
+    for number, item in enumerate(items):
+        example = encode_chat(tokenizer, item)
+        n_reply = -(-(example.hi - example.lo + room // 2) // room) * room
+        groups.setdefault((example.lo, n_reply), []).append((number, example.ids[: example.lo]))
+    for (n_prompt, n_reply), members in groups.items():
+        ids = torch.full((len(members), n_prompt + n_reply), MASK)
+        ids[:, :n_prompt] = torch.tensor([prompt for _, prompt in members])
+        yield _Job([number for number, _ in members], n_prompt, n_reply, ids)
+
+
+def _masked(model: Transformer, job: _Job, shift: bool, block: int) -> Tensor:
+    """LLaDA's rule: in every block, settle the surest masked position, one a pass. Stops when all rows have ended."""
+    ids = job.ids
+    for lo in range(job.n_prompt, ids.shape[1], block):
+        hi = min(lo + block, ids.shape[1])
+        for _ in range(hi - lo):
+            logits = model(ids)[:, lo - shift : hi - shift].float()
+            logits[..., _NEVER] = -torch.inf
+            confidence, token = logits.softmax(-1).max(-1)
+            confidence[ids[:, lo:hi] != MASK] = -1
+            best = confidence.argmax(-1, keepdim=True)
+            ids[:, lo:hi] = ids[:, lo:hi].scatter(1, best, token.gather(1, best))
+        if ((ids[:, job.n_prompt : hi] == EOT) | (ids[:, job.n_prompt : hi] == EOS)).any(1).all():
+            break
+    return ids
+
+
+def _causal(model: Transformer, job: _Job) -> Tensor:
+    ids = job.ids
+    for position in range(job.n_prompt, ids.shape[1]):
+        ids[:, position] = model(ids[:, :position], causal=True)[:, -1].argmax(-1)
+        if ((ids[:, job.n_prompt :] == EOT) | (ids[:, job.n_prompt :] == EOS)).any(1).all():
+            break
+    return ids
+
+
+@torch.inference_mode()
+def replies(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    items: list[Item],
+    *,
+    causal: bool,
+    shift: bool = False,
+    block: int = BLOCK,
+) -> list[str]:
+    """The reply to every item, cut at the first end token."""
+    texts = [""] * len(items)
+    device = next(model.parameters()).device
+    for job in _jobs(tokenizer, items, MAX_ROOM):
+        job.ids = job.ids.to(device)
+        ids = _causal(model, job) if causal else _masked(model, job, shift, block)
+        for number, row in zip(job.numbers, ids[:, job.n_prompt :].tolist(), strict=True):
+            ends = [k for k, token in enumerate(row) if token in (EOS, EOT, MASK)]
+            texts[number] = tokenizer.decode(row[: ends[0]] if ends else row, skip_special_tokens=True)
+    return texts
+
+
+@dataclass
+class _Gap:
+    """A text with a hole: prefix, the tokens that belong into it, suffix."""
+
+    prefix: list[int]
+    middle: list[int]
+    suffix: list[int]
+
+
+def _gap(tokenizer: Tokenizer, item: Item, rng: Random) -> _Gap:
+    """Up to MAX_GAP tokens of the reply; the question and the rest of the reply are given."""
+    example = encode_chat(tokenizer, item)
+    n = rng.randint(1, min(MAX_GAP, example.hi - example.lo - 1))
+    lo = rng.randint(example.lo, example.hi - 1 - n)
+    return _Gap(example.ids[:lo], example.ids[lo : lo + n], example.ids[lo + n :])
+
+
+@torch.inference_mode()
+def fills(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    items: list[Item],
+    *,
+    shift: bool = False,
+    elastic: bool = False,
+    seed: int = 11,
+) -> list[bool]:
+    """Whether a gap in each item's reply is filled rightly. `elastic`: its length is not given."""
+    rng = Random(seed)
+    return [_filled(model, tokenizer, item, _gap(tokenizer, item, rng), shift, elastic) for item in items]
+
+
+def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap, shift: bool, elastic: bool) -> bool:
+    middle = _fill_elastic(model, gap) if elastic else _fill_fixed(model, gap, shift)
+    if middle == gap.middle:
+        return True
+    if item.task != "story" or any(token < len(SPECIAL) for token in middle):
+        return False
+    n_prompt = len(encode_chat(tokenizer, item).ids) - len(tokenizer.encode(item.answer).ids) - 1
+    reply = tokenizer.decode([*gap.prefix[n_prompt:], *middle, *gap.suffix], skip_special_tokens=True)
+    return TASKS[item.task].passes(item, reply)
+
+
+def _best(model: Transformer, ids: list[int], lo: int, hi: int, shift: bool, forbidden: list[int]) -> tuple[int, int]:
+    """The surest masked position of [lo, hi), by the entropy of its row, and its token."""
+    logits = model(torch.tensor([ids]))[0, lo - shift : hi - shift].float()
+    logits[:, forbidden] = -torch.inf
+    log_p = logits.log_softmax(-1)
+    entropy = -(log_p.exp() * log_p.clamp_min(-1e9)).sum(-1)
+    masked = [k for k in range(hi - lo) if ids[lo + k] == MASK]
+    best = min(masked, key=lambda k: float(entropy[k]))
+    return lo + best, int(logits[best].argmax())
+
+
+def _fill_fixed(model: Transformer, gap: _Gap, shift: bool) -> list[int]:
+    lo, n = len(gap.prefix), len(gap.middle)
+    ids = [*gap.prefix, *[MASK] * n, *gap.suffix]
+    for _ in range(n):
+        position, token = _best(model, ids, lo, lo + n, shift, _NEVER)
+        ids[position] = token
+    return ids[lo : lo + n]
+
+
+def _fill_elastic(model: Transformer, gap: _Gap, start: int = 4) -> list[int]:
+    """DreamOn's loop: a few masks to begin with, two where <expand> is settled, none where EOS is."""
+    window, budget = [MASK] * start, MAX_WINDOW
+    lo = len(gap.prefix)
+    while MASK in window:
+        ids = [*gap.prefix, *window, *gap.suffix]
+        full = len(window) >= MAX_WINDOW or budget == 0
+        position, token = _best(model, ids, lo, lo + len(window), True, _NEVER if full else [MASK])
+        k = position - lo
+        if token == EXPAND:
+            window[k : k + 1] = [MASK, MASK]
+            budget -= 1
+        elif token == EOS:
+            window[k:] = [kept for kept in window[k:] if kept != MASK]
+        else:
+            window[k] = token
+    return window

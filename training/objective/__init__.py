@@ -1,0 +1,8 @@
+"""What a batch asks of a model: which ids go in, which should come out, how much each counts."""
+
+from .base import Objective, Sample
+from .causal import Causal
+from .elastic import Elastic
+from .masked import Masked
+
+__all__ = ["Causal", "Elastic", "Masked", "Objective", "Sample"]

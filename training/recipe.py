@@ -1,0 +1,76 @@
+"""One recipe per model: its shape, what it is grown from, its objective, how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .model import Shape
+from .objective import Causal, Elastic, Masked, Objective
+from .tokenizer import N_VOCAB
+
+BASE = Shape(n_vocab=N_VOCAB)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`architecture` is GGUF's name. `grown_from` names the recipe whose weights are the start; None: from noise."""
+
+    name: str
+    architecture: str
+    shape: Shape
+    objective: Objective
+    n_steps: int
+    summary: str
+    grown_from: str | None = None
+    peak_lr: float = 4e-3
+    batch_tokens: int = 3072
+    seed: int = 1
+    stretch: float = 0.15
+
+    @property
+    def shift(self) -> bool:
+        """Whether row i - 1 answers for position i in a masked model."""
+        return isinstance(self.objective, Masked | Elastic) and self.objective.shift
+
+    @property
+    def variable_gap(self) -> bool:
+        return isinstance(self.objective, Elastic)
+
+
+_RECIPES = (
+    Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal: the equal-size partner of nano-llada"),
+    Recipe(
+        "nano-llada", "llada", BASE, Masked(), 9_000, "masked diffusion with LLaDA's objective", grown_from="nano-ar"
+    ),
+    Recipe(
+        "nano-dream",
+        "dream",
+        replace(BASE, qkv_bias=True),
+        Masked(shift=True),
+        4_000,
+        "masked diffusion with shifted rows, grown from the causal model as Dream was",
+        grown_from="nano-ar",
+        peak_lr=3e-3,
+    ),
+    Recipe(
+        "nano-dreamon",
+        "dream",
+        replace(BASE, qkv_bias=True),
+        Elastic(),
+        2_500,
+        "infilling of gaps whose length nobody knows, grown from nano-dream",
+        grown_from="nano-dream",
+        peak_lr=2e-3,
+    ),
+    Recipe(
+        "nano-moe",
+        "llada-moe",
+        replace(BASE, qk_norm=True, n_expert=4, n_expert_used=2, d_ff=224),
+        Masked(),
+        4_000,
+        "masked diffusion over routed experts, grown from nano-llada",
+        grown_from="nano-llada",
+        peak_lr=3e-3,
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _RECIPES}
