@@ -1,0 +1,31 @@
+from typing import Final
+
+from hoshikage._canvas import Forward
+from hoshikage._model import Model
+
+FLASH_ATTENTION: Final[dict[str, int]]
+CACHE_TYPES: Final[dict[str, int]]
+DEFAULT_CTX: Final[int]
+CELL_MULTIPLE: Final[int]
+CAUSAL_UBATCH: Final[int]
+
+def usable_cores() -> int: ...
+
+class Context(Forward):
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int = ...,
+        n_seq: int = ...,
+        n_rows: int = ...,
+        n_threads: int = ...,
+        n_threads_batch: int = ...,
+        flash_attn: str = ...,
+        type_k: str = ...,
+        type_v: str = ...,
+    ) -> None: ...
+    @property
+    def model(self) -> Model: ...
+    def memory_bytes(self) -> int: ...
+    def close(self) -> None: ...

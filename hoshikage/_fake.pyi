@@ -1,0 +1,29 @@
+from typing import Any
+
+from hoshikage._canvas import Forward
+
+class FakeContext(Forward):
+    def __init__(
+        self, model: FakeModel, *, n_ctx: int = ..., n_seq: int = ..., n_rows: int = ..., n_threads: int = ...
+    ) -> None: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def rows_computed(self) -> int: ...
+    def close(self) -> None: ...
+
+class FakeModel:
+    is_diffusion: bool
+    native: bool
+    architecture: str
+    served_as: str
+    path: str
+    n_vocab: int
+    salt: int
+    shift: bool
+    mask_id: int
+    eos_id: int
+    eot_id: int
+    bos_id: int
+    def __init__(self, n_vocab: int = ..., *, salt: int = ..., shift: bool = ...) -> None: ...
+    def open_context(self, **options: Any) -> FakeContext: ...

@@ -1,0 +1,5 @@
+from typing import Final
+
+LEVELS: Final[dict[str, int]]
+
+def print_from(level: str) -> None: ...

@@ -1,0 +1,19 @@
+from collections.abc import Mapping
+
+from hoshikage._canvas import RowEdit
+
+class Guidance(RowEdit):
+    def __init__(self, scale: float) -> None: ...
+    @property
+    def scale(self) -> float: ...
+
+class Bias(RowEdit):
+    def __init__(self, bias: Mapping[int, float]) -> None: ...
+
+class Repetition(RowEdit):
+    def __init__(self, penalty: float) -> None: ...
+    @property
+    def penalty(self) -> float: ...
+
+class Forbid(RowEdit):
+    def __init__(self, *tokens: int) -> None: ...
