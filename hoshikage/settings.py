@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hoshikage.checks import Check, Choice, Number, Numbers, Whole, nearest
 from hoshikage.errors import ParameterError
 
-# The numbers and names that people know for the algorithms and schedules, and ours for each.
+# The numbers and names that people know for the algorithms and schedules, and ours for each. They stand here
+# and not in `strategies` because a process that only reads settings loads no compiled module.
 ALGORITHMS = {
     "origin": "origin",
     "0": "origin",
     "entropy": "entropy",
     "entropy_based": "entropy",
     "1": "entropy",
-    "topk_margin": "topk_margin",
-    "margin": "topk_margin",
-    "margin_based": "topk_margin",
-    "2": "topk_margin",
+    "margin": "margin",
+    "margin_based": "margin",
+    "topk_margin": "margin",
+    "2": "margin",
     "random": "random",
     "3": "random",
     "low_confidence": "low_confidence",
@@ -37,10 +38,13 @@ ALGORITHMS = {
 }
 SCHEDULES = {
     "timestep": "timestep",
+    "timesteps": "timestep",
     "timestep_based": "timestep",
     "0": "timestep",
     "block": "block",
+    "blocks": "block",
     "block_based": "block",
+    "linear": "block",
     "1": "block",
 }
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -143,13 +147,17 @@ def read(
         for row in table():
             if text := variables.get(row.variable, "").strip():
                 values[row.name] = row.check.parse(where + row.variable, text)
+    return replaced(Settings(**values), flags or {})  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def replaced(settings: Settings, flags: Mapping[str, object]) -> Settings:
+    """The settings with some of them changed by name."""
     known = {row.name for row in table()}
-    for name, value in (flags or {}).items():
+    for name in flags:
         if name not in known:
             raise ParameterError(name, f"there is no such setting{nearest(name, known)}", "see hoshikage.settings")
-        if value is not None:
-            values[name] = value
-    return Settings(**values)  # type: ignore[arg-type]  # checked one by one in __post_init__
+    given = {name: value for name, value in flags.items() if value is not None}
+    return replace(settings, **given)  # type: ignore[arg-type]  # checked in __post_init__
 
 
 def env_files_of(environment: Mapping[str, str], env_files: Sequence[Path] | None) -> list[Path]:

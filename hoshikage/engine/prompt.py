@@ -33,10 +33,12 @@ class Vocabulary(Protocol):
     def piece(self, token: int, *, special: bool = ...) -> bytes: ...
 
 
-def text_ids(vocabulary: Vocabulary, text: object, *, name: str = "prompt", parse_special: bool = False) -> list[int]:
-    """The tokens of a plain prompt. A prompt that generation goes on from never ends with EOS."""
+def text_ids(
+    vocabulary: Vocabulary, text: object, *, name: str = "prompt", parse_special: bool = False, opens: bool = True
+) -> list[int]:
+    """The tokens of a plain text; one that opens a prompt gets its BOS. EOS is never added: a prompt goes on."""
     ids = vocabulary.tokenize(as_text(name, text), parse_special=parse_special)
-    return with_bos(vocabulary, ids)
+    return with_bos(vocabulary, ids) if opens else ids
 
 
 def checked_ids(vocabulary: Vocabulary, ids: Iterable[object], *, name: str = "prompt") -> list[int]:

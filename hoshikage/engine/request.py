@@ -18,7 +18,7 @@ from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
 MAX_TOKENS = 2**20
 BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
 EPS = 1e-3
-SCORED_AFTER_CUT = ("maskgit_plus", "topk_margin", "entropy")  # Dream's: top-k and top-p move their scores
+SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and top-p move their scores
 SEEDS = Whole(-(2**63), 2**64 - 1)
 PROBABILITY = Number(0, 1)
 POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
@@ -160,6 +160,14 @@ def resolved(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[
         request, algorithm=algorithm, schedule=schedule, block_length=block_length, steps=max(steps, n_blocks)
     )
     return filled, tuple(warnings)
+
+
+def check_bias(request: Request, n_vocab: int) -> None:
+    """Refuses a bias on a token that the vocabulary does not have."""
+    for token, _ in request.logit_bias:
+        if token >= n_vocab:
+            cause = f"id {token} is outside the vocabulary of {n_vocab}"
+            raise ParameterError("logit_bias", cause, "use ids that tokenize returned")
 
 
 def kind_name(kind: type[Request]) -> str:

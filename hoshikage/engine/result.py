@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,19 +55,25 @@ class Snapshot:
     """One answer at one moment.
 
     `delta` is text that is certain now and was not in the snapshot before: the deltas put together are the
-    result's text. `cells` shows a diffusion model's canvas, one string a position of the answer, None where
-    nothing is settled yet; whole characters only, on the first of their positions.
+    result's text. `tokens` are those of the answer so far; of a diffusion model's canvas all, None where
+    nothing is settled yet.
     """
 
     index: int  # of the prompt among those of the call
     delta: str
     step: int
     n_steps: int
-    cells: tuple[str | None, ...] = field(default=(), repr=False)
+    tokens: tuple[int | None, ...] = field(default=(), repr=False)
     result: Result | None = None  # in the last snapshot of each answer
+    piece: Callable[[int], bytes] = field(repr=False, compare=False)
+
+    @property
+    def cells(self) -> tuple[str | None, ...]:
+        """The text at each position, None where it is masked: whole characters, each at its first position."""
+        return cells_of([None if token is None else self.piece(token) for token in self.tokens])
 
     def view(self, mask: str = MASK) -> str:
-        """The canvas as one string."""
+        """The cells as one string."""
         return "".join(mask if cell is None else cell for cell in self.cells)
 
 

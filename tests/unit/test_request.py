@@ -69,7 +69,7 @@ def test_any_value_is_clean_or_refused_with_its_name(kind: str, name: str, value
         ({"temperature": "0.5"}, "not a number"),
         ({"top_p": 0}, "use more than 0 to 1"),
         ({"algorithm": "entrophy"}, "did you mean 'entropy'"),
-        ({"algorithm": 5}, "use one of origin, entropy, topk_margin, random, low_confidence, maskgit_plus"),
+        ({"algorithm": 5}, "use one of origin, entropy, margin, random, low_confidence, maskgit_plus"),
         ({"algorithm": True}, "True is unknown"),
         ({"schedule": "blok"}, "did you mean 'block'"),
         ({"temprature": 1}, "there is no such option, did you mean 'temperature'"),

@@ -43,7 +43,7 @@ def test_the_table_of_the_ancestor_works_by_number_and_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("number", "name"),
-    [("0", "origin"), ("1", "entropy"), ("2", "topk_margin"), ("3", "random"), ("4", "low_confidence")],
+    [("0", "origin"), ("1", "entropy"), ("2", "margin"), ("3", "random"), ("4", "low_confidence")],
 )
 def test_each_algorithm_number_names_one_algorithm(number: str, name: str) -> None:
     assert read(environment={"DIFFUSION_ALGORITHM": number}, env_files=[]).algorithm == name

@@ -1,0 +1,284 @@
+"""The engine: one model that answers prompts, chats, gaps to fill, and questions for its raw logits.
+
+It may be shared by threads: one works, the others wait their turn. Nothing here touches a logit; the loop
+is in `hoshikage._core` and needs no Python between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hoshikage import settings as table
+from hoshikage._board import Board
+from hoshikage._core import Model
+from hoshikage.checks import Whole, shown
+from hoshikage.engine.answer import Answer, Way
+from hoshikage.engine.diffusion import Denoiser
+from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
+from hoshikage.engine.renderer import Renderer
+from hoshikage.engine.request import MAX_TOKENS
+from hoshikage.engine.result import Result, Snapshot
+from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.turn import Turn
+from hoshikage.errors import ParameterError, UnsupportedModelError
+from hoshikage.settings import Settings
+
+Ids: TypeAlias = Sequence[int]
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    settings: Settings | None = None,
+    board: Board | None = None,
+    progress: Callable[[float], object] | None = None,
+    mmap: bool | None = None,
+    retag: bool = True,
+    check_tensors: bool = False,
+    **overrides: object,
+) -> Engine:
+    """Load a GGUF model. `overrides` are settings by name: `n_ctx=2048`, `n_gpu_layers=0`, `temperature=0.7`.
+
+    Settings come from defaults, `.env` files and the environment unless given. `progress` is called with
+    fractions from 0 to 1; `board.cancel()` ends the load. `retag=False` leaves a diffusion model without a
+    cache, as llama.cpp loads it: slower, for comparison.
+    """
+    settings = settings if settings is not None else table.read()
+    settings = table.replaced(settings, overrides)
+    model = Model(
+        Path(fspath(path)).expanduser(),
+        n_gpu_layers=settings.n_gpu_layers,
+        main_gpu=settings.main_gpu,
+        tensor_split=settings.tensor_split,
+        split_mode=settings.split_mode,
+        mmap=mmap,
+        retag=retag,
+        check_tensors=check_tensors,
+        board=board,
+        progress=progress,
+    )
+    return Engine(model, settings)
+
+
+class Engine:
+    """A loaded model and everything one can ask it. Closing it closes the model."""
+
+    def __init__(self, model: Any, settings: Settings | None = None) -> None:
+        if model.is_diffusion and model.mask_id < 0:
+            cause = "a diffusion model needs a mask token, and this file names none"
+            raise UnsupportedModelError(model.path, cause, "set tokenizer.ggml.mask_token_id in the file")
+        self.model = model
+        self.settings = settings if settings is not None else Settings()
+        self._turn = Turn()
+        self._sessions = Sessions(model, self.settings)
+        template = model.chat_template
+        self._renderer = Renderer(template) if template else None
+        self._way = way_of(model, self.settings, self._sessions)
+        self._closed = False
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all memory back. Waits for another thread's work to end."""
+        with self._turn:
+            self._closed = True
+            self._sessions.close()
+            if self._renderer is not None:
+                self._renderer.close()
+            self.model.close()
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that one request may have, prompt and answer together."""
+        return self._sessions.n_ctx
+
+    # -- asking
+
+    @overload
+    def generate(
+        self, prompt: str | Ids, *, stream: Literal[False] = ..., board: Board | None = ..., parse_special: bool = ...,
+        **options: Any,
+    ) -> Result: ...  # fmt: skip
+    @overload
+    def generate(
+        self, prompt: Sequence[str] | Sequence[Ids], *, stream: Literal[False] = ..., board: Board | None = ...,
+        parse_special: bool = ..., **options: Any,
+    ) -> list[Result]: ...  # fmt: skip
+    @overload
+    def generate(
+        self, prompt: str | Ids | Sequence[str] | Sequence[Ids], *, stream: Literal[True], board: Board | None = ...,
+        parse_special: bool = ..., **options: Any,
+    ) -> Iterator[Snapshot]: ...  # fmt: skip
+    def generate(
+        self,
+        prompt: Any,
+        *,
+        stream: bool = False,
+        board: Board | None = None,
+        parse_special: bool = False,
+        **options: Any,
+    ) -> Result | list[Result] | Iterator[Snapshot]:
+        """Answer a prompt: text or token ids, or a list of either, which is answered side by side.
+
+        `options` are the fields of `DiffusionRequest` or `CausalRequest`. `stream=True` gives an iterator of
+        snapshots instead of results. `board.cancel()`, from any thread, ends the work with what is there.
+        Special tokens written in a prompt are plain text unless `parse_special`.
+        """
+        prompts, single = as_prompts(prompt)
+        ids = [self._ids(one, "prompt", parse_special) for one in prompts]
+        answers = [self._way.prepare(index, one, options) for index, one in enumerate(ids)]
+        return self._answered(answers, single, stream, board)
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_options: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        board: Board | None = None,
+        **options: Any,
+    ) -> Any:
+        """Answer a conversation, `[{"role": "user", "content": "..."}]`, by the model's own chat template.
+
+        Gives a Result, or with `stream=True` an iterator of snapshots. `tools` and `template_options` (such
+        as `enable_thinking`) are what the template knows by these names.
+        """
+        self._check_open()
+        ids = chat_ids(self.model, self._renderer, messages, tools=tools, template_options=template_options)
+        return self._answered([self._way.prepare(0, ids, options)], True, stream, board)
+
+    def infill(
+        self,
+        prefix: str | Ids,
+        suffix: str | Ids = "",
+        *,
+        length: int | None = None,
+        stream: bool = False,
+        board: Board | None = None,
+        parse_special: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Fill a gap of `length` tokens (by default `max_tokens`) between two texts, reading both.
+
+        Gives a Result, or with `stream=True` an iterator of snapshots; `text` is what stands in the gap.
+        """
+        self._check_open()
+        if not isinstance(self._way, Denoiser):
+            cause = "an autoregressive model reads from left to right and cannot fill a gap"
+            raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
+        if length is not None:
+            options = {**options, "max_tokens": Whole(1, MAX_TOKENS).check("length", length)}
+        before = self._ids(prefix, "prefix", parse_special)
+        after = self._ids(suffix, "suffix", parse_special, opens=False)
+        return self._answered([self._way.prepare_gap(before, after, options)], True, stream, board)
+
+    def logits(self, ids: ArrayLike, mask: ArrayLike | None = None) -> NDArray[np.float32]:
+        """The model's raw logits, float32 [batch, position, vocabulary], for ids [batch, position].
+
+        `mask` (like `ids`) is false on padding, which may stand at the ends of a row; its logits are NaN.
+        """
+        tokens = as_table("ids", ids)
+        if tokens.size == 0:
+            raise ParameterError("ids", "there are none", "give at least one token")
+        checked_ids(self.model, [int(tokens.min()), int(tokens.max())], name="ids")
+        real = None if mask is None else as_table("mask", mask).astype(bool)
+        with self._turn:
+            self._check_open()
+            n_positions = tokens.shape[1]
+            self._sessions.check_fits(n_positions)
+            session = self._sessions.open(n_positions, 1, self._sessions.rows_for(n_positions))
+            return session.logits(tokens.astype(np.int32), real)
+
+    # -- text and tokens
+
+    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """The tokens of a text, without BOS; special tokens written in it are plain text unless asked."""
+        self._check_open()
+        return self._ids(text, "text", parse_special, opens=False)
+
+    def detokenize(self, ids: Ids, *, special: bool = False) -> str:
+        """The text of tokens; special ones are left out unless asked for."""
+        self._check_open()
+        raw: bytes = self.model.detokenize(checked_ids(self.model, ids, name="ids"), special=special)
+        return raw.decode(errors="replace")
+
+    # -- inside
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"the engine of {self.model.path} is closed")
+
+    def _ids(self, prompt: object, name: str, parse_special: bool, *, opens: bool = True) -> list[int]:
+        """The tokens of a prompt, or of a text that does not open one and so has no BOS."""
+        self._check_open()
+        if not isinstance(prompt, str):
+            return checked_ids(self.model, as_ids(prompt, name), name=name)
+        return text_ids(self.model, prompt, name=name, parse_special=parse_special, opens=opens)
+
+    def _answered(self, answers: Sequence[Answer], single: bool, stream: bool, board: Board | None) -> Any:
+        snapshots = self._snapshots(answers, board if board is not None else Board(), watched=stream)
+        if stream:
+            return snapshots
+        ended = {snapshot.index: snapshot.result for snapshot in snapshots if snapshot.result is not None}
+        return ended[0] if single else [ended[answer.index] for answer in answers]
+
+    def _snapshots(self, answers: Sequence[Any], board: Board, watched: bool) -> Iterator[Snapshot]:
+        if not answers:
+            return
+        with self._turn:
+            self._check_open()
+            yield from self._way.run(answers, board, watched)
+
+
+def way_of(model: Any, settings: Settings, sessions: Sessions) -> Way:
+    """How this kind of model answers."""
+    if model.is_diffusion:
+        return Denoiser(model, settings, sessions)
+    from hoshikage.engine.causal import Writer
+
+    return Writer(model, settings, sessions)
+
+
+def as_prompts(prompt: Any) -> tuple[Sequence[Any], bool]:
+    """A list of prompts, and whether it was one alone."""
+    if hasattr(prompt, "tolist"):
+        prompt = prompt.tolist()  # an array or a tensor
+    if isinstance(prompt, str):
+        return [prompt], True
+    if not isinstance(prompt, (list, tuple)):
+        raise ParameterError("prompt", f"{shown(prompt)} is no prompt", "give text, token ids, or a list of either")
+    is_ids = bool(prompt) and not any(isinstance(one, (str, list, tuple)) or hasattr(one, "tolist") for one in prompt)
+    return ([prompt], True) if is_ids else (prompt, False)
+
+
+def as_ids(ids: Any, name: str) -> Sequence[object]:
+    """A sequence of what should be token ids."""
+    if hasattr(ids, "tolist"):
+        ids = ids.tolist()
+    if not isinstance(ids, (list, tuple)):
+        raise ParameterError(name, f"{shown(ids)} is neither text nor a list of token ids", "give one of them")
+    return ids
+
+
+def as_table(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Whole numbers in rows: one row, or several of one length."""
+    try:
+        rows = np.atleast_2d(np.asarray(values))
+    except ValueError:
+        raise ParameterError(name, "its rows differ in length", "pad them, and give a mask") from None
+    if rows.ndim != 2 or rows.dtype.kind not in "iub":
+        cause = f"an array of {rows.dtype} with {rows.ndim} dimensions is not a table of whole numbers"
+        raise ParameterError(name, cause, "give integers [batch, position]")
+    return rows

@@ -1,0 +1,84 @@
+"""One session at a time, as large as the work needs: a context's memory is taken when a request asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hoshikage.errors import ContextOverflowError
+from hoshikage.settings import Settings
+
+if TYPE_CHECKING:
+    from hoshikage._core import Session
+
+SMALLEST = 256  # positions: llama.cpp's own granularity
+LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
+
+
+class SizedModel(Protocol):
+    """What a session's size depends on."""
+
+    @property
+    def n_vocab(self) -> int: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+
+
+class Sessions:
+    """Keeps one session open and opens a larger one when the next request does not fit into it."""
+
+    def __init__(self, model: Any, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+        self._session: Session | None = None
+        self._size = (0, 0, 0)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that one request may have, prompt and answer together."""
+        return self._settings.n_ctx or self._model.n_ctx_train or 2**24
+
+    def open(self, n_ctx: int, n_seq: int, n_rows: int) -> Session:
+        """A session of at least these sizes: positions and streams over all canvases, rows of a pass."""
+        needed = (rounded_up(n_ctx), n_seq, n_rows)
+        if self._session is None or any(have < need for have, need in zip(self._size, needed, strict=True)):
+            largest = tuple(max(pair) for pair in zip(self._size, needed, strict=True))
+            self.close()
+            self._session = self._opened(*largest)
+            self._size = largest
+        return self._session
+
+    def check_fits(self, n_tokens: int) -> None:
+        """Raises ContextOverflowError when no request may be so long."""
+        if n_tokens > self.n_ctx:
+            raise ContextOverflowError(n_tokens, self.n_ctx)
+
+    def rows_for(self, n_positions: int) -> int:
+        """How many rows a pass over so many positions should return: all, unless their logits get too large."""
+        return max(1, min(n_positions, LARGEST_LOGITS // (4 * self._model.n_vocab)))
+
+    def close(self) -> None:
+        """Give the context's memory back."""
+        if self._session is not None:
+            self._session.close()
+        self._session, self._size = None, (0, 0, 0)
+
+    def _opened(self, n_ctx: int, n_seq: int, n_rows: int) -> Session:
+        from hoshikage._core import Session
+
+        settings = self._settings
+        return Session(
+            self._model,
+            n_ctx=n_ctx,
+            n_seq=n_seq,
+            n_rows=n_rows,
+            n_threads=settings.n_threads,
+            n_threads_batch=settings.n_threads_batch,
+            flash_attn=settings.flash_attn,
+            type_k=settings.type_k,
+            type_v=settings.type_v,
+        )
+
+
+def rounded_up(n_ctx: int) -> int:
+    """The next power of two, so that requests which grow little by little do not reopen the context each time."""
+    return max(SMALLEST, 1 << (n_ctx - 1).bit_length())
