@@ -9,7 +9,9 @@ HOSHIKAGE_DEBUG=1 turns every check of Cython on; HOSHIKAGE_PORTABLE=1 builds fo
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ sys.path.insert(0, str(ROOT / "llama.cpp"))
 import cythonizing  # noqa: E402
 from fetch import find_source  # noqa: E402
 from libraries import build_libraries, place_libraries  # noqa: E402
-from pin import PinError, read_pin  # noqa: E402
+from pin import PinError, read_pin, say  # noqa: E402
 
 PACKAGE = Path("hoshikage")
 DEBUG = os.environ.get("HOSHIKAGE_DEBUG") == "1"
@@ -32,7 +34,7 @@ PORTABLE = os.environ.get("HOSHIKAGE_PORTABLE") == "1"
 
 # The scan's results are defined to the last bit, so multiply and add may not be contracted.
 C_FLAGS = ["-O3", "-fPIC", "-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
-CYTHON_FLAGS = ["-O2" if DEBUG else "-O3", "-ffp-contract=off", "-pthread", "-Wno-unused-function"]
+CYTHON_FLAGS = ["-O2", "-g" if DEBUG else "-g0", "-ffp-contract=off", "-pthread", "-Wno-unused-function"]
 
 
 def find_extensions() -> list[Extension]:
@@ -41,6 +43,7 @@ def find_extensions() -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
+            include_dirs=[str(PACKAGE), str(PACKAGE / "csrc")],
             depends=[str(header) for header in sorted(PACKAGE.glob("csrc/*.h"))],
             extra_compile_args=CYTHON_FLAGS,
         )
@@ -66,18 +69,25 @@ class BuildEverything(build_ext):
             raise SystemExit(f"hoshikage: {error}") from None
         folder = self.package_root / PACKAGE / "lib"
         place_libraries([*libraries, self.build_csrc()], folder)
-        flags = [f"-L{folder}", "-Wl,--as-needed", "-l:libhoshikage.so"]
-        flags += [f"-l:{path.name}" for path in libraries if not is_plugin(path)]
         for extension in self.extensions:
-            depth = extension.name.count(".") - 1
-            up = "/".join(["$ORIGIN", *[".."] * depth, "lib"])
-            extension.include_dirs += [str(PACKAGE), str(PACKAGE / "csrc")]
             extension.include_dirs += [str(source / "include"), str(source / "ggml" / "include")]
-            extension.extra_link_args += [*flags, f"-Wl,-rpath,{up}", "-pthread"]
-        self.force = self.force or self.flags_changed()
-        self.extensions[:] = cythonizing.translate(self.extensions, Path("build"), DEBUG)
+            extension.extra_link_args += link_flags(extension.name, folder, libraries)
+        cythonizing.translate(self.extensions, Path("build"), DEBUG)
+        self.compile_modules()
+        self.record_expectations(folder)
+
+    def compile_modules(self) -> None:
+        """setuptools builds again for newer sources, but would not for other flags."""
+        stamp = Path(self.build_temp) / "flags"
+        flags = "\n".join(
+            " ".join([ext.name, *self.compiler.compiler_so, *ext.extra_compile_args, *ext.include_dirs, *ext.extra_link_args])
+            for ext in self.extensions
+        )
+        self.force = self.force or read(stamp) != flags
         self.parallel = os.cpu_count()
         super().build_extensions()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(flags, encoding="utf-8")
 
     def build_csrc(self) -> Path:
         """Our C as one library, so that its threads and its choice of instruction set exist once in a process."""
@@ -96,18 +106,18 @@ class BuildEverything(build_ext):
         library.with_suffix(".flags").write_text(stamp, encoding="utf-8")
         return library
 
-    def flags_changed(self) -> bool:
-        """setuptools rebuilds for newer sources, not for other flags."""
-        flags = "\n".join(
-            " ".join([ext.name, *self.compiler.compiler_so, *ext.extra_compile_args, *ext.include_dirs, *ext.extra_link_args])
-            for ext in self.extensions
-        )
-        stamp = Path(self.build_temp) / "flags"
-        if read(stamp) == flags:
-            return False
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(flags, encoding="utf-8")
-        return True
+    def record_expectations(self, folder: Path) -> None:
+        """What HOSHIKAGE_LIB_PATH is compared with: the fingerprint of these libraries, and the symbols that we call."""
+        modules = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
+        target = folder / "expected.json"
+        if is_newer(target, [*modules, *folder.glob("lib*.so*")]):
+            return
+        command = [sys.executable, str(PACKAGE / "_fingerprint.py"), str(folder)]
+        expected = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        command = ["nm", "--dynamic", "--undefined-only", "--format=just-symbols", *map(str, modules)]
+        names = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+        symbols = {name.partition("@")[0] for name in names if name.startswith(("llama_", "ggml_", "gguf_"))}
+        target.write_text(json.dumps(expected | {"symbols": sorted(symbols)}, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -115,8 +125,19 @@ def one_at_a_time() -> Iterator[None]:
     """Two builds in one tree would overwrite each other's files."""
     Path("build").mkdir(exist_ok=True)
     with Path("build/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build in this folder to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def link_flags(module: str, folder: Path, libraries: list[Path]) -> list[str]:
+    """A module is bound to those libraries only that it calls, and finds them from where it lies."""
+    up = "/".join(["$ORIGIN", *[".."] * (module.count(".") - 1), "lib"])
+    names = ["libhoshikage.so", *(path.name for path in libraries if not is_plugin(path))]
+    return [f"-L{folder}", f"-Wl,-rpath,{up}", "-Wl,--as-needed", *(f"-l:{name}" for name in names), "-pthread"]
 
 
 def is_plugin(path: Path) -> bool:

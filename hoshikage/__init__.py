@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hoshikage import _libs as _libs  # from here on, compiled modules get libllama before they are loaded
 from hoshikage._version import __version__
 from hoshikage.errors import HoshikageError
 

@@ -16,8 +16,8 @@ CHECKED = {"boundscheck": True, "wraparound": False, "cdivision": False, "initia
 HINT = "performance hint: "
 
 
-def translate(extensions: list[Extension], build: Path, debug: bool) -> list[Extension]:
-    """Translates what changed. A hint means that the GIL is taken where nobody meant to, so it ends the build."""
+def translate(extensions: list[Extension], build: Path, debug: bool) -> None:
+    """Gives the modules their C, translating what changed. A hint means that the GIL is taken where nobody meant to, so it ends the build."""
     folder = build / ("cython-debug" if debug else "cython")
     directives = {"language_level": 3, "binding": True, "embedsignature": False} | (CHECKED if debug else RELEASE)
     with tempfile.TemporaryFile() as captured:
@@ -42,7 +42,9 @@ def translate(extensions: list[Extension], build: Path, debug: bool) -> list[Ext
             said = captured.read().decode(errors="replace")
             sys.stderr.write(said)
     refuse_hints(said, folder)
-    return list(translated)
+    by_name = {extension.name: extension for extension in translated}
+    for extension in extensions:
+        extension.sources, extension.depends = by_name[extension.name].sources, by_name[extension.name].depends
 
 
 def refuse_hints(said: str, folder: Path) -> None:

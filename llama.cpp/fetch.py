@@ -26,14 +26,19 @@ def find_source(pin: Pin) -> Path:
     named = os.environ.get("HOSHIKAGE_LLAMA_CPP")
     if named:
         return check_tree(Path(named).expanduser().resolve(), "HOSHIKAGE_LLAMA_CPP")
-    mark = pin.source / MARK
     if (pin.source / "CMakeLists.txt").exists():
-        if not mark.exists():
+        if not (pin.source / MARK).exists():
             return check_tree(pin.source, "llama.cpp/src")
-        if mark.read_text(encoding="utf-8") == pin.sha256:
+        if is_pinned(pin, pin.source):
             return pin.source
     unpack(pin, fetch_archive(pin))
     return pin.source
+
+
+def is_pinned(pin: Pin, source: Path) -> bool:
+    """Whether `source` came out of the pinned archive (a pack carries the mark too)."""
+    mark = source / MARK
+    return mark.exists() and mark.read_text(encoding="utf-8") == pin.sha256
 
 
 def check_tree(path: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ The build folder is kept, so an interrupted build goes on where it stopped and a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fetch import find_source
+from fetch import find_source, is_pinned
 from pin import Pin, PinError, say
 
 SWITCHES = {
@@ -54,19 +55,27 @@ def find_tool(name: str) -> Path:
 def build_libraries(pin: Pin, portable: bool = False) -> list[Path]:
     """Builds what is out of date and returns the shared libraries, named as the loader looks for them."""
     source = find_source(pin)
-    folder = pin.build / ("portable" if portable else "native")
+    folder = build_folder(pin, source, "portable" if portable else "native")
     arguments = cmake_arguments(pin, source, portable)
     configure(source, folder, arguments)
     run_ninja(folder, ["llama", "ggml"])
     return sorted(path for path in (folder / "bin").iterdir() if is_loadable(path))
 
 
+def build_folder(pin: Pin, source: Path, kind: str) -> Path:
+    """One per source and kind: going from one to another and back builds nothing again."""
+    if source == pin.source:
+        return pin.build / kind
+    return pin.build / f"{kind}-{hashlib.sha256(bytes(source)).hexdigest()[:8]}"
+
+
 def cmake_arguments(pin: Pin, source: Path, portable: bool) -> list[str]:
     """Our switches, then the person's CMAKE_ARGS, which win, then what nobody may switch on."""
     switches = SWITCHES | (PORTABLE if portable else NATIVE)
     if not (source / ".git").exists():
-        # Not a checkout: without this, the commit of the repository around it would be compiled in.
-        switches |= {"GIT_EXE": "", "LLAMA_BUILD_NUMBER": "0", "LLAMA_BUILD_COMMIT": pin.commit}
+        # Not a checkout: git would answer with the commit of the repository around it.
+        commit = pin.commit if is_pinned(pin, source) else "unknown"
+        switches |= {"GIT_EXE": "", "LLAMA_BUILD_NUMBER": "0", "LLAMA_BUILD_COMMIT": commit}
     theirs = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     return [
         *(f"-D{name}={value}" for name, value in switches.items()),

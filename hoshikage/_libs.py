@@ -1,0 +1,151 @@
+"""Loads libllama before the first compiled module that needs it: the packaged one, or that in HOSHIKAGE_LIB_PATH.
+
+The compiled modules find the packaged libraries by themselves. A person's own build has to be in the process before
+them, so importing `hoshikage` puts a finder in front of Python's, which loads the libraries as soon as a compiled module
+is asked for, and not before: the server imports none and never loads libllama.
+
+llama.cpp promises no stable binary interface, so a build that is not of the same source, or not of the same shape, is
+refused before anything is called that could crash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from hoshikage import _fingerprint as fp
+from hoshikage.errors import LibraryError
+
+PACKAGED = Path(__file__).with_name("lib")
+EXPECTED = "expected.json"  # beside the packaged libraries: their fingerprint, and the symbols that we call
+VARIABLE = "HOSHIKAGE_LIB_PATH"
+REMEDY = (
+    "build it from the llama.cpp that this package was built from, with 'python llama.cpp build FOLDER' in the source of "
+    f"hoshikage, or unset {VARIABLE}"
+)
+
+_loaded: Path | None = None
+
+
+class LibrariesFirst:
+    """A finder that finds nothing new: it only makes sure of the libraries."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith("hoshikage."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, ExtensionFileLoader):
+            load_libraries()
+        return spec
+
+
+def library_folder() -> Path:
+    """Where the libraries come from in this process."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser().resolve() if named else PACKAGED
+
+
+def load_libraries() -> Path:
+    """Loads them once and returns their folder. Raises LibraryError again on every call after a refusal."""
+    global _loaded
+    if _loaded is None:
+        folder = library_folder()
+        try:
+            llama = load_own(folder) if os.environ.get(VARIABLE) else fp.open_llama(folder)
+        except OSError as error:
+            remedy = REMEDY if os.environ.get(VARIABLE) else ""
+            raise LibraryError(f"libllama could not be loaded from {folder}: {error}", remedy) from None
+        refuse_stranger(llama, folder)
+        load_plugins(folder)
+        _loaded = folder
+    return _loaded
+
+
+def load_own(folder: Path) -> ctypes.CDLL:
+    """A person's own build, compared with the packaged one from the safest question to the last."""
+    if not folder.is_dir():
+        raise LibraryError(
+            f"{VARIABLE} names {folder}, which is no folder", "set it to the folder that libllama.so is in, or unset it"
+        )
+    expected = json.loads((PACKAGED / EXPECTED).read_text(encoding="utf-8"))
+    refuse_other_source(folder, fp.versions(fp.open_base(folder)), expected)
+    llama = fp.open_llama(folder)
+    missing = [name for name in expected["symbols"] if not hasattr(llama, name)]
+    if missing:
+        raise LibraryError(f"the libllama in {folder} lacks {', '.join(missing[:3])}, which this package calls", REMEDY)
+    found = fp.structure(llama)
+    for name in found.keys() & expected.keys():
+        if found[name] != expected[name]:
+            what = f"is version {found[name]}, not {expected[name]}" if name == "llama_version" else f"answers {name}() in another shape"
+            raise LibraryError(f"the libllama in {folder} {what}: this package was compiled for another one", REMEDY)
+    return llama
+
+
+def refuse_other_source(folder: Path, found: fp.Fingerprint, expected: dict[str, str]) -> None:
+    """ggml's version and llama.cpp's commit. A build outside of git knows no commit: there the structs decide alone."""
+    if found["ggml_version"] != expected["ggml_version"]:
+        raise LibraryError(
+            f"the ggml in {folder} is version {found['ggml_version'] or 'unknown'}, and this package was compiled for "
+            f"{expected['ggml_version']}",
+            REMEDY,
+        )
+    ours, theirs = (values["ggml_commit"].removesuffix("-dirty") for values in (expected, found))
+    if "unknown" in (ours, theirs):
+        is_same = fp.STRUCTS[0] in expected
+    else:
+        is_same = theirs != "" and (ours.startswith(theirs) or theirs.startswith(ours))
+    if not is_same:
+        raise LibraryError(
+            f"the libraries in {folder} were built from llama.cpp commit {theirs or 'unknown'}, and this package was "
+            f"compiled for {ours}",
+            REMEDY,
+        )
+
+
+def refuse_stranger(llama: ctypes.CDLL, folder: Path) -> None:
+    """The compiled modules ask for libllama by its soname; that has to be the one just opened."""
+    soname = fp.find_library(PACKAGED, "llama").name
+    try:
+        bound = ctypes.CDLL(soname, mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        raise LibraryError(f"the libllama in {folder} is not named {soname} inside", REMEDY) from None
+    if bound._handle != llama._handle:
+        raise LibraryError(
+            f"another {soname} is in this process already, and the compiled modules would use it",
+            "import hoshikage before any other package that brings its own llama.cpp",
+        )
+
+
+def load_plugins(folder: Path) -> None:
+    """Where ggml's backends are plugins (a portable build), it has to be told where they are."""
+    if not any(path.suffix == ".so" for path in folder.glob("libggml-*.so")):
+        return
+    ggml = fp.open_library(fp.find_library(folder, "ggml"))
+    base = fp.open_base(folder)
+    lines: list[str] = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+    def keep(level: int, line: bytes, user_data: int | None) -> None:  # noqa: ARG001
+        lines.append(line.decode(errors="replace").strip())
+
+    base.ggml_log_set(keep, None)
+    try:
+        ggml.ggml_backend_load_all_from_path(str(folder).encode())
+    finally:
+        base.ggml_log_set(None, None)
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    if ggml.ggml_backend_dev_count() == 0:
+        raise LibraryError(f"no ggml backend in {folder} runs on this machine: {' '.join(lines[-3:])}")
+
+
+if LibrariesFirst not in sys.meta_path:
+    sys.meta_path.insert(0, LibrariesFirst)
