@@ -22,9 +22,11 @@ cdef extern from "csrc/scan.h" nogil:
         float excess
         float entropy
     void scan_row(const float *row, int32_t n_vocab, scan_record *out) noexcept
-    void scan_rows(const float *const *rows, int32_t n_rows, int32_t n_vocab, scan_record *out, int32_t n_threads) noexcept
+    void scan_rows(const float *const *rows, int32_t n_rows, int32_t n_vocab, scan_record *out,
+                   int32_t n_threads) noexcept
     int32_t scan_noisy_best(const float *row, int32_t n_vocab, double temperature, uint64_t key) noexcept
-    void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k, double min_p_unused) noexcept
+    void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k,
+                  double min_p_unused) noexcept
     void row_scale(float *row, int32_t n_vocab, float factor) noexcept
     void row_guide(float *cond_inout, const float *uncond, int32_t n_vocab, float scale) noexcept
     const char *isa_name() noexcept
