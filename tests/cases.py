@@ -82,10 +82,19 @@ def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Seq
 
 @st.composite
 def cases(
-    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 30, max_vocab: int = 40, **fixed: Any
+    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 30, n_vocab: int = 0, **fixed: Any
 ) -> Case:
-    n_vocab = draw(st.integers(4, max_vocab))
+    """`n_vocab` 0: any from 4 to 40. `fixed` are options that are not drawn, and the model's `salt`."""
+    salt = fixed.pop("salt") if "salt" in fixed else draw(st.integers(0, 2**64 - 1))
+    n_vocab = n_vocab or draw(st.integers(4, 40))
     mask_id = draw(st.integers(0, n_vocab - 1))
     tokens = draw(canvases(mask_id, n_vocab, max_length))
     options = draw(recipes(len(tokens), n_vocab, mask_id, algorithms)) | fixed
-    return Case(tokens, mask_id, n_vocab, draw(st.integers(0, 2**64 - 1)), options)
+    return Case(tokens, mask_id, n_vocab, salt, options)
+
+
+@st.composite
+def batches(draw: st.DrawFn, /, max_size: int = 5) -> list[Case]:
+    """Unlike requests to one model."""
+    n_vocab, salt = draw(st.integers(4, 40)), draw(st.integers(0, 2**64 - 1))
+    return draw(st.lists(cases(max_length=20, n_vocab=n_vocab, salt=salt), min_size=2, max_size=max_size))

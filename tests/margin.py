@@ -25,6 +25,7 @@ class Margin:
         gaps = np.nan_to_num(gaps, nan=np.inf)  # inf - inf: both were cut, nothing was compared
         self.least = min(self.least, float(np.min(gaps, initial=np.inf)) / self.spread)
 
-    def relative(self, a: float, b: float, floor: float = 1e-30) -> None:
-        if np.isfinite([a, b]).all() and not a == b == 0.0:  # equal zeros are exact in any precision
+    def relative(self, a: float, b: float, floor: float = 1e-9) -> None:
+        """`floor`: below it, 1 - a and 1 - b are too near to 1 to be told apart."""
+        if a != b and np.isfinite([a, b]).all():  # equal: by decree, or of equal rows, and then so in any precision
             self.absolute(a / max(abs(a), abs(b), floor), b / max(abs(a), abs(b), floor))

@@ -220,7 +220,7 @@ def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin)
         doubt = -(x0_p / recipe.alg_temp + noise_gumbel(keys, ALG_TEMP_DRAW))
     order = np.argsort(doubt, kind="stable")  # equally sure: the earlier position
     if k < len(order):
-        margin.relative(doubt[order[k - 1]], doubt[order[k]], floor=1.0 if recipe.alg_temp > 0.0 else 1e-30)
+        margin.relative(doubt[order[k - 1]], doubt[order[k]], floor=1.0 if recipe.alg_temp > 0.0 else 1e-9)
     return order[:k], x0[order[:k]]
 
 

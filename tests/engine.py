@@ -1,0 +1,61 @@
+"""The engine as the oracle sees it: the same options, the same kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hoshikage._core import Canvas, Session
+from hoshikage.strategies import make_edits, make_rule, make_schedule
+from tests.reference import Recipe, Result
+
+NEAR_TIE = 1e-6  # below this margin of the oracle's, float32 may decide otherwise
+
+
+def make_canvas(tokens: Sequence[int], mask_id: int, **options: Any) -> Canvas:
+    """A canvas that is decoded as `tests.reference.decode` decodes with the same options."""
+    recipe = Recipe(**options)
+    return Canvas(
+        tokens,
+        mask_id=mask_id,
+        rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp),
+        schedule=make_schedule(recipe.schedule, eps=recipe.eps),
+        edits=make_edits(
+            mask_id,
+            cfg_scale=recipe.cfg_scale,
+            logit_bias=recipe.logit_bias,
+            repetition_penalty=recipe.repetition_penalty,
+            forbidden=(recipe.eos_id,) if recipe.logits_eos_inf else (),
+        ),
+        steps=recipe.steps,
+        block_length=recipe.block_length,
+        seed=recipe.seed,
+        temperature=recipe.temperature,
+        top_k=recipe.top_k,
+        top_p=recipe.top_p,
+        shift=recipe.shift,
+        eos_last=recipe.confidence_eos_eot_inf,
+        eos_id=recipe.eos_id,
+        eot_id=recipe.eot_id,
+    )
+
+
+def run_all(session: Session, canvases: Sequence[Canvas]) -> None:
+    """Decode the canvases together, from the same step on."""
+    for canvas in canvases:
+        session.add(canvas)
+    n_left = len(canvases)
+    while n_left:
+        n_left -= len(session.run())
+
+
+def result_of(canvas: Canvas) -> Result:
+    return Result(np.array(canvas.tokens), np.array(canvas.settled_at), canvas.n_passes, np.inf)
+
+
+def assert_same(engine: Result, oracle: Result) -> None:
+    assert engine.tokens.tolist() == oracle.tokens.tolist()
+    assert engine.settled_at.tolist() == oracle.settled_at.tolist()
+    assert engine.n_passes == oracle.n_passes
