@@ -1,13 +1,19 @@
 from collections.abc import Iterable, Sequence
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Plan: ...
 
+@disjoint_base
 class RowEdit:
     @property
     def unguided(self) -> bool: ...
 
+@disjoint_base
 class Schedule: ...
 
+@disjoint_base
 class Rule:
     def __init__(self, *, order_temperature: float = ...) -> None: ...
     @property
@@ -15,6 +21,7 @@ class Rule:
     @property
     def order_temperature(self) -> float: ...
 
+@disjoint_base
 class Forward:
     @property
     def n_vocab(self) -> int: ...
@@ -25,6 +32,7 @@ class Forward:
     @property
     def n_rows(self) -> int: ...
 
+@disjoint_base
 class Canvas:
     def __init__(
         self,

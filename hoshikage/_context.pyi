@@ -1,5 +1,7 @@
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from hoshikage._canvas import Forward
 from hoshikage._model import Model
 
@@ -11,6 +13,7 @@ CAUSAL_UBATCH: Final[int]
 
 def usable_cores() -> int: ...
 
+@disjoint_base
 class Context(Forward):
     def __init__(
         self,

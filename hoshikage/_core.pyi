@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import disjoint_base
 
 from hoshikage._board import Board as Board
 from hoshikage._canvas import Canvas as Canvas
@@ -16,6 +17,7 @@ __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Sc
 
 def instruction_set() -> str: ...
 
+@disjoint_base
 class Session:
     def __init__(self, model: Any, *, n_threads: int = ..., **context: Any) -> None: ...
     def __enter__(self) -> Session: ...

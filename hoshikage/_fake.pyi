@@ -1,7 +1,10 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from hoshikage._canvas import Forward
 
+@disjoint_base
 class FakeContext(Forward):
     def __init__(
         self, model: FakeModel, *, n_ctx: int = ..., n_seq: int = ..., n_rows: int = ..., n_threads: int = ...

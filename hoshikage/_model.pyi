@@ -2,12 +2,15 @@ from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, Final
 
+from typing_extensions import disjoint_base
+
 from hoshikage._board import Board
 from hoshikage.gguf import Header
 
 SPLIT_MODES: Final[dict[str, int]]
 MAX_TEXT: Final[int]
 
+@disjoint_base
 class Model:
     def __init__(
         self,

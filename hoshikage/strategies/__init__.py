@@ -12,7 +12,7 @@ from hoshikage.errors import ParameterError
 from hoshikage.strategies import dream, edits, llada
 
 if TYPE_CHECKING:
-    from hoshikage._core import Rule, RowEdit, Schedule
+    from hoshikage._core import RowEdit, Rule, Schedule
 
 RULES: Mapping[str, Callable[..., Rule]] = {
     "origin": dream.Origin,
