@@ -85,7 +85,9 @@ class Trainer:
         scores = judge(self.recipe, self.model, n_per_task)
         return {task: right / n for task, (right, n) in next(iter(scores.values())).items()}
 
-    def train(self, n_steps: int, *, judge_seconds: float = 600.0, stop_after: int | None = None) -> None:
+    def train(
+        self, n_steps: int, *, judge_seconds: float = 600.0, judge_items: int = 8, stop_after: int | None = None
+    ) -> None:
         """Up to n_steps in all (the length of the schedule), or `stop_after` more of them."""
         self.n_steps = n_steps
         last = min(n_steps, self.step + stop_after) if stop_after else n_steps
@@ -101,8 +103,8 @@ class Trainer:
             mean = loss if mean is None else 0.97 * mean + 0.03 * loss
             self.seconds += time.monotonic() - started
             marks: dict[str, float] = {}
-            if time.monotonic() - judged > judge_seconds or self.step == last:
-                marks = self.judge(8)
+            if judge_items and (time.monotonic() - judged > judge_seconds or self.step == last):
+                marks = self.judge(judge_items)
                 judged = time.monotonic()
                 self._report(marks)
             if self.step % LOG_EVERY == 0 or marks:

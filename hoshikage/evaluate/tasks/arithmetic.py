@@ -70,7 +70,7 @@ def last_number(reply: str) -> int | None:
 
 
 def check(item: Item, reply: str) -> bool:
-    return last_number(reply) == item.expected
+    return bool(last_number(reply) == item.expected)
 
 
 TASKS = (Task("addition", make_add, check, 1.6), Task("subtraction", make_subtract, check, 1.6))

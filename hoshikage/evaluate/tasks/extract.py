@@ -15,13 +15,12 @@ Facts = dict[str, str | int]
 
 def _person(rng: Random) -> tuple[str, Facts]:
     name, age, city, job = rng.choice(NAMES), rng.randint(10, 99), rng.choice(CITIES), rng.choice(JOBS)
-    return rng.choice(
-        (
-            (f"{name} is {age} years old and lives in {city}.", {"name": name, "age": age, "city": city}),
-            (f"{name} from {city} is a {job}.", {"name": name, "city": city, "job": job}),
-            (f"{name} works as a {job} in {city} and is {age}.", {"name": name, "age": age, "city": city, "job": job}),
-        )
+    scenes: tuple[tuple[str, Facts], ...] = (
+        (f"{name} is {age} years old and lives in {city}.", {"name": name, "age": age, "city": city}),
+        (f"{name} from {city} is a {job}.", {"name": name, "city": city, "job": job}),
+        (f"{name} works as a {job} in {city} and is {age}.", {"name": name, "age": age, "city": city, "job": job}),
     )
+    return rng.choice(scenes)
 
 
 def _pet(rng: Random) -> tuple[str, Facts]:

@@ -44,7 +44,7 @@ def make(rng: Random) -> Item:
 
 
 def check(item: Item, reply: str) -> bool:
-    return reply.strip() == item.expected
+    return bool(reply.strip() == item.expected)
 
 
 TASKS = (Task("japanese", make, check, 0.9),)

@@ -50,11 +50,11 @@ def make_how_many(rng: Random) -> Item:
 
 def check_list(item: Item, reply: str) -> bool:
     """The words or numbers after the last colon, all of them, in order."""
-    return re.findall(r"[A-Za-z]+|\d+", reply.rsplit(":", 1)[-1]) == item.expected
+    return bool(re.findall(r"[A-Za-z]+|\d+", reply.rsplit(":", 1)[-1]) == item.expected)
 
 
 def check_total(item: Item, reply: str) -> bool:
-    return re.findall(r"\d+", reply)[-1:] == item.expected
+    return bool(re.findall(r"\d+", reply)[-1:] == item.expected)
 
 
 TASKS = (

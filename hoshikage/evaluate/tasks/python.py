@@ -132,7 +132,7 @@ def check_complete(item: Item, reply: str) -> bool:
 
 
 def check_fix(item: Item, reply: str) -> bool:
-    return reply.strip() == item.expected
+    return bool(reply.strip() == item.expected)
 
 
 TASKS = (Task("python", make_complete, check_complete, 1.0), Task("fix-line", make_fix, check_fix, 1.0))

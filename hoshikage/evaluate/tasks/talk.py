@@ -82,7 +82,7 @@ def check_named(item: Item, reply: str) -> bool:
 
 
 def check_same(item: Item, reply: str) -> bool:
-    return reply.strip() == item.expected
+    return bool(reply.strip() == item.expected)
 
 
 SMALL_TALK = Task("small-talk", make_small, check_same, 0.4)

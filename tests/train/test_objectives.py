@@ -1,0 +1,90 @@
+"""What the objectives ask: the prompt stays, targets are the truth, gaps can be put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from training.corpus import Batch, batches
+from training.objective import Causal, Elastic, Masked
+from training.tokenizer import EOS, EXPAND, GAP_MIDDLE, GAP_PREFIX, GAP_SUFFIX, MASK
+
+
+@pytest.fixture(scope="module")
+def some(tokenizer: Tokenizer) -> list[Batch]:
+    return list(islice(batches(tokenizer, 3, 1024, document_share=0.3, stretch=0.4), 60))
+
+
+def _numbered(some: list[Batch]) -> Iterator[tuple[Batch, np.random.Generator]]:
+    return ((batch, np.random.default_rng(k)) for k, batch in enumerate(some))
+
+
+def test_batches_are_the_same_for_the_same_seed(tokenizer: Tokenizer) -> None:
+    one, two = (list(islice(batches(tokenizer, 7, 1024), 10)) for _ in range(2))
+    assert all(np.array_equal(a.ids, b.ids) for a, b in zip(one, two, strict=True))
+
+
+def test_canvases_are_filled_up_with_eos(some: list[Batch]) -> None:
+    assert len({batch.ids.shape[1] for batch in some}) >= 4
+    for batch in some:
+        for row, hi in zip(batch.ids, batch.hi, strict=True):
+            assert (row[hi:] == EOS).all()
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_masked_rows_answer_for_the_truth(some: list[Batch], shift: bool) -> None:
+    for batch, rng in _numbered(some):
+        sample = Masked(shift=shift).sample(batch, rng)
+        for row in range(len(batch.ids)):
+            asked = np.flatnonzero(sample.weight[row])
+            assert (sample.inputs[row, asked + shift] == MASK).all()
+            assert (sample.targets[row, asked] == batch.ids[row, asked + shift]).all()
+            assert len(asked) == (sample.inputs[row] == MASK).sum() > 0
+        prompt = np.arange(batch.ids.shape[1]) < batch.lo[:, None]
+        assert (sample.inputs[prompt] == batch.ids[prompt]).all()
+
+
+def test_causal_targets_are_the_next_tokens(some: list[Batch]) -> None:
+    for batch, rng in _numbered(some):
+        sample = Causal().sample(batch, rng)
+        assert (sample.inputs[:, 1:] == sample.targets[:, :-1]).all()
+        chats = batch.is_chat
+        assert (sample.inputs[chats] == batch.ids[chats, :-1]).all()
+        for row in np.flatnonzero(chats):
+            full = np.flatnonzero(sample.weight[row] == 1.0) + 1
+            assert (full[0], full[-1]) == (batch.lo[row], batch.hi[row] - 1)
+
+
+def test_causal_gaps_hold_the_document(some: list[Batch]) -> None:
+    n_rewritten = 0
+    for batch, rng in _numbered(some):
+        sample = Causal().sample(batch, rng)
+        for row in np.flatnonzero(~batch.is_chat):
+            ids = np.append(sample.inputs[row, 0], sample.targets[row]).tolist()
+            if ids[0] != GAP_PREFIX:
+                continue
+            suffix, middle = ids.index(GAP_SUFFIX), ids.index(GAP_MIDDLE)
+            n_middle = int(batch.hi[row]) - (suffix - 1) - (middle - suffix - 1)
+            document = ids[1:suffix] + ids[middle + 1 : middle + 1 + n_middle] + ids[suffix + 1 : middle]
+            assert document == batch.ids[row, : batch.hi[row]].tolist()
+            n_rewritten += 1
+    assert n_rewritten > 20
+
+
+def test_elastic_gaps_ask_for_tokens_more_room_or_less(some: list[Batch]) -> None:
+    wanted: set[int] = set()
+    for batch, rng in _numbered(some):
+        sample = Elastic().sample(batch, rng)
+        for row in range(len(batch.ids)):
+            asked = np.flatnonzero(sample.weight[row])
+            assert (sample.inputs[row, asked + 1] == MASK).all()
+            targets = sample.targets[row, asked]
+            wanted.update(targets.tolist())
+            kept = [t for t in targets.tolist() if t not in (EXPAND, EOS)]
+            document = iter(batch.ids[row].tolist())
+            assert all(token in document for token in kept), "tokens keep their order"
+    assert {EXPAND, EOS} <= wanted

@@ -1,0 +1,97 @@
+"""A minute of training: the loss falls, a killed run goes on as if nothing had happened, the export is the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.export import export, tensors
+from training.grow import grow
+from training.model import Transformer
+from training.recipe import RECIPES, Recipe
+from training.train import Trainer
+
+from .conftest import served_logits
+
+SMALL = replace(RECIPES["nano-ar"].shape, d_model=64, n_layer=2, n_head=2, d_ff=96)
+
+
+def _small(name: str, **changes: object) -> Recipe:
+    recipe = RECIPES[name]
+    keep = {"qkv_bias": recipe.shape.qkv_bias, "qk_norm": recipe.shape.qk_norm}
+    experts = {"n_expert": 4, "n_expert_used": 2, "d_ff": 64} if recipe.shape.n_expert else {}
+    return replace(recipe, shape=replace(SMALL, **keep, **experts), grown_from=None, batch_tokens=1024, **changes)
+
+
+def _losses(trainer: Trainer) -> list[float]:
+    return [float(row["loss"]) for row in trainer.run.rows()]
+
+
+@pytest.mark.parametrize("name", ["nano-ar", "nano-llada"])
+def test_the_loss_falls(name: str, tmp_path: Path) -> None:
+    trainer = Trainer(_small(name), tmp_path)
+    trainer.train(120, judge_seconds=1e9, judge_items=0)
+    losses = _losses(trainer)
+    assert losses[-1] < losses[0] - 1.0
+    trainer.run.draw(tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    recipe = _small("nano-llada")
+    whole = Trainer(recipe, tmp_path / "whole")
+    whole.train(12, judge_items=0)
+    halves = Trainer(recipe, tmp_path / "halves")
+    halves.train(12, judge_items=0, stop_after=5)
+    again = Trainer(recipe, tmp_path / "halves")
+    assert again.step == 5
+    again.train(12, judge_items=0)
+    for one, two in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_export_is_the_model(name: str, tmp_path: Path) -> None:
+    """F32 file, F32 cache, no flash attention: only the order of the sums differs."""
+    recipe = _small(name)
+    torch.manual_seed(2)
+    model = Transformer(recipe.shape).eval()
+    for weight in model.parameters():
+        if weight.ndim == 1:
+            torch.nn.init.normal_(weight, 1.0, 0.2)
+    path = tmp_path / f"{name}.gguf"
+    export(recipe, model.state_dict(), path, "F32")
+    ids = np.random.default_rng(1).integers(0, recipe.shape.n_vocab, 48).tolist()
+    with torch.no_grad():
+        expected = model(torch.tensor([ids]), causal=recipe.objective.causal)[0].numpy()
+    np.testing.assert_allclose(served_logits(path, ids), expected, atol=2e-3)
+
+
+def test_every_weight_is_exported_once() -> None:
+    for recipe in RECIPES.values():
+        weights = Transformer(recipe.shape).state_dict()
+        assert sum(v.size for v in tensors(recipe, weights).values()) == sum(v.numel() for v in weights.values())
+
+
+def test_a_dense_model_grows_into_its_equal() -> None:
+    source = Transformer(SMALL).eval()
+    grown = Transformer(replace(SMALL, qkv_bias=True)).eval()
+    grow(grown, source.state_dict())
+    ids = torch.arange(40).view(1, -1)
+    torch.testing.assert_close(grown(ids), source(ids))
+
+
+def test_experts_that_are_all_used_add_up_to_their_source() -> None:
+    """With every expert at work and an even router, the routed layer is the dense one."""
+    source = Transformer(SMALL).eval()
+    grown = Transformer(replace(SMALL, n_expert=4, n_expert_used=4, d_ff=SMALL.d_ff // 4)).eval()
+    grow(grown, source.state_dict())
+    for name, weight in grown.named_parameters():
+        if "router" in name:
+            torch.nn.init.zeros_(weight)
+    x = torch.randn(1, 20, SMALL.d_model)
+    torch.testing.assert_close(grown.layers[0].ffn(x), source.layers[0].ffn(x), rtol=1e-4, atol=1e-5)
