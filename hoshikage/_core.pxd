@@ -1,4 +1,6 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
+
+from posix.time cimport timespec
 
 from hoshikage._board cimport Board, board_words
 from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowView, Span
@@ -20,6 +22,8 @@ cdef struct Job:            # one row to read: what a scoring thread is handed
 cdef class Session:
     cdef readonly Forward forward
     cdef readonly int32_t n_threads
+    cdef readonly int64_t n_passes
+    cdef readonly double forward_seconds, reading_seconds   # of all passes: computing rows, reading them
     cdef list _canvases     # keeps alive what `_turns` borrows
     cdef bint _busy         # one thread at a time; read and written under the GIL
     cdef list _free_streams
@@ -33,7 +37,7 @@ cdef class Session:
     cdef _borrow_canvases(self)
     cdef int _step(self) except -1 nogil
     cdef int32_t _plan_pass(self) noexcept nogil
-    cdef void _read_rows(self) noexcept nogil
+    cdef void _read_rows(self, timespec *start) noexcept nogil
     cdef int _check_rows(self) except -1 nogil
     cdef bint _settle(self) noexcept nogil
     cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil

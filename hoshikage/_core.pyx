@@ -12,6 +12,7 @@ A session belongs to one thread at a time. Rules, schedules, plans and row edits
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words
 from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowEdit, RowView, Span
@@ -33,6 +34,15 @@ __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Sc
 def instruction_set():
     """The instruction set that the scan was built of: avx512, avx2, neon or scalar."""
     return isa_name().decode()
+
+
+cdef double seconds_since(timespec *start) noexcept nogil:
+    """The time since `start`, which becomes now."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    cdef double seconds = (now.tv_sec - start.tv_sec) + 1e-9 * (now.tv_nsec - start.tv_nsec)
+    start[0] = now
+    return seconds
 
 
 cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
@@ -248,9 +258,12 @@ cdef class Session:
     cdef int _step(self) except -1 nogil:
         """One forward pass for all canvases that need one, and the reading of its rows."""
         cdef int32_t n_spans = self._plan_pass()
+        cdef timespec start
         if n_spans > 0:
+            clock_gettime(CLOCK_MONOTONIC, &start)
             self.forward.run(self._spans, n_spans)
-            self._read_rows()
+            self.n_passes += 1
+            self._read_rows(&start)
             self._check_rows()
         return 0
 
@@ -266,7 +279,7 @@ cdef class Session:
                 n_spans += fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
         return n_spans
 
-    cdef void _read_rows(self) noexcept nogil:
+    cdef void _read_rows(self, timespec *start) noexcept nogil:
         cdef int32_t n_jobs = 0
         cdef Turn *turn
         for i in range(self._n_turns):
@@ -276,7 +289,10 @@ cdef class Session:
                 turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
                                         &self._jobs[n_jobs], &self._rows[n_jobs])
                 n_jobs += turn.n_jobs
+        # A device hands its rows over with the first that is asked for: only here is the pass over.
+        self.forward_seconds += seconds_since(start)
         pool_run(read_job, self._jobs, n_jobs, self.n_threads)
+        self.reading_seconds += seconds_since(start)
 
     cdef int _check_rows(self) except -1 nogil:
         cdef Turn *turn
