@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "llama.cpp"))
 import cythonizing  # noqa: E402
 from fetch import find_source  # noqa: E402
 from libraries import build_libraries, place_libraries  # noqa: E402
+from machine import check_machine  # noqa: E402
 from pin import PinError, read_pin, say  # noqa: E402
 
 PACKAGE = Path("hoshikage")
@@ -34,7 +35,8 @@ PORTABLE = os.environ.get("HOSHIKAGE_PORTABLE") == "1"
 
 # The scan's results are defined to the last bit, so multiply and add may not be contracted.
 C_FLAGS = ["-O3", "-fPIC", "-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
-CYTHON_FLAGS = ["-O2", "-g" if DEBUG else "-g0", "-ffp-contract=off", "-pthread", "-Wno-unused-function"]
+QUIET = ["-Wno-unused-function", "-Wno-sign-compare"]  # Cython's own doing
+CYTHON_FLAGS = ["-O2", "-g" if DEBUG else "-g0", "-ffp-contract=off", "-pthread", *QUIET]
 
 
 def find_extensions() -> list[Extension]:
@@ -51,22 +53,24 @@ def find_extensions() -> list[Extension]:
     ]
 
 
-class BuildEverything(build_ext):
+class BuildEverything(build_ext):  # type: ignore[misc]
     """build_ext with the three stages in order; each does only what is out of date."""
+
+    force: bool
 
     def run(self) -> None:
         # While it builds, setuptools forgets that the result belongs into the source tree.
         self.package_root = ROOT if self.inplace else Path(self.build_lib)
-        with one_at_a_time():
-            super().run()
-
-    def build_extensions(self) -> None:
         try:
-            pin = read_pin()
-            source = find_source(pin)
-            libraries = build_libraries(pin, PORTABLE)
+            check_machine()
+            with one_at_a_time():
+                super().run()
         except PinError as error:
             raise SystemExit(f"hoshikage: {error}") from None
+
+    def build_extensions(self) -> None:
+        pin = read_pin()
+        source, libraries = find_source(pin), build_libraries(pin, PORTABLE)
         folder = self.package_root / PACKAGE / "lib"
         place_libraries([*libraries, self.build_csrc()], folder)
         for extension in self.extensions:
@@ -80,14 +84,20 @@ class BuildEverything(build_ext):
         """setuptools builds again for newer sources, but would not for other flags."""
         stamp = Path(self.build_temp) / "flags"
         flags = "\n".join(
-            " ".join([ext.name, *self.compiler.compiler_so, *ext.extra_compile_args, *ext.include_dirs, *ext.extra_link_args])
+            " ".join([*self.compiler.compiler_so, *ext.extra_compile_args, *ext.include_dirs, *ext.extra_link_args])
             for ext in self.extensions
         )
         self.force = self.force or read(stamp) != flags
+        stale = [ext.name for ext in self.extensions if self.force or not is_newer(self.target(ext), inputs(ext))]
+        if stale:
+            say(f"compiling {', '.join(stale)}")
         self.parallel = os.cpu_count()
         super().build_extensions()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(flags, encoding="utf-8")
+
+    def target(self, extension: Extension) -> Path:
+        return Path(self.get_ext_fullpath(extension.name))
 
     def build_csrc(self) -> Path:
         """Our C as one library, so that its threads and its choice of instruction set exist once in a process."""
@@ -97,7 +107,10 @@ class BuildEverything(build_ext):
         if is_newer(library, [*sources, *headers]) and read(library.with_suffix(".flags")) == stamp:
             return library
         objects = self.compiler.compile(
-            [str(path) for path in sources], output_dir="build/csrc", extra_postargs=C_FLAGS, include_dirs=[str(PACKAGE)]
+            [str(path) for path in sources],
+            output_dir="build/csrc",
+            include_dirs=[str(PACKAGE)],
+            extra_postargs=C_FLAGS,
         )
         library.parent.mkdir(parents=True, exist_ok=True)
         self.compiler.link_shared_object(
@@ -107,8 +120,8 @@ class BuildEverything(build_ext):
         return library
 
     def record_expectations(self, folder: Path) -> None:
-        """What HOSHIKAGE_LIB_PATH is compared with: the fingerprint of these libraries, and the symbols that we call."""
-        modules = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
+        """What HOSHIKAGE_LIB_PATH is compared with: these libraries' fingerprint, and the symbols that we call."""
+        modules = [self.target(extension) for extension in self.extensions]
         target = folder / "expected.json"
         if is_newer(target, [*modules, *folder.glob("lib*.so*")]):
             return
@@ -143,6 +156,10 @@ def link_flags(module: str, folder: Path, libraries: list[Path]) -> list[str]:
 def is_plugin(path: Path) -> bool:
     """ggml loads these by itself (GGML_BACKEND_DL); nothing links to them."""
     return path.suffix == ".so"
+
+
+def inputs(extension: Extension) -> list[Path]:
+    return [Path(path) for path in (*extension.sources, *extension.depends)]
 
 
 def is_newer(target: Path, sources: list[Path]) -> bool:

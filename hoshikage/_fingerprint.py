@@ -101,7 +101,7 @@ def fingerprint(folder: Path) -> Fingerprint:
     try:
         return found | structure(open_llama(folder))
     except OSError as error:
-        print(f"hoshikage: libllama cannot be loaded on this machine ({error}); its structs go unrecorded", file=sys.stderr)
+        print(f"hoshikage: libllama cannot be loaded here ({error}); its structs go unrecorded", file=sys.stderr)
         return found
 
 

@@ -1,8 +1,8 @@
 """Loads libllama before the first compiled module that needs it: the packaged one, or that in HOSHIKAGE_LIB_PATH.
 
 The compiled modules find the packaged libraries by themselves. A person's own build has to be in the process before
-them, so importing `hoshikage` puts a finder in front of Python's, which loads the libraries as soon as a compiled module
-is asked for, and not before: the server imports none and never loads libllama.
+them, so importing `hoshikage` puts a finder in front of Python's, which loads the libraries as soon as a compiled
+module is asked for, and not before: the server imports none and never loads libllama.
 
 llama.cpp promises no stable binary interface, so a build that is not of the same source, or not of the same shape, is
 refused before anything is called that could crash.
@@ -26,8 +26,8 @@ PACKAGED = Path(__file__).with_name("lib")
 EXPECTED = "expected.json"  # beside the packaged libraries: their fingerprint, and the symbols that we call
 VARIABLE = "HOSHIKAGE_LIB_PATH"
 REMEDY = (
-    "build it from the llama.cpp that this package was built from, with 'python llama.cpp build FOLDER' in the source of "
-    f"hoshikage, or unset {VARIABLE}"
+    "build it from the llama.cpp that this package was built from, with 'python llama.cpp build FOLDER' in the source "
+    f"of hoshikage, or unset {VARIABLE}"
 )
 
 _loaded: Path | None = None
@@ -37,9 +37,7 @@ class LibrariesFirst:
     """A finder that finds nothing new: it only makes sure of the libraries."""
 
     @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith("hoshikage."):
             return None
         spec = PathFinder.find_spec(name, path, target)
@@ -85,7 +83,7 @@ def load_own(folder: Path) -> ctypes.CDLL:
     found = fp.structure(llama)
     for name in found.keys() & expected.keys():
         if found[name] != expected[name]:
-            what = f"is version {found[name]}, not {expected[name]}" if name == "llama_version" else f"answers {name}() in another shape"
+            what = "has another llama_version()" if name == "llama_version" else f"lays out {name}() differently"
             raise LibraryError(f"the libllama in {folder} {what}: this package was compiled for another one", REMEDY)
     return llama
 
@@ -133,7 +131,7 @@ def load_plugins(folder: Path) -> None:
     base = fp.open_base(folder)
     lines: list[str] = []
 
-    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+    @ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
     def keep(level: int, line: bytes, user_data: int | None) -> None:  # noqa: ARG001
         lines.append(line.decode(errors="replace").strip())
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from machine import missing_tools
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks that we leave alone
 
 Settings = Mapping[str, Any] | None
-
-
-def missing_tools() -> list[str]:
-    return [name for name in ("cmake", "ninja") if shutil.which(name) is None]
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:

@@ -17,7 +17,10 @@ HINT = "performance hint: "
 
 
 def translate(extensions: list[Extension], build: Path, debug: bool) -> None:
-    """Gives the modules their C, translating what changed. A hint means that the GIL is taken where nobody meant to, so it ends the build."""
+    """Gives the modules their C, translating what changed.
+
+    A performance hint means that the GIL is taken where nobody meant to, so it ends the build.
+    """
     folder = build / ("cython-debug" if debug else "cython")
     directives = {"language_level": 3, "binding": True, "embedsignature": False} | (CHECKED if debug else RELEASE)
     with tempfile.TemporaryFile() as captured:
@@ -25,7 +28,7 @@ def translate(extensions: list[Extension], build: Path, debug: bool) -> None:
         os.dup2(captured.fileno(), 2)
         try:
             # The directives decide what a hint is about, so they are set here and in no file.
-            translated = cythonize(
+            translated = cythonize(  # type: ignore[no-untyped-call]
                 extensions,
                 build_dir=str(folder),
                 compiler_directives=directives,

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from pin import Pin, PinError, say
 
-MARK = ".unpacked-by-hoshikage"  # holds the sha256 of the archive; a source without it is somebody's own
+MARK = ".unpacked-by-hoshikage"
 
 
 def find_source(pin: Pin) -> Path:
@@ -38,7 +38,7 @@ def find_source(pin: Pin) -> Path:
 def is_pinned(pin: Pin, source: Path) -> bool:
     """Whether `source` came out of the pinned archive (a pack carries the mark too)."""
     mark = source / MARK
-    return mark.exists() and mark.read_text(encoding="utf-8") == pin.sha256
+    return mark.exists() and mark.read_text(encoding="utf-8") == pin.mark
 
 
 def check_tree(path: Path, name: str) -> Path:
@@ -137,7 +137,7 @@ def unpack(pin: Pin, archive: Path) -> None:
         for member in wanted_members(pin, tar):
             tar.extract(member, part, set_attrs=False)
     check_tree(part, pin.archive)
-    (part / MARK).write_text(pin.sha256, encoding="utf-8")
+    (part / MARK).write_text(pin.mark, encoding="utf-8")
     shutil.rmtree(pin.source, ignore_errors=True)
     part.rename(pin.source)
 

@@ -23,15 +23,13 @@ SWITCHES = {
     # The libraries are moved into the package, and find each other there.
     "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
     "CMAKE_INSTALL_RPATH": "$ORIGIN",
-    "LLAMA_BUILD_COMMON": "OFF",
+    "LLAMA_OPENSSL": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
-    "LLAMA_BUILD_TOOLS": "OFF",
-    "LLAMA_BUILD_EXAMPLES": "OFF",
     "LLAMA_BUILD_SERVER": "OFF",
     "LLAMA_BUILD_APP": "OFF",
     "LLAMA_BUILD_MTMD": "OFF",
-    "LLAMA_OPENSSL": "OFF",
 }
+PROGRAMS = ("LLAMA_BUILD_COMMON", "LLAMA_BUILD_TOOLS", "LLAMA_BUILD_EXAMPLES")  # all off, but for the benches
 NATIVE = {"GGML_NATIVE": "ON"}
 PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
 # Last on the command line, so that nothing before it can switch it on (CVE-2026-34159, CVE-2026-118375).
@@ -56,10 +54,18 @@ def build_libraries(pin: Pin, portable: bool = False) -> list[Path]:
     """Builds what is out of date and returns the shared libraries, named as the loader looks for them."""
     source = find_source(pin)
     folder = build_folder(pin, source, "portable" if portable else "native")
-    arguments = cmake_arguments(pin, source, portable)
-    configure(source, folder, arguments)
+    configure(source, folder, cmake_arguments(pin, source, PORTABLE if portable else NATIVE, "OFF"))
     run_ninja(folder, ["llama", "ggml"])
     return sorted(path for path in (folder / "bin").iterdir() if is_loadable(path))
+
+
+def build_programs(pin: Pin, names: list[str]) -> Path:
+    """Builds llama.cpp's own programs from the same source with the same switches, and returns their folder."""
+    source = find_source(pin)
+    folder = build_folder(pin, source, "programs")
+    configure(source, folder, cmake_arguments(pin, source, NATIVE, "ON"))
+    run_ninja(folder, names)
+    return folder / "bin"
 
 
 def build_folder(pin: Pin, source: Path, kind: str) -> Path:
@@ -69,9 +75,9 @@ def build_folder(pin: Pin, source: Path, kind: str) -> Path:
     return pin.build / f"{kind}-{hashlib.sha256(bytes(source)).hexdigest()[:8]}"
 
 
-def cmake_arguments(pin: Pin, source: Path, portable: bool) -> list[str]:
+def cmake_arguments(pin: Pin, source: Path, kind: dict[str, str], programs: str) -> list[str]:
     """Our switches, then the person's CMAKE_ARGS, which win, then what nobody may switch on."""
-    switches = SWITCHES | (PORTABLE if portable else NATIVE)
+    switches = SWITCHES | kind | dict.fromkeys(PROGRAMS, programs)
     if not (source / ".git").exists():
         # Not a checkout: git would answer with the commit of the repository around it.
         commit = pin.commit if is_pinned(pin, source) else "unknown"
@@ -91,7 +97,8 @@ def configure(source: Path, folder: Path, arguments: list[str]) -> None:
         str(cmake), "-S", str(source), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments,
     ]  # fmt: skip
     stamp = folder / "configured"
-    wanted = "\n".join([*command, *(f"{name}={os.environ.get(name, '')}" for name in ("CC", "CXX", "CFLAGS", "CXXFLAGS"))])
+    compilers = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CXX", "CFLAGS", "CXXFLAGS")]
+    wanted = "\n".join([*command, *compilers])
     if (folder / "build.ninja").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
     say(f"configuring llama.cpp in {folder}")

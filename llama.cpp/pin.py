@@ -37,6 +37,11 @@ class Pin:
         return self.home / "src"
 
     @property
+    def mark(self) -> str:
+        """Written into every tree that came out of the archive, to tell it from somebody's own."""
+        return "\n".join([self.sha256, *self.keep, "without", *self.leave])
+
+    @property
     def build(self) -> Path:
         return self.home / "build"
 

@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 
 
-def get_requires_for_build_wheel(config_settings: object = None) -> list[str]:
+def get_requires_for_build_wheel(_settings: object = None) -> list[str]:
     return []
 
 
-def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: object = None) -> str:
+def prepare_metadata_for_build_wheel(metadata_directory: str, _settings: object = None) -> str:
     """Writes a name and a version: all that pip checks. The working folder is the unpacked archive."""
     name = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
     version = next(

@@ -1,0 +1,65 @@
+# Every target does its whole set-up: the virtual environment, llama.cpp, the extension. The second time it is quick.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test build lint asan bench pack clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
+	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
+	@echo "make build                                 only build"
+	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
+	@echo "make asan                                  our C and Cython under the address and undefined-behaviour sanitizers"
+	@echo "make bench                                 the benchmarks"
+	@echo "make pack                                  the source of llama.cpp in one file, for a machine without network"
+	@echo "make clean                                 remove what was built (keeps $(VENV) and the source of llama.cpp)"
+	@echo "CMAKE_ARGS=-DGGML_CUDA=ON make build       the same for CUDA"
+
+# The prompt reaches the program as it was written: make expands nothing in it, and the shell sees it quoted.
+serve: export ANSWER_TO := $(value PROMPT)
+serve: export FROM_MODEL := $(value MODEL)
+serve:
+	@test -n "$$FROM_MODEL" || { echo "usage: make serve MODEL=path/to/model.gguf PROMPT='The capital of Japan is'"; exit 2; }
+	@$(MAKE) --no-print-directory build
+	@$(PY) -m hoshikage run "$$FROM_MODEL" $${ANSWER_TO:+"$$ANSWER_TO"}
+
+test: build
+	@$(PY) -m pytest $(TESTS)
+
+build: $(VENV)/ready
+	@$(PY) setup.py --quiet build_ext --inplace
+	@test -e $(VENV)/installed || { PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --no-deps --editable . && touch $(VENV)/installed; }
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "hoshikage: $(PYTHON) is missing or older than Python 3.11. Install one (apt install python3) or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) llama.cpp machine
+	@echo "hoshikage: setting up $(VENV)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) llama.cpp requirements > $(VENV)/requirements.txt
+	@$(PIP) install --requirement $(VENV)/requirements.txt
+	@rm -f $(VENV)/installed
+	@touch $@
+
+lint: build
+	@$(PY) -m pytest tests/house
+
+asan: build
+	@$(PY) -m pytest tests/csrc -k sanit
+
+bench: build
+	@$(PY) -m bench
+
+pack:
+	@$(PYTHON) llama.cpp pack dist
+
+clean:
+	rm -rf build dist *.egg-info hoshikage/lib llama.cpp/build
+	find hoshikage -name '*.so' -delete
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
