@@ -10,7 +10,7 @@ from tests.letters import BOS, EOS, EOT, MASK, Letters
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|eot|>{% endfor %}[assistant]"
 
 
-class Speaker(FakeModel):  # type: ignore[misc]  # a compiled class
+class Speaker(FakeModel):
     """Bytes and four special tokens in the order in which FakeModel reserves ids: EOT, EOS, mask."""
 
     chat_template: str | None = TEMPLATE
@@ -33,9 +33,9 @@ class Speaker(FakeModel):  # type: ignore[misc]  # a compiled class
     def detokenize(self, ids: list[int], *, special: bool = False) -> bytes:
         return b"".join(self.piece(token, special=special) for token in ids)
 
-    def open_context(self, *, n_threads: int, n_ctx: int, n_seq: int, n_rows: int, **_: Any) -> Any:
+    def open_context(self, **options: Any) -> Any:
         """A context; how it would be laid out on a machine means nothing here."""
-        return super().open_context(n_threads=n_threads, n_ctx=n_ctx, n_seq=n_seq, n_rows=n_rows)
+        return super().open_context(**{name: options[name] for name in ("n_threads", "n_ctx", "n_seq", "n_rows")})
 
     def close(self) -> None:
         self.closed = True

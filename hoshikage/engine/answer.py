@@ -45,7 +45,6 @@ class Answer:
 
     def result(self, *, n_passes: int, n_rows: int, cancelled: bool, canvas: Sequence[int] = ()) -> Result:
         """The result, once the reader has been given its last token."""
-        assert self.request.seed is not None
         return Result(
             text=self.reader.text,
             tokens=tuple(self.reader.tokens),
@@ -72,7 +71,7 @@ class Answer:
             step=step,
             n_steps=n_steps,
             tokens=tuple(tokens),
-            piece=self.piece,
+            pieces=tuple(None if token is None else self.piece(token) for token in tokens),
             result=result,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from hoshikage import strategies
@@ -12,7 +13,7 @@ from hoshikage._board import Board
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
 from hoshikage.engine.answer import Answer, stop_ids
-from hoshikage.engine.request import DiffusionRequest, check_bias, read, resolved
+from hoshikage.engine.request import DiffusionRequest, Recipe, check_bias, read, recipe_of
 from hoshikage.engine.result import Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
@@ -26,6 +27,7 @@ SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alo
 class CanvasAnswer(Answer):
     """An answer that a canvas holds, in the positions from `lo` to `hi`."""
 
+    request: DiffusionRequest
     canvas: Canvas
     lo: int = field(init=False)
     hi: int = field(init=False)
@@ -80,6 +82,7 @@ class Denoiser:
         self._settings = settings
         self._sessions = sessions
         self._eog_ids = model.eog_ids
+        self._piece = cache(model.piece)
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
@@ -115,27 +118,27 @@ class Denoiser:
         model = self._model
         if model.mask_id in prefix or model.mask_id in suffix:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
-        request, more = resolved(request, shift=model.shift, n_masked=request.max_tokens)
+        recipe, more = recipe_of(request, shift=model.shift, n_masked=request.max_tokens)
         check_bias(request, model.n_vocab)
         return CanvasAnswer(
             index=index,
             request=request,
             warnings=warnings + more,
             n_prompt=len(prefix) + len(suffix),
-            reader=TextReader(model.piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
-            piece=model.piece,
-            canvas=make_canvas(model, request, [*prefix, *[model.mask_id] * request.max_tokens, *suffix]),
+            reader=TextReader(self._piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
+            piece=self._piece,
+            canvas=make_canvas(model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix]),
         )
 
 
-def make_canvas(model: Any, request: DiffusionRequest, tokens: Sequence[int]) -> Canvas:
-    """A canvas that is decoded as the request says; every option of it has been filled in."""
+def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int]) -> Canvas:
+    """A canvas that is decoded as the recipe says, with everything else from the request."""
     forbidden = (model.eos_id,) if request.logits_eos_inf else ()
     return Canvas(
         tokens,
         mask_id=model.mask_id,
-        rule=strategies.make_rule(request.algorithm, alg_temp=request.alg_temp),
-        schedule=strategies.make_schedule(request.schedule, eps=request.eps),
+        rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp),
+        schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
@@ -143,8 +146,8 @@ def make_canvas(model: Any, request: DiffusionRequest, tokens: Sequence[int]) ->
             repetition_penalty=request.repetition_penalty,
             forbidden=forbidden,
         ),
-        steps=request.steps,
-        block_length=request.block_length,
+        steps=recipe.steps,
+        block_length=recipe.block_length,
         seed=request.seed,
         temperature=request.temperature,
         top_k=request.top_k,

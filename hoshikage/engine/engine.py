@@ -7,6 +7,7 @@ is in `hoshikage._core` and needs no Python between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hoshikage import settings as table
 from hoshikage._board import Board
-from hoshikage._core import Model
+from hoshikage._core import Model, Session
 from hoshikage.checks import Whole, shown
 from hoshikage.engine.answer import Answer, Way
 from hoshikage.engine.diffusion import Denoiser
@@ -29,7 +30,8 @@ from hoshikage.engine.turn import Turn
 from hoshikage.errors import ParameterError, UnsupportedModelError
 from hoshikage.settings import Settings
 
-Ids: TypeAlias = Sequence[int]
+Ids: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
+Prompt: TypeAlias = str | Ids
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 
@@ -42,7 +44,7 @@ def load(
     mmap: bool | None = None,
     retag: bool = True,
     check_tensors: bool = False,
-    **overrides: object,
+    **overrides: Any,
 ) -> Engine:
     """Load a GGUF model. `overrides` are settings by name: `n_ctx=2048`, `n_gpu_layers=0`, `temperature=0.7`.
 
@@ -64,7 +66,11 @@ def load(
         board=board,
         progress=progress,
     )
-    return Engine(model, settings)
+    try:
+        return Engine(model, settings)
+    except BaseException:
+        model.close()
+        raise
 
 
 class Engine:
@@ -103,21 +109,26 @@ class Engine:
         """Tokens that one request may have, prompt and answer together."""
         return self._sessions.n_ctx
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether `chat` can be used."""
+        return self._renderer is not None
+
     # -- asking
 
     @overload
     def generate(
-        self, prompt: str | Ids, *, stream: Literal[False] = ..., board: Board | None = ..., parse_special: bool = ...,
+        self, prompt: Prompt, *, stream: Literal[False] = ..., board: Board | None = ..., parse_special: bool = ...,
         **options: Any,
     ) -> Result: ...  # fmt: skip
     @overload
     def generate(
-        self, prompt: Sequence[str] | Sequence[Ids], *, stream: Literal[False] = ..., board: Board | None = ...,
+        self, prompt: Sequence[Prompt], *, stream: Literal[False] = ..., board: Board | None = ...,
         parse_special: bool = ..., **options: Any,
     ) -> list[Result]: ...  # fmt: skip
     @overload
     def generate(
-        self, prompt: str | Ids | Sequence[str] | Sequence[Ids], *, stream: Literal[True], board: Board | None = ...,
+        self, prompt: Prompt | Sequence[Prompt], *, stream: Literal[True], board: Board | None = ...,
         parse_special: bool = ..., **options: Any,
     ) -> Iterator[Snapshot]: ...  # fmt: skip
     def generate(
@@ -128,7 +139,7 @@ class Engine:
         board: Board | None = None,
         parse_special: bool = False,
         **options: Any,
-    ) -> Result | list[Result] | Iterator[Snapshot]:
+    ) -> Any:
         """Answer a prompt: text or token ids, or a list of either, which is answered side by side.
 
         `options` are the fields of `DiffusionRequest` or `CausalRequest`. `stream=True` gives an iterator of
@@ -155,14 +166,13 @@ class Engine:
         Gives a Result, or with `stream=True` an iterator of snapshots. `tools` and `template_options` (such
         as `enable_thinking`) are what the template knows by these names.
         """
-        self._check_open()
-        ids = chat_ids(self.model, self._renderer, messages, tools=tools, template_options=template_options)
+        ids = self.chat_tokens(messages, tools=tools, template_options=template_options)
         return self._answered([self._way.prepare(0, ids, options)], True, stream, board)
 
     def infill(
         self,
-        prefix: str | Ids,
-        suffix: str | Ids = "",
+        prefix: Prompt,
+        suffix: Prompt = "",
         *,
         length: int | None = None,
         stream: bool = False,
@@ -194,12 +204,20 @@ class Engine:
             raise ParameterError("ids", "there are none", "give at least one token")
         checked_ids(self.model, [int(tokens.min()), int(tokens.max())], name="ids")
         real = None if mask is None else as_table("mask", mask).astype(bool)
+        n_positions = tokens.shape[1]
+        self._sessions.check_fits(n_positions)
+        with self.session(n_positions, n_rows=self._sessions.rows_for(n_positions)) as session:
+            return session.logits(tokens.astype(np.int32), real)
+
+    @contextmanager
+    def session(self, n_ctx: int, n_seq: int = 1, n_rows: int = 0) -> Iterator[Session]:
+        """A session of at least this size, for direct work with `hoshikage._core`; other threads wait meanwhile.
+
+        `n_rows` is how many rows of logits a pass returns, by default one for each position. Leave no canvas in it.
+        """
         with self._turn:
             self._check_open()
-            n_positions = tokens.shape[1]
-            self._sessions.check_fits(n_positions)
-            session = self._sessions.open(n_positions, 1, self._sessions.rows_for(n_positions))
-            return session.logits(tokens.astype(np.int32), real)
+            yield self._sessions.open(n_ctx, n_seq, n_rows or n_ctx)
 
     # -- text and tokens
 
@@ -208,10 +226,21 @@ class Engine:
         self._check_open()
         return self._ids(text, "text", parse_special, opens=False)
 
+    def chat_tokens(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_options: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """The tokens of a conversation, up to where the answer begins."""
+        self._check_open()
+        return chat_ids(self.model, self._renderer, messages, tools=tools, template_options=template_options)
+
     def detokenize(self, ids: Ids, *, special: bool = False) -> str:
         """The text of tokens; special ones are left out unless asked for."""
         self._check_open()
-        raw: bytes = self.model.detokenize(checked_ids(self.model, ids, name="ids"), special=special)
+        raw: bytes = self.model.detokenize(checked_ids(self.model, as_ids(ids, "ids"), name="ids"), special=special)
         return raw.decode(errors="replace")
 
     # -- inside

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
@@ -50,7 +50,7 @@ class Request:
         Number(0, 100, open_least=True), 1.0, "above 1: tokens already there become less likely"
     )
     logit_bias: tuple[tuple[int, float], ...] = _option(TokenBias(1024), (), "added to the logits of token ids")
-    seed: int | None = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
+    seed: int = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
     stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusionRequest(Request):
-    """The options of a masked diffusion model. `None`: the model's own way, see `resolved`."""
+    """The options of a masked diffusion model. `None`: the model's own way, see `recipe_of`."""
 
     steps: int | None = _option(Whole(1, 2**20), None, "denoising steps; unset: one per token, the exact way")
     algorithm: str | None = _option(
@@ -135,8 +135,18 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
     return kind(**values), tuple(warnings)
 
 
-def resolved(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[DiffusionRequest, tuple[str, ...]]:
-    """The request with the model's own way filled in, and a warning for each value that changes nothing.
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a canvas is decoded, with nothing left open."""
+
+    algorithm: str
+    schedule: str
+    block_length: int
+    steps: int
+
+
+def recipe_of(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[Recipe, tuple[str, ...]]:
+    """The model's own way where the request leaves it open, and a warning for each value that changes nothing.
 
     LLaDA's way (rows not shifted): the surest first, in blocks. Dream's (shifted): least entropy, timesteps.
     """
@@ -156,10 +166,7 @@ def resolved(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[
         warnings.append("confidence_eos_eot_inf has no effect with the origin algorithm, which has no confidence")
     if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
         warnings.append("top_k and top_p have no effect at temperature 0")
-    filled = replace(
-        request, algorithm=algorithm, schedule=schedule, block_length=block_length, steps=max(steps, n_blocks)
-    )
-    return filled, tuple(warnings)
+    return Recipe(algorithm, schedule, block_length, max(steps, n_blocks)), tuple(warnings)
 
 
 def check_bias(request: Request, n_vocab: int) -> None:

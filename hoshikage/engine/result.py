@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,8 +55,8 @@ class Snapshot:
     """One answer at one moment.
 
     `delta` is text that is certain now and was not in the snapshot before: the deltas put together are the
-    result's text. `tokens` are those of the answer so far; of a diffusion model's canvas all, None where
-    nothing is settled yet.
+    result's text. `tokens` are those of the answer so far, `pieces` their bytes; of a diffusion model's canvas
+    all, None where nothing is settled yet.
     """
 
     index: int  # of the prompt among those of the call
@@ -64,20 +64,20 @@ class Snapshot:
     step: int
     n_steps: int
     tokens: tuple[int | None, ...] = field(default=(), repr=False)
+    pieces: tuple[bytes | None, ...] = field(default=(), repr=False)
     result: Result | None = None  # in the last snapshot of each answer
-    piece: Callable[[int], bytes] = field(repr=False, compare=False)
 
     @property
     def cells(self) -> tuple[str | None, ...]:
         """The text at each position, None where it is masked: whole characters, each at its first position."""
-        return cells_of([None if token is None else self.piece(token) for token in self.tokens])
+        return cells_of(self.pieces)
 
     def view(self, mask: str = MASK) -> str:
         """The cells as one string."""
         return "".join(mask if cell is None else cell for cell in self.cells)
 
 
-def cells_of(pieces: list[bytes | None]) -> tuple[str | None, ...]:
+def cells_of(pieces: Sequence[bytes | None]) -> tuple[str | None, ...]:
     """The text of each settled position, from the bytes of its token.
 
     A character whose bytes several neighbours hold stands at the first of them, the others are empty; while
@@ -100,7 +100,7 @@ def is_escaped(character: str) -> bool:
     return "\udc80" <= character <= "\udcff"
 
 
-def settled_runs(pieces: list[bytes | None]) -> list[tuple[int, int]]:
+def settled_runs(pieces: Sequence[bytes | None]) -> list[tuple[int, int]]:
     """The runs [lo, hi) of positions that hold something."""
     held = [False, *(piece is not None for piece in pieces), False]
     edges = [i for i in range(len(pieces) + 1) if held[i] != held[i + 1]]

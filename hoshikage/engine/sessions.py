@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hoshikage.errors import ContextOverflowError
 from hoshikage.settings import Settings
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hoshikage._core import Session
 
 SMALLEST = 256  # positions: llama.cpp's own granularity
+UNBOUNDED = 2**24  # positions, for a model that does not say how many it was trained with
 LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
 
 
@@ -26,7 +27,7 @@ class SizedModel(Protocol):
 class Sessions:
     """Keeps one session open and opens a larger one when the next request does not fit into it."""
 
-    def __init__(self, model: Any, settings: Settings) -> None:
+    def __init__(self, model: SizedModel, settings: Settings) -> None:
         self._model = model
         self._settings = settings
         self._session: Session | None = None
@@ -35,16 +36,16 @@ class Sessions:
     @property
     def n_ctx(self) -> int:
         """Tokens that one request may have, prompt and answer together."""
-        return self._settings.n_ctx or self._model.n_ctx_train or 2**24
+        return self._settings.n_ctx or self._model.n_ctx_train or UNBOUNDED
 
     def open(self, n_ctx: int, n_seq: int, n_rows: int) -> Session:
         """A session of at least these sizes: positions and streams over all canvases, rows of a pass."""
         needed = (rounded_up(n_ctx), n_seq, n_rows)
         if self._session is None or any(have < need for have, need in zip(self._size, needed, strict=True)):
-            largest = tuple(max(pair) for pair in zip(self._size, needed, strict=True))
+            n_ctx, n_seq, n_rows = (max(pair) for pair in zip(self._size, needed, strict=True))
             self.close()
-            self._session = self._opened(*largest)
-            self._size = largest
+            self._session = self._opened(n_ctx, n_seq, n_rows)
+            self._size = (n_ctx, n_seq, n_rows)
         return self._session
 
     def check_fits(self, n_tokens: int) -> None:

@@ -18,7 +18,7 @@ from hoshikage.engine.request import (
     Request,
     options_of,
     read,
-    resolved,
+    recipe_of,
 )
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings, table
@@ -136,8 +136,8 @@ def test_a_missing_seed_is_drawn_and_a_given_one_kept() -> None:
     ],
 )
 def test_the_model_fills_in_its_own_way(given: dict[str, Any], shift: bool, expected: tuple[Any, ...]) -> None:
-    request, warnings = resolved(DiffusionRequest(**given), shift=shift, n_masked=100)
-    assert (request.algorithm, request.schedule, request.block_length, request.steps) == expected
+    recipe, warnings = recipe_of(DiffusionRequest(**given), shift=shift, n_masked=100)
+    assert (recipe.algorithm, recipe.schedule, recipe.block_length, recipe.steps) == expected
     assert any("steps 3 became 10" in warning for warning in warnings) == (given.get("steps") == 3)
 
 
@@ -151,10 +151,10 @@ def test_the_model_fills_in_its_own_way(given: dict[str, Any], shift: bool, expe
     ],
 )
 def test_a_value_that_changes_nothing_is_named(given: dict[str, Any], word: str) -> None:
-    _, warnings = resolved(DiffusionRequest(**given), shift=False, n_masked=10)
+    _, warnings = recipe_of(DiffusionRequest(**given), shift=False, n_masked=10)
     assert len(warnings) == 1
     assert warnings[0].startswith(word)
-    assert resolved(DiffusionRequest(), shift=False, n_masked=10)[1] == ()
+    assert recipe_of(DiffusionRequest(), shift=False, n_masked=10)[1] == ()
 
 
 def test_every_option_is_described_and_its_default_is_clean() -> None:

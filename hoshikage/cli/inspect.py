@@ -1,0 +1,105 @@
+"""`hoshikage inspect FILE`: what a model file is, read from its header."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from typing import Any
+
+from hoshikage import gguf
+from hoshikage.cli.screen import human_size, printable
+from hoshikage.gguf import Array, Header
+
+LONG = 100  # characters of a value that are shown
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a GGUF file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
+    parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    header = gguf.inspect(arguments.file)
+    facts = facts_of(header)
+    if arguments.metadata:
+        facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
+    if arguments.tensors:
+        facts["tensors"] = [
+            {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes} for t in header.tensors
+        ]
+    if arguments.json:
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        print(as_text(facts))
+    return 0
+
+
+def facts_of(header: Header) -> dict[str, Any]:
+    """What decides how a model is run, in the order in which a person asks."""
+    retagged = gguf.retag(header)
+    facts: dict[str, Any] = {
+        "file": header.path,
+        "name": header.name,
+        "architecture": header.architecture,
+        "kind": "diffusion" if header.is_diffusion else "causal",
+        "bytes": header.file_size,
+        "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
+        "types": dict(Counter(tensor.type.name for tensor in header.tensors).most_common()),
+        "layers": header.n_layer,
+        "context": header.n_ctx_train,
+        "vocabulary": header.n_vocab,
+        "chat_template": header.text("tokenizer.chat_template") is not None,
+    }
+    if header.is_diffusion:
+        facts["mask_token"] = header.mask_id
+        facts["shifted_rows"] = header.shift_logits
+        facts["served_as"] = retagged.architecture if retagged else header.architecture
+        facts["cache"] = retagged is not None
+    if header.split[1] > 1:
+        facts["part"] = f"{header.split[0] + 1} of {header.split[1]}"
+    facts["gguf_version"] = header.version
+    return facts
+
+
+def value_of(value: Any) -> Any:
+    """A header's value as JSON; a long array as its length."""
+    if isinstance(value, Array):
+        return f"array of {value.n}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """One fact a line; nested ones below."""
+    lines = []
+    for name, value in facts.items():
+        label = name.replace("_", " ")
+        if name == "metadata":
+            lines += ["metadata", *(f"  {printable(key)} = {shortened(item)}" for key, item in value.items())]
+        elif name == "tensors":
+            lines += ["tensors", *(f"  {printable(t['name'])} {t['dims']} {t['type']}" for t in value)]
+        elif name == "bytes":
+            lines.append(f"{'size':<15}{human_size(value)}")
+        elif name == "parameters":
+            lines.append(f"{label:<15}{value / 1e9:.2f} B" if value >= 1e8 else f"{label:<15}{value / 1e6:.2f} M")
+        elif name == "types":
+            lines.append(f"{label:<15}" + ", ".join(f"{kind} x {n}" for kind, n in value.items()))
+        else:
+            said = {True: "yes", False: "no", None: "none", "": "none"}.get(value, value)
+            lines.append(f"{label:<15}{printable(str(said))}")
+    return "\n".join(lines)
+
+
+def shortened(value: object) -> str:
+    """A value on one line."""
+    text = printable(str(value).replace("\n", "\\n"))
+    return text if len(text) <= LONG else text[: LONG - 3] + "..."
+
+
+def _elements(dims: tuple[int, ...]) -> int:
+    product = 1
+    for dim in dims:
+        product *= dim
+    return product

@@ -1,0 +1,95 @@
+"""Arguments: a parser that guesses what a typo meant, and flags made from the tables of options and settings."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, NoReturn, Protocol
+
+from hoshikage.checks import Check, Flag
+
+
+class TableRow(Protocol):
+    """A line of a table that becomes a flag."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def check(self) -> Check[Any]: ...
+    @property
+    def default(self) -> Any: ...
+    @property
+    def meaning(self) -> str: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """Flags are written out in full; one that is nearly right is named in the error."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """As `parse_args`, with the chosen command's own flags among the guesses."""
+        arguments, unknown = self.parse_known_args(argv)
+        if unknown:
+            command = self._chosen(getattr(arguments, "command", None))
+            command.error(f"there is no {unknown[0]}{command.guess(unknown[0])}")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence, one hint, exit code 2."""
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            known = [name.strip("' ") for name in found[2].split(",")]
+            message = f"there is no command {found[1]!r}{_nearest(found[1], known)}"
+        self.exit(2, f"{self.prog}: {message}\nsee {self.prog} --help\n")
+
+    def guess(self, word: str) -> str:
+        """', did you mean --x?' where one comes close."""
+        return _nearest(word.partition("=")[0], self._option_string_actions)
+
+    def _chosen(self, name: str | None) -> Parser:
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and name in action.choices:
+                return action.choices[name]  # type: ignore[no-any-return]
+        return self
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f", did you mean {match[0]}?" if match else ""
+
+
+def flag_of(name: str) -> str:
+    """How an option is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser, title: str, rows: Iterable[TableRow]) -> None:
+    """A flag for each row of a table; the text is read by `read_flags`, with the row's own check."""
+    group = parser.add_argument_group(title)
+    for row in rows:
+        default = "" if row.default in (None, "", (), False) else f" [{str(row.default).replace('%', '%%')}]"
+        about = row.meaning.replace("%", "%%") + default
+        if isinstance(row.check, Flag):
+            group.add_argument(flag_of(row.name), action=argparse.BooleanOptionalAction, default=None, help=about)
+        else:
+            action = "append" if row.check.repeats else "store"
+            group.add_argument(flag_of(row.name), metavar=row.check.metavar, action=action, help=about)
+
+
+def read_flags(arguments: argparse.Namespace, rows: Iterable[TableRow]) -> dict[str, object]:
+    """The values of the flags that were given."""
+    values: dict[str, object] = {}
+    for row in rows:
+        given = getattr(arguments, row.name)
+        if given is None:
+            continue
+        if isinstance(given, list):
+            given = tuple(chain.from_iterable(row.check.parse(flag_of(row.name), text) for text in given))
+        elif isinstance(given, str):
+            given = row.check.parse(flag_of(row.name), given)
+        values[row.name] = given
+    return values

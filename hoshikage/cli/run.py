@@ -1,0 +1,183 @@
+"""`hoshikage run MODEL PROMPT`: one answer in the terminal, as it is settled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from hoshikage import settings as table
+from hoshikage.cli import INTERRUPTED
+from hoshikage.cli.background import Background
+from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.screen import Screen, bar, printable
+from hoshikage.cli.watch import Watcher
+from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
+from hoshikage.engine.result import Result, Snapshot
+from hoshikage.errors import Cancelled, ParameterError
+
+Event: TypeAlias = float | Snapshot  # how far the loading is; then the answer
+
+
+def options() -> list[tuple[str, list[Option]]]:
+    """Every option once, by who has a use for it."""
+    shared = {option.name for option in options_of(Request)}
+    return [
+        ("answer", list(options_of(Request))),
+        ("diffusion models", [row for row in options_of(DiffusionRequest) if row.name not in shared]),
+        ("autoregressive models", [row for row in options_of(CausalRequest) if row.name not in shared]),
+    ]
+
+
+def loading_rows() -> list[table.Row]:
+    """The settings that are no option of a request: those that a model is loaded with."""
+    named = {row.name for _, rows in options() for row in rows}
+    return [row for row in table.table() if row.name not in named]
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s MODEL [PROMPT] [flags]"
+    parser.add_argument("model", metavar="MODEL", help="a GGUF file")
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - or nothing: standard input")
+    parser.add_argument("--chat", action="store_true", help="a message in the model's own chat format")
+    parser.add_argument("--system", metavar="TEXT", help="the system message of --chat")
+    parser.add_argument("--suffix", metavar="TEXT", help="fill the gap between PROMPT and this text")
+    parser.add_argument("--parse-special", action="store_true", help="read special tokens written in PROMPT as such")
+    parser.add_argument("--watch", action="store_true", help="show the canvas while it is denoised")
+    parser.add_argument("--json", action="store_true", help="print the result with its counts as JSON")
+    for title, rows in options():
+        add_flags(parser, title, rows)
+    add_flags(parser, "loading", loading_rows())
+
+
+def main(arguments: argparse.Namespace) -> int:
+    prompt = prompt_of(arguments)
+    given = {name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()}
+    settings = table.read(read_flags(arguments, loading_rows()))
+    show = Show(arguments)
+
+    from hoshikage._board import Board
+
+    board = Board()
+    events: Background[Event] = Background(
+        lambda tell: work(arguments, prompt, given, settings, board, tell), board.cancel
+    )
+    try:
+        for event in events:
+            show.event(event)
+    except Cancelled:
+        show.end(None)
+        return INTERRUPTED
+    except BaseException:
+        show.end(None)
+        raise
+    show.end(show.result)
+    return INTERRUPTED if events.interrupted else 0
+
+
+def prompt_of(arguments: argparse.Namespace) -> str:
+    """The prompt, from the command line or from standard input."""
+    if arguments.prompt not in (None, "-"):
+        return str(arguments.prompt)
+    if sys.stdin.isatty():
+        raise ParameterError("PROMPT", "there is none", "write it behind the model, or pipe it in")
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ParameterError("PROMPT", f"standard input is not UTF-8: {error.reason}", "convert it") from None
+
+
+def work(
+    arguments: argparse.Namespace,
+    prompt: str,
+    given: dict[str, object],
+    settings: table.Settings,
+    board: Any,
+    tell: Callable[[Event], None],
+) -> None:
+    """Load and answer; runs in the background."""
+    from hoshikage.engine.engine import load
+
+    with load(arguments.model, settings=settings, board=board, progress=tell) as engine:
+        for snapshot in answer(engine, arguments, prompt, {**given, "board": board, "stream": True}):
+            tell(snapshot)
+
+
+def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[str, object]) -> Iterator[Snapshot]:
+    """The snapshots of what was asked for."""
+    if arguments.chat:
+        if arguments.suffix is not None:
+            raise ParameterError("--suffix", "a chat has no gap to fill", "leave out --suffix or --chat")
+        system = [{"role": "system", "content": arguments.system}] if arguments.system else []
+        return iter(engine.chat([*system, {"role": "user", "content": prompt}], **how))
+    if arguments.system is not None:
+        raise ParameterError("--system", "only a chat has a system message", "add --chat")
+    how["parse_special"] = arguments.parse_special
+    if arguments.suffix is not None:
+        return iter(engine.infill(prompt, arguments.suffix, **how))
+    return iter(engine.generate(prompt, **how))
+
+
+class Show:
+    """What is seen of it: progress and remarks on standard error, the answer on standard output."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._name = Path(arguments.model).name
+        self._json = arguments.json
+        self._remarks = sys.stderr.isatty()
+        self._screen = Screen(sys.stderr) if self._remarks else None
+        self._watcher = Watcher(self._screen) if arguments.watch and self._screen and not arguments.json else None
+        self._terminal = sys.stdout.isatty()
+        self._wrote = ""
+        self.result: Result | None = None
+        if arguments.watch and self._watcher is None:
+            print("hoshikage: --watch needs a terminal and no --json; the answer is printed as usual", file=sys.stderr)
+
+    def event(self, event: Event) -> None:
+        """One thing happened."""
+        if isinstance(event, float):
+            if self._screen:
+                style = self._screen.style
+                done = f"{bar(event)} {event:4.0%}"
+                self._screen.draw([f"{style.dim}loading {printable(self._name)} {done}{style.reset}"])
+            return
+        if self._screen and not self._watcher:
+            self._screen.clear()
+        if self._watcher:
+            self._watcher.show(event)
+        elif not self._json:
+            self._write(event.delta)
+        self.result = event.result
+
+    def end(self, result: Result | None) -> None:
+        """Take drawings away and print what is to stay."""
+        if self._screen:
+            self._screen.clear()
+        if result is not None and self._json:
+            counts = asdict(result.counts) | {"tokens_per_pass": result.counts.tokens_per_pass}
+            said = {key: value for key, value in asdict(result).items() if key != "canvas"}
+            print(json.dumps(said | {"counts": counts}, ensure_ascii=False))
+        elif result is not None and self._watcher:
+            self._write(result.text)
+        if self._wrote and not self._wrote.endswith("\n"):
+            print(flush=True)
+        if result is not None:
+            self._remark(result)
+
+    def _write(self, text: str) -> None:
+        # A model can write anything; a terminal obeys some of it.
+        sys.stdout.write(printable(text) if self._terminal else text)
+        sys.stdout.flush()
+        self._wrote = text or self._wrote
+
+    def _remark(self, result: Result) -> None:
+        for warning in result.warnings:
+            print(f"hoshikage: {warning}", file=sys.stderr)
+        if self._remarks and self._screen and not self._json:
+            counts, style = result.counts, self._screen.style
+            speed = f"{counts.n_tokens} tokens, {counts.n_passes} passes, {counts.tokens_per_second:.1f} tokens/s"
+            print(f"{style.dim}{speed}, {result.stop_reason}{style.reset}", file=sys.stderr)

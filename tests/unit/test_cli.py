@@ -1,0 +1,257 @@
+"""The command: what it prints, where, and with which exit code; on a terminal as well."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage.cli import COMMANDS, main
+from hoshikage.cli.run import loading_rows, options
+from hoshikage.cli.screen import Screen, bar, human_size, printable, width_of
+from hoshikage.cli.watch import around_first_mask, wrapped
+from hoshikage.engine.request import KINDS, options_of
+from hoshikage.settings import table
+from tests.conftest import TinyModel
+from tests.tiny import CHAT_TEMPLATE
+
+SHORT = ["--max-tokens", "6", "--steps", "3", "--n-threads", "1"]
+COMMAND = [sys.executable, "-m", "hoshikage"]
+
+
+@pytest.fixture
+def model(tiny_model: TinyModel) -> str:
+    return str(tiny_model("llada", chat_template=CHAT_TEMPLATE))
+
+
+@pytest.fixture(autouse=True)
+def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No .env of the person who runs the tests has a say."""
+    for row in table():
+        monkeypatch.delenv(row.variable, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+class Outcome:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def run(*words: str) -> Outcome:
+        try:
+            code = main(words)
+        except SystemExit as leaving:  # argparse
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+Command = Callable[..., Outcome]
+
+
+def test_an_answer_goes_to_standard_output_and_nothing_else_does(command: Command, model: str) -> None:
+    done = command("run", model, "hello", *SHORT, "--seed", "1")
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.endswith("\n")
+    told = json.loads(command("run", model, "hello", *SHORT, "--seed", "1", "--json").out)
+    assert told["text"] == done.out.removesuffix("\n")
+    assert told["counts"]["n_passes"] == 3
+    assert told["seed"] == 1
+
+
+def test_every_way_of_asking(command: Command, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("run", model, "hello", "--chat", "--system", "be kind", *SHORT).code == 0
+    assert command("run", model, "hello", "--suffix", "the end", *SHORT).code == 0
+    assert command("run", model, "<|eot_id|>", "--parse-special", *SHORT).code == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    piped = command("run", model, "-", *SHORT, "--seed", "1")
+    assert piped.out == command("run", model, "hello", *SHORT, "--seed", "1").out
+
+
+def test_flags_reach_the_request_and_warnings_are_said(command: Command, model: str) -> None:
+    flags = ["--stop", "x", "--stop", "yy", "--logit-bias", "5=-inf,6=2", "--logit-bias", "7=1", "--no-early-stop"]
+    done = command("run", model, "a", *SHORT, *flags, "--algorithm", "1", "--cfg-scale", "0.5", "--min-p", "0.1")
+    assert done.code == 0
+    assert done.err == "hoshikage: min_p has no effect on a diffusion model\n"
+
+
+def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DIFFUSION_STEPS=2\n", encoding="utf-8")
+    assert json.loads(command("run", model, "a", "--json", "--max-tokens", "6").out)["counts"]["n_passes"] == 2
+    assert json.loads(command("run", model, "a", "--json", *SHORT).out)["counts"]["n_passes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "MODEL", "a", "--step", "3"], "there is no --step, did you mean --steps?"),
+        (["run", "MODEL", "a", "--max-tokns=3"], "there is no --max-tokns=3, did you mean --max-tokens?"),
+        (["rnu", "MODEL"], "there is no command 'rnu', did you mean run?"),
+        (["run", "MODEL", "a", "--steps", "0"], "--steps: 0 is out of range; use 1 to 1048576"),
+        (["run", "MODEL", "a", "--steps", "many"], "--steps: 'many' is not a whole number"),
+        (["run", "MODEL", "a", "--temperature", "nan"], "--temperature: nan is out of range"),
+        (["run", "MODEL", "a", "--algorithm", "entrophy"], "did you mean 'entropy'"),
+        (["run", "MODEL", "a", "--logit-bias", "5"], "is not ID=BIAS"),
+        (["run", "MODEL", "a", "--logit-bias", "999999=1"], "outside the vocabulary"),
+        (["run", "MODEL", "a", "--n-ctx", "-1"], "--n-ctx: -1 is out of range"),
+        (["run", "MODEL", "a", "--system", "b"], "only a chat has a system message; add --chat"),
+        (["run", "MODEL", "a", "--chat", "--suffix", "b"], "a chat has no gap"),
+        (["run", "missing.gguf", "a"], "missing.gguf: there is no such file"),
+        (["run", ".", "a"], "hoshikage: .: "),
+        (["inspect", "missing.gguf"], "missing.gguf: there is no such file"),
+        (["inspect"], "the following arguments are required: FILE"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_what_cannot_be_met_is_one_sentence_and_code_2(
+    command: Command, model: str, words: list[str], sentence: str
+) -> None:
+    done = command(*[model if word == "MODEL" else word for word in words])
+    assert done.code == 2
+    assert sentence in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+
+
+def test_inspect_says_what_a_file_is(command: Command, model: str, tiny_model: TinyModel) -> None:
+    facts = json.loads(command("inspect", model, "--json").out)
+    assert (facts["architecture"], facts["kind"], facts["served_as"]) == ("llada", "diffusion", "llama")
+    assert facts["vocabulary"] == 300
+    text = command("inspect", model, "--metadata", "--tensors").out
+    assert re.search(r"chat template +yes", text)
+    assert "general.architecture = llada" in text
+    assert "token_embd.weight [64, 300] f32" in text
+    causal = command("inspect", str(tiny_model("llama")), "--json").out
+    assert "mask_token" not in json.loads(causal)
+    full = json.loads(command("inspect", model, "--json", "--metadata", "--tensors").out)
+    assert full["metadata"]["tokenizer.ggml.tokens"] == "array of 300"
+
+
+def test_help_names_every_command_and_every_option(command: Command) -> None:
+    assert all(name in command("--help").out for name in COMMANDS)
+    text = command("run", "--help").out
+    known = {option.name for kind in KINDS.values() for option in options_of(kind)} | {row.name for row in table()}
+    assert all("--" + name.replace("_", "-") in text for name in known)
+    shown = [row.name for _, rows in options() for row in rows] + [row.name for row in loading_rows()]
+    assert sorted(shown) == sorted(known)
+    assert command("--version").out.startswith("hoshikage ")
+
+
+# -- as a process, on a terminal
+
+
+def on_terminal(*words: str, interrupt_at: bytes | None = None) -> tuple[int, str]:
+    """Run the command on a terminal of its own; optionally press Ctrl-C once it has written something."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(ours, 1 << 16)
+        except OSError:  # EIO: the other end is closed
+            break
+        if not chunk:
+            break
+        written += chunk
+        if interrupt_at is not None and interrupt_at in written:
+            process.send_signal(signal.SIGINT)
+            interrupt_at = None
+    os.close(ours)
+    return process.wait(), written.decode()
+
+
+def test_watching_draws_the_canvas_and_leaves_the_answer(model: str) -> None:
+    code, written = on_terminal("run", model, "hello", "--watch", *SHORT, "--seed", "1")
+    assert code == 0
+    assert "loading" in written
+    assert "░" in written
+    assert "step 1/3" in written
+    last = written.rpartition("\x1b[J")[2]
+    plain = subprocess.run([*COMMAND, "run", model, "hello", *SHORT, "--seed", "1"], capture_output=True, check=True)
+    assert printable(plain.stdout.decode()).strip() in last.replace("\r\n", "\n")
+    assert "3 passes" in last
+
+
+def test_ctrl_c_ends_with_what_is_there_and_code_130(model: str) -> None:
+    long = ["--max-tokens", "450", "--no-early-stop", "--logits-eos-inf", "--n-threads", "1", "--block-length", "1"]
+    code, written = on_terminal("run", model, "hello", *long, "--watch", interrupt_at=b"step 3/")
+    assert code == 130
+    assert "cancelled" in written
+    assert "Traceback" not in written
+    assert "step 450/450" not in written
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(model: str) -> None:
+    long = ["--max-tokens", "300", "--no-early-stop", "--block-length", "1", "--n-threads", "1"]
+    process = subprocess.Popen([*COMMAND, "run", model, "hello", *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() in (0, 141)  # 0: the answer fitted into the pipe
+    process.stderr.close()
+
+
+# -- drawing
+
+
+@given(st.text(st.characters()))
+def test_nothing_printed_can_steer_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) == len(text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", shown)
+    assert all(new == old for new, old in zip(shown, text, strict=True) if old >= " " and old.isprintable())
+
+
+def test_widths_are_columns() -> None:
+    assert width_of("aé世👍") == 6
+    assert width_of("e\u0301") == 1
+    assert len(bar(0)) == len(bar(0.513)) == len(bar(1)) == 24
+    assert bar(1) == "█" * 24
+    assert [human_size(n) for n in (5, 2048, 3 << 20, 5 << 30)] == ["5 bytes", "2 KiB", "3 MiB", "5 GiB"]
+
+
+@given(st.lists(st.none() | st.text("ab世\n\t", max_size=3), max_size=40), st.integers(4, 12), st.integers(1, 6))
+def test_a_drawing_fits_its_window_and_shows_the_first_mask(
+    cells: list[str | None], n_columns: int, n_lines: int
+) -> None:
+    rows = wrapped(cells, n_columns)
+    assert all(width_of("".join(text for _, text in row)) <= n_columns for row in rows)
+    expected = "".join("░" if cell is None else cell for cell in cells).replace("\t", "    ").replace("\n", "")
+    assert "".join(text for row in rows for _, text in row) == expected
+    window = around_first_mask(rows, cells, n_lines)
+    assert len(window) == min(len(rows), n_lines)
+    if None in cells:
+        assert any(position == cells.index(None) for row in window for position, _ in row)
+
+
+def test_a_drawing_is_replaced_in_place_and_taken_away() -> None:
+    out = io.StringIO()
+    screen = Screen(out)
+    screen.draw(["one", "two"])
+    screen.draw(["three"])
+    screen.clear()
+    screen.clear()
+    assert out.getvalue() == "\rone\x1b[K\ntwo\x1b[K\n\x1b[J\x1b[2A\rthree\x1b[K\n\x1b[J\x1b[1A\r\x1b[J"
