@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -103,7 +103,7 @@ class Denoiser:
 
     def run(self, answers: Sequence[CanvasAnswer], board: Board, watched: bool) -> Iterator[Snapshot]:
         """Decode all answers; snapshots of each step when watched, otherwise of each answer's end."""
-        room = room_for(answers, self._settings.n_seq)
+        room = room_for(answers, self._settings.n_seq, self._sessions.rows_for)
         session = self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
         return decode(session, answers, room, board, watched)
 
@@ -168,15 +168,16 @@ class Room:
     n_rows: int
 
 
-def room_for(answers: Sequence[CanvasAnswer], n_side_by_side: int) -> Room:
+def room_for(answers: Sequence[CanvasAnswer], n_side_by_side: int, rows_for: Callable[[int], int]) -> Room:
     """Enough for the largest alone, and for as many side by side as are worth one pass."""
     n_streams = max(answer.n_streams for answer in answers)
     n_together = min(n_side_by_side, len(answers))
-    largest = max(answer.n_cells for answer in answers)
+    n_cells = max(answer.n_cells for answer in answers)
+    n_rows = max(answer.n_rows for answer in answers)
     return Room(
-        n_cells=min(largest * n_together, max(largest, SHARED_CELLS)),
+        n_cells=min(n_cells * n_together, max(n_cells, SHARED_CELLS)),
         n_streams=n_streams * n_together,
-        n_rows=max(answer.n_rows for answer in answers) * n_together,
+        n_rows=max(n_rows, rows_for(n_rows * n_together)),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 256  # positions: llama.cpp's own granularity
 UNBOUNDED = 2**24  # positions, for a model that does not say how many it was trained with
+COARSE = 1024  # up to here sizes double
 LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
 
 
@@ -81,5 +82,7 @@ class Sessions:
 
 
 def rounded_up(n_ctx: int) -> int:
-    """The next power of two, so that requests which grow little by little do not reopen the context each time."""
+    """Coarse sizes, so that requests which grow little by little do not reopen the context each time."""
+    if n_ctx > COARSE:
+        return -(-n_ctx // COARSE) * COARSE
     return max(SMALLEST, 1 << (n_ctx - 1).bit_length())

@@ -20,7 +20,7 @@ from tests.conftest import TinyModel
 from tests.reference import decode
 from tests.tiny import CHAT_TEMPLATE, DIFFUSION
 
-EXACT = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
+EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
 CLOSE_CALL = 1e-5  # decisions nearer than this may fall either way: a batch of another shape rounds differently
 
 
@@ -100,7 +100,7 @@ def test_gaps_are_filled_and_text_round_trips(engine: Engine) -> None:
     assert list(filled.canvas[-len(after) :]) == after
     assert list(filled.canvas[: -4 - len(after)][-len(before) :]) == before
     assert filled.stop_reason == "stop" or len(filled.tokens) == 4
-    text = "hello 世界 12 <|eot_id|>"
+    text = "hello 世界 12 \0 <|eot_id|>\ufeff"
     assert engine.detokenize(engine.tokenize(text)) == text
     assert engine.tokenize("<|eot_id|>", parse_special=True) == [engine.model.eot_id]
 
