@@ -17,7 +17,7 @@ from hoshikage import strategies
 from hoshikage._board import Board
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result, Snapshot, cells_of
-from hoshikage.errors import ContextOverflowError, ParameterError, TemplateError, UnsupportedModelError
+from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError, TemplateError, UnsupportedModelError
 from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
 from tests.fake import fake_logits
 from tests.reference import decode
@@ -40,6 +40,7 @@ OPTIONS = st.fixed_dictionaries(
     },
 )
 MODELS = st.builds(Speaker, salt=st.integers(0, 1000), shift=st.booleans())
+CHATTER = Engine(Speaker())  # one for all examples: a process renders its template
 
 
 @pytest.fixture
@@ -263,6 +264,43 @@ def test_bad_input_is_refused_and_nothing_is_left_behind(engine: Engine, call: A
     with pytest.raises(ParameterError, match=words):
         call(engine)
     assert same(engine.generate("a", max_tokens=6, seed=1), before)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | st.text(st.characters(), max_size=3) | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+MESSAGES = st.lists(st.dictionaries(st.sampled_from(["role", "content", "name"]), JUNK | st.just("user")), max_size=2)
+
+
+@given(JUNK)
+def test_any_prompt_is_answered_or_refused(prompt: Any) -> None:
+    engine = Engine(Speaker())
+    for ask in (engine.generate, lambda p, **how: engine.infill(p, p, **how)):
+        try:
+            answered = ask(prompt, max_tokens=2)
+        except HoshikageError as error:
+            assert str(error)
+        else:
+            assert isinstance(answered, Result | list)
+
+
+@given(MESSAGES | JUNK)
+def test_any_chat_is_answered_or_refused(messages: Any) -> None:
+    try:
+        assert CHATTER.chat(messages, max_tokens=2).counts.n_tokens <= 2
+    except HoshikageError as error:
+        assert str(error)
+
+
+@given(JUNK, JUNK)
+def test_any_ids_have_logits_or_are_refused(ids: Any, mask: Any) -> None:
+    engine = Engine(Speaker())
+    try:
+        assert engine.logits(ids, mask).ndim == 3
+    except HoshikageError as error:
+        assert str(error)
 
 
 def test_a_row_without_a_choice_is_an_error_and_the_next_call_works(engine: Engine) -> None:
