@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.score import interval
 from hoshikage.evaluate.tasks import TASKS, Item
 
 from . import tokenizer as vocabulary
-from .decode import BLOCK, MAX_ROOM, fills, replies, test_items
+from .decode import BLOCK, MAX_ROOM, fills, replies
 from .model import Transformer
 from .recipe import Recipe
 from .runs import Run
@@ -19,18 +20,10 @@ Score = tuple[int, int]
 """Right answers and questions."""
 
 
-def interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share, spread = right / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return middle - half, middle + half
-
-
 def judge(recipe: Recipe, model: Transformer, n_per_task: int) -> dict[str, dict[str, Score]]:
     """Right answers per kind of question and task: whole replies, and for masked models gaps as well."""
     tokenizer: Tokenizer = vocabulary.load()
-    items = test_items(n_per_task)
+    items = questions(n_per_task)
     if recipe.variable_gap:
         return {"gap of unknown length": _count(items, fills(model, tokenizer, items, elastic=True))}
     texts = replies(model, tokenizer, items, causal=recipe.objective.causal, shift=recipe.shift)

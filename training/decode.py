@@ -23,12 +23,6 @@ MAX_WINDOW = 32
 _NEVER = [MASK, EXPAND]
 
 
-def test_items(n_per_task: int, seed: int = 7) -> list[Item]:
-    """The same questions every time, all from the test split."""
-    rng = Random(seed)
-    return [task.draw(rng, "test") for task in TASKS.values() for _ in range(n_per_task)]
-
-
 @dataclass
 class _Job:
     """A group of equally long prompts, decoded together."""

@@ -46,11 +46,12 @@ _RECIPES = (
         "nano-dream",
         "dream",
         replace(BASE, qkv_bias=True),
-        Masked(shift=True),
+        Masked(shift=True, frontier_share=0.2),
         4_000,
         "masked diffusion with shifted rows, grown from the causal model as Dream was",
         grown_from="nano-ar",
         peak_lr=3e-3,
+        stretch=0.25,
     ),
     Recipe(
         "nano-dreamon",

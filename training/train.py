@@ -27,16 +27,20 @@ from .objective import Sample
 from .optimise import Optimiser
 from .recipe import RECIPES, Recipe
 from .runs import CHECKPOINT_SECONDS, RUNS, Run
+from .team import Team, together
 
 LOG_EVERY = 20
 BALANCE_WEIGHT = 0.01
+ALONE = Team()
 
 
 class Trainer:
     """A model on its way: recipe, weights, optimiser, where it is and how long it took."""
 
-    def __init__(self, recipe: Recipe, root: Path = RUNS, *, compiled: bool = False, device: str = "cpu") -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(
+        self, recipe: Recipe, root: Path = RUNS, *, team: Team = ALONE, compiled: bool = False, device: str = "cpu"
+    ) -> None:
+        self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
         self.tokenizer: Tokenizer = vocabulary.load()
         torch.manual_seed(recipe.seed)
@@ -51,7 +55,8 @@ class Trainer:
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
-        self.run.cut_log(self.step)
+        if team.leads:
+            self.run.cut_log(self.step)
         self.forward: Callable[..., Tensor] = torch.compile(self.model, dynamic=False) if compiled else self.model
 
     def save(self) -> None:
@@ -60,11 +65,11 @@ class Trainer:
         self.run.save(state | place)
 
     def samples(self) -> Iterator[Sample]:
-        """From the seed; after a restart the batches that were used are drawn again and skipped."""
-        recipe = self.recipe
+        """From the seed, dealt out to the team; after a restart those that were used are drawn again and skipped."""
+        recipe, team = self.recipe, self.team
         source = batches(self.tokenizer, recipe.seed, recipe.batch_tokens, stretch=recipe.stretch)
         for number, batch in enumerate(source):
-            if number >= self.step:
+            if number >= self.step * team.size and number % team.size == team.rank:
                 yield recipe.objective.sample(batch, np.random.default_rng((recipe.seed, number)))
 
     def learn(self, sample: Sample) -> float:
@@ -78,6 +83,7 @@ class Trainer:
         each = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
         loss = (each * weight.flatten()).sum() / weight.sum()
         (loss + BALANCE_WEIGHT * self.model.balance()).backward()
+        self.team.average(self.model.parameters())
         return float(loss.detach())
 
     def judge(self, n_per_task: int) -> dict[str, float]:
@@ -93,15 +99,18 @@ class Trainer:
         last = min(n_steps, self.step + stop_after) if stop_after else n_steps
         saved = judged = time.monotonic()
         mean: float | None = None
-        bar = tqdm(itertools.islice(self.samples(), last - self.step), initial=self.step, total=n_steps, mininterval=5)
+        todo = itertools.islice(self.samples(), last - self.step)
+        bar = tqdm(todo, initial=self.step, total=n_steps, mininterval=5, disable=not self.team.leads)
         for sample in bar:
             started = time.monotonic()
             loss = self.learn(sample)
             lr = self.optimiser.step(self.step / n_steps)
             self.step += 1
-            self.tokens += sample.inputs.size
+            self.tokens += sample.inputs.size * self.team.size
             mean = loss if mean is None else 0.97 * mean + 0.03 * loss
             self.seconds += time.monotonic() - started
+            if not self.team.leads:
+                continue
             marks: dict[str, float] = {}
             if judge_items and (time.monotonic() - judged > judge_seconds or self.step == last):
                 marks = self.judge(judge_items)
@@ -113,7 +122,8 @@ class Trainer:
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = time.monotonic()
-        self.save()
+        if self.team.leads:
+            self.save()
 
     def _log(self, lr: float, loss: float, marks: dict[str, float]) -> None:
         mean = f"{sum(marks.values()) / len(marks):.4f}" if marks else ""
@@ -135,16 +145,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
+    parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--compile", action="store_true", help="torch.compile: worth it on a GPU")
     parser.add_argument("--judge-minutes", type=float, default=10.0)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    together(arguments.processes, work, arguments)
+
+
+def work(team: Team, arguments: argparse.Namespace) -> None:
+    """What each process does."""
+    torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
     recipe = RECIPES[arguments.model]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(recipe, compiled=arguments.compile, device=device)
+    device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
+    trainer = Trainer(recipe, team=team, compiled=arguments.compile, device=device)
     trainer.train(arguments.steps or recipe.n_steps, judge_seconds=60 * arguments.judge_minutes)
-    trainer.run.draw(trainer.run.folder / "loss.png")
+    if team.leads:
+        trainer.run.draw(trainer.run.folder / "loss.png")
 
 
 if __name__ == "__main__":

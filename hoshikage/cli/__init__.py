@@ -18,6 +18,7 @@ from hoshikage.errors import HoshikageError
 COMMANDS = {
     "run": "answer a prompt, or a chat's message, in the terminal",
     "inspect": "say what a model file is, without loading it",
+    "eval": "say how good and how fast a model is, on questions with checkable answers",
 }
 INTERRUPTED = 130
 NO_READER = 141

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
+from hoshikage.evaluate.questions import questions
 from hoshikage.evaluate.tasks import TASKS
 from training.corpus import draw
-from training.decode import test_items as fixed_items
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -26,7 +26,7 @@ def test_right_answers_pass_and_others_fail(name: str) -> None:
 def test_the_split_keeps_the_test_questions_out_of_training() -> None:
     rng = Random(5)
     trained = {(item.task, item.key) for item in (draw(rng) for _ in range(30_000)) if item.task in TASKS}
-    tested = {(item.task, item.key) for item in fixed_items(60)}
+    tested = {(item.task, item.key) for item in questions(60)}
     assert len(tested) > 500
     assert not trained & tested
 
@@ -39,7 +39,7 @@ def test_one_question_in_ten_is_held_back() -> None:
 
 
 def test_the_same_seed_gives_the_same_questions() -> None:
-    assert fixed_items(5) == fixed_items(5)
+    assert questions(5) == questions(5)
 
 
 def test_a_plain_sum_is_answered_with_its_working() -> None:

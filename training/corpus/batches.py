@@ -29,13 +29,13 @@ class Batch:
 
 
 def _canvas_length(rng: Random, n: int, stretch: float) -> int:
-    """The shortest length that fits; with probability `stretch` a longer one, mostly the next few."""
+    """The shortest length that fits; with probability `stretch` any that fits, the longest ones rarely."""
     fitting = [length for length in LENGTHS if length >= n]
     if not fitting:
         raise ValueError(f"an example of {n} tokens does not fit the longest canvas of {LENGTHS[-1]}")
     if rng.random() >= stretch:
         return fitting[0]
-    return rng.choices(fitting, [0.5**k for k in range(len(fitting))])[0]
+    return rng.choices(fitting, [min(1.0, (192 / length) ** 3) for length in fitting])[0]
 
 
 def _stack(examples: list[Example], length: int) -> Batch:

@@ -1,0 +1,135 @@
+"""`hoshikage eval MODEL`: how good and how fast a model is, on the fixed questions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hoshikage import settings as table_of_settings
+from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.run import loading_rows, options
+from hoshikage.cli.screen import Screen, bar
+from hoshikage.errors import ParameterError
+from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
+from hoshikage.evaluate.score import Report, evaluate
+from hoshikage.evaluate.show import picture, table
+from hoshikage.evaluate.subject import GapFiller, ModelFile, Server, Subject, check_url
+from hoshikage.evaluate.tasks import TASKS, Item
+
+REDRAW_SECONDS = 0.1
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or with --server the name the server knows")
+    parser.add_argument("--server", metavar="URL", help="ask a running server through the OpenAI API")
+    parser.add_argument("--items", metavar="N", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
+    parser.add_argument(
+        "--task", metavar="NAME", action="append", default=[], help=f"only this; of: {', '.join(TASKS)}"
+    )
+    parser.add_argument("--gaps", action="store_true", help="fill gaps of given length instead of answering")
+    parser.add_argument(
+        "--question-seed", metavar="N", type=int, default=SEED, help=f"another set of questions [{SEED}]"
+    )
+    parser.add_argument("--rule", metavar="NAME", help="what is settled first: the same as --algorithm")
+    parser.add_argument("--json", action="store_true", help="print JSON: the totals at the top level, `tasks` below")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw accuracy against speed as an SVG")
+    parser.add_argument(
+        "--with", metavar="FILE", dest="others", type=Path, action="append", default=[],
+        help="draw this earlier --json output beside it",
+    )  # fmt: skip
+    parser.add_argument("--wrong", action="store_true", help="print every wrong answer on standard error")
+    for title, rows in options():
+        add_flags(parser, title, rows)
+    add_flags(parser, "loading", loading_rows())
+
+
+def main(arguments: argparse.Namespace) -> int:
+    given = {name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()}
+    if arguments.rule is not None:
+        given["algorithm"] = arguments.rule
+    if arguments.items < 1:
+        raise ParameterError("--items", f"{arguments.items} questions are none", "ask one or more")
+    others = [_earlier(path) for path in arguments.others]
+    items = questions(arguments.items, chosen_tasks(arguments.task), arguments.question_seed)
+    report = _judged(arguments, given, items)
+    print(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if arguments.json else table(report))
+    if arguments.plot:
+        arguments.plot.write_text(picture([*others, report.as_dict()]))
+    return 0
+
+
+def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[Item]) -> Report:
+    """Loads or connects, asks, lets go."""
+    progress = Progress()
+    try:
+        if arguments.server:
+            key = os.environ.get("OPENAI_API_KEY")
+            subject: Subject = Server(check_url(arguments.server), arguments.model, key, given)
+            return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
+        from hoshikage.engine.engine import load
+
+        settings = table_of_settings.read(read_flags(arguments, loading_rows()))
+        with load(arguments.model, settings=settings) as engine:
+            kind = GapFiller if arguments.gaps else ModelFile
+            subject = kind(engine, Path(arguments.model).stem, given)
+            return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
+    finally:
+        progress.clear()
+
+
+def _telling(subject: Subject, wanted: bool, progress: Progress) -> Subject:
+    return Telling(subject, progress.clear) if wanted else subject
+
+
+class Telling:
+    """Prints what a subject got wrong."""
+
+    def __init__(self, subject: Subject, before: Callable[[], None]) -> None:
+        self.name = subject.name
+        self._subject, self._before = subject, before
+
+    def answer(self, item: Item) -> Any:
+        reply = self._subject.answer(item)
+        if not reply.right:
+            self._before()
+            print(
+                f"{item.task}: {item.turns[-1].text!r}\n  said  {reply.text!r}\n  right {item.answer!r}",
+                file=sys.stderr,
+            )
+        return reply
+
+
+class Progress:
+    """A bar on standard error, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._screen = Screen(sys.stderr) if sys.stderr.isatty() else None
+        self._drawn = 0.0
+
+    def __call__(self, done: int, n: int) -> None:
+        now = time.monotonic()
+        if self._screen and now - self._drawn > REDRAW_SECONDS:
+            self._drawn = now
+            self._screen.draw([f"{bar(done / n)} {done} of {n}"])
+
+    def clear(self) -> None:
+        if self._screen:
+            self._screen.clear()
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """A report that was written before."""
+    try:
+        report = json.loads(path.read_text())
+        report["tokens_per_second"], report["interval"], report["accuracy"], report["model"], report["options"]
+    except OSError as error:
+        raise ParameterError("--with", f"{path} cannot be read: {error.strerror}", "name an output of --json") from None
+    except (ValueError, KeyError, TypeError):
+        raise ParameterError("--with", f"{path} is no evaluation", "name an output of --json") from None
+    return dict(report)

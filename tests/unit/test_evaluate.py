@@ -1,0 +1,191 @@
+"""Evaluation: what is counted, how it is shown, and that a server or a model file is asked the same questions."""
+
+from __future__ import annotations
+
+import json
+import threading
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage.cli import main
+from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.evaluate.questions import chosen_tasks, questions
+from hoshikage.evaluate.score import Report, Score, evaluate, interval
+from hoshikage.evaluate.show import picture, table
+from hoshikage.evaluate.subject import GapFiller, ModelFile, Reply, Server, check_url, messages_of
+from hoshikage.evaluate.tasks import TASKS, Item
+
+
+def said(messages: list[dict[str, str]]) -> str:
+    return "|".join(message["content"] for message in messages)
+
+
+class Knowing:
+    """An engine made of the right answers; every third one is spoiled. A token is a character."""
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(eot_id=1, eos_id=0)
+        self.answers = {said(messages_of(item)): item.answer for item in questions(4)}
+        self.asked = 0
+
+    def chat(self, messages: list[dict[str, str]], **_: Any) -> Any:
+        self.asked += 1
+        text = "" if self.asked % 3 == 0 else self.answers[said(messages)]
+        return self._result(text, [])
+
+    def chat_tokens(self, messages: list[dict[str, str]]) -> list[int]:
+        return [2, *map(ord, said(messages)), 3]
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(map(ord, text))
+
+    def detokenize(self, ids: list[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def infill(self, prefix: list[int], suffix: list[int], *, length: int, **_: Any) -> Any:
+        self.asked += 1
+        end = suffix.pop()
+        assert end == self.model.eot_id
+        whole = next(a for q, a in self.answers.items() if prefix[1 : 2 + len(q)] == [*map(ord, q), 3])
+        lo = len(whole) - len(suffix) - length
+        tokens = [63] * length if self.asked % 3 == 0 else list(map(ord, whole[lo : lo + length]))
+        return self._result("", tokens)
+
+    @staticmethod
+    def _result(text: str, tokens: list[int]) -> Any:
+        return SimpleNamespace(
+            text=text, tokens=tokens, counts=SimpleNamespace(n_tokens=10, seconds=0.5, n_passes=5, n_rows=100)
+        )
+
+
+@pytest.mark.parametrize("kind", [ModelFile, GapFiller])
+def test_an_engine_is_judged_question_by_question(kind: type[ModelFile]) -> None:
+    items = [item for item in questions(4) if item.task != "story"]  # where more than one filling is right
+    told: list[tuple[int, int]] = []
+    report = evaluate(kind(Knowing(), "knowing", {}), items, {}, lambda done, n: told.append((done, n)))
+    n = len(items)
+    assert (report.total.n, report.total.right) == (n, n - n // 3)
+    assert told == [(k, n) for k in range(1, n + 1)]
+    assert (report.total.tokens_per_second, report.total.tokens_per_pass, report.total.rows_per_token) == (20, 2, 10)
+    assert list(report.tasks) == [name for name in TASKS if name != "story"]
+
+
+def test_a_task_has_the_same_questions_alone_and_in_company() -> None:
+    alone = questions(5, ["json"])
+    assert alone == [item for item in questions(5) if item.task == "json"]
+    assert alone != questions(5, ["json"], seed=8)
+    assert all(item.split == "test" for item in questions(5))
+
+
+def test_an_unknown_task_is_refused_by_name() -> None:
+    with pytest.raises(ParameterError, match=r"sort-wrods.*did you mean .*sort-words"):
+        chosen_tasks(["sort-wrods"])
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_holds_the_share_and_stays_a_share(counts: tuple[int, int]) -> None:
+    right, n = counts
+    low, high = interval(right, n)
+    assert 0 <= low <= right / n + 1e-12
+    assert right / n - 1e-12 <= high <= 1
+    wider = interval(right, n)[1] - interval(right, n)[0]
+    assert interval(4 * right, 4 * n)[1] - interval(4 * right, 4 * n)[0] < wider
+
+
+def test_known_intervals() -> None:
+    assert interval(90, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    assert interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+
+
+def test_what_a_server_does_not_say_is_not_made_up() -> None:
+    total = Score.of([Reply(True, "", 4, 1.0, 4, 40), Reply(False, "", 4, 1.0)])
+    assert (total.n_passes, total.n_rows, total.tokens_per_pass, total.rows_per_token) == (None,) * 4
+    report = Report("some", {}, total, {"json": total})
+    assert table(report).splitlines()[2].split()[-3:] == ["-", "-", "-"]
+    assert json.loads(json.dumps(report.as_dict()))["accuracy"] == 0.5
+
+
+def test_the_picture_is_an_svg_with_a_dot_for_each_report() -> None:
+    fast, slow = Score(10, 9, 100, 1.0, 50, 500), Score(10, 10, 100, 4.0, 100, 900)
+    drawn = [Report("a<b", {"steps": steps}, score, {}).as_dict() for steps, score in ((8, fast), (32, slow))]
+    root = ElementTree.fromstring(picture(drawn))
+    dots = [e for e in root if e.tag.endswith("circle")]
+    assert len(dots) == 2
+    assert float(dots[0].attrib["cx"]) > float(dots[1].attrib["cx"])
+    assert float(dots[0].attrib["cy"]) > float(dots[1].attrib["cy"])
+    assert any("a<b steps 8" in (e.text or "") for e in root)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as an OpenAI server does, or with the status that the model's name asks for."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = 404 if body["model"] == "missing" else 200
+        text = Knowing().answers[said(body["messages"])]
+        reply: dict[str, Any] = {"choices": [{"message": {"content": text}}], "usage": {"completion_tokens": 7}}
+        raw = json.dumps({} if body["model"] == "odd" else reply).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _some() -> list[Item]:
+    return [item for item in questions(4) if item.task in ("json", "recall", "japanese")]
+
+
+def test_a_server_is_asked_through_the_api(address: str) -> None:
+    report = evaluate(Server(f"{address}/v1/", "nano", "key", {}), _some(), {})
+    assert report.total.accuracy == 1.0
+    assert report.total.n_tokens == 7 * report.total.n
+
+
+@pytest.mark.parametrize(("model", "cause"), [("missing", "404"), ("odd", "it answered {}")])
+def test_a_server_that_fails_is_named(address: str, model: str, cause: str) -> None:
+    with pytest.raises(HoshikageError, match=rf"{address}.*{cause}"):
+        evaluate(Server(address, model, None, {}), _some(), {})
+
+
+def test_nobody_there_is_said_so() -> None:
+    with pytest.raises(HoshikageError, match="is the server running"):
+        evaluate(Server("http://127.0.0.1:9", "nano", None, {}), _some(), {})
+    with pytest.raises(ParameterError, match="no address"):
+        check_url("localhost:8080")
+
+
+def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["eval", "nano", "--server", address, "--items", "4", "--task", "json", "--task", "recall"]
+    assert main([*ask, "--json"]) == 0
+    first = capsys.readouterr().out
+    assert json.loads(first)["accuracy"] == 1.0
+    assert set(json.loads(first)["tasks"]) == {"json", "recall"}
+    earlier, drawing = tmp_path / "earlier.json", tmp_path / "both.svg"
+    earlier.write_text(first)
+    assert main([*ask, "--plot", str(drawing), "--with", str(earlier)]) == 0
+    assert "json" in capsys.readouterr().out
+    assert drawing.read_text().count("<circle") == 2
+    assert main([*ask, "--items", "0"]) == 2
+    assert main([*ask, "--with", str(drawing)]) == 2
