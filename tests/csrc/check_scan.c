@@ -84,7 +84,8 @@ static void row_check(const float *row, int32_t n, int kind) {
     CHECK(near(got.excess, wanted.excess), "%s kind %d n %d: %g %g", isa_name(), kind, n, got.excess, wanted.excess);
     CHECK(near(got.entropy, wanted.entropy), "%s kind %d n %d: %g %g", isa_name(), kind, n, got.entropy, wanted.entropy);
     for (double temperature = 0.1; temperature < 20.0; temperature *= 7.0) {
-        int32_t drawn = scan_noisy_best(row, n, temperature, (uint64_t)n), naive = noisy_best_naive(row, n, temperature, (uint64_t)n);
+        int32_t drawn = scan_noisy_best(row, n, temperature, (uint64_t)n);
+        int32_t naive = noisy_best_naive(row, n, temperature, (uint64_t)n);
         CHECK(drawn == naive, "%s kind %d n %d T %g: %d %d", isa_name(), kind, n, temperature, drawn, naive);
     }
     if (n <= 600 && wanted.best >= 0)
@@ -96,13 +97,13 @@ static void isa_check(void) {
     static const int32_t sizes[] = {1, 2, 3, 7, 15, 16, 17, 33, 70, 127, 511, 600, 2047, 2048, 2049, 4999, 20000};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int kind = 0; kind < 8; kind++)
-            for (int32_t offset = 0; offset < 4; offset++) {
+            for (int32_t offset = sizes[s] > 600 ? 3 : 0; offset < 4; offset++) {
                 int32_t n = sizes[s];
                 float *memory = malloc((size_t)(n + offset) * sizeof *memory), *row = memory + offset;
                 for (int32_t v = 0; v < n; v++)
                     row[v] = logit_make(kind, noise_key(17, (uint32_t)kind, (uint32_t)n), v, n);
                 row_check(row, n, kind);
-                row[n - 1] = offset % 2 ? NAN : INFINITY;
+                row[n - 1] = kind % 2 ? NAN : INFINITY;
                 scan_record record;
                 scan_row(row, n, &record);
                 CHECK(record.best == SCAN_INVALID, "%s kind %d n %d", isa_name(), kind, n);

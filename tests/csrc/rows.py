@@ -72,7 +72,8 @@ def denormal(rng: np.random.Generator, n: int) -> Row:
 
 def far(rng: np.random.Generator, n: int) -> Row:
     """A few logits apart, a long way from zero."""
-    return (rng.choice([-1, 1]) * rng.uniform(100, 1e5) + rng.normal(0, 5, n)).astype(np.float32)
+    row: Row = (rng.choice([-1, 1]) * rng.uniform(100, 1e5) + rng.normal(0, 5, n)).astype(np.float32)
+    return row
 
 
 def extreme(rng: np.random.Generator, n: int) -> Row:

@@ -1,11 +1,7 @@
-"""The C programs of this folder: under sanitizers, unloaded, and on an emulated aarch64.
-
-python -m pytest tests/csrc/test_programs.py
-"""
+"""The C programs of this folder: with both compilers, as a library that is unloaded, and on an emulated aarch64."""
 
 from __future__ import annotations
 
-import os
 import platform
 
 import numpy as np
@@ -13,25 +9,7 @@ import pytest
 
 from tests import fake
 
-from .toolchain import ISAS, Builder, find_tool, run
-
-ADDRESS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
-FORKLESS = "-DFORKLESS"  # emulators and TSan do not survive a fork of many threads
-THREAD = ("-O1", "-fsanitize=thread", FORKLESS)
-SANITIZED = os.environ | {
-    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
-    "UBSAN_OPTIONS": "print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1",
-}
-
-
-@pytest.mark.parametrize("program", ["check_scan", "check_overlay", "check_threads"])
-def test_no_address_leak_or_undefined_behaviour(builder: Builder, program: str) -> None:
-    run([builder.program(program, *ADDRESS)], SANITIZED)
-
-
-def test_no_data_race(builder: Builder) -> None:
-    run([builder.program("check_threads", *THREAD)], SANITIZED)
+from .toolchain import FORKLESS, ISAS, Builder, find_tool, run
 
 
 def test_threads_end_with_the_library(builder: Builder) -> None:
@@ -50,8 +28,9 @@ def spoken(line: str) -> str:
     return " ".join([name, *(float.fromhex(number).hex() for number in numbers)])
 
 
-def test_every_instruction_set_here(builder: Builder) -> None:
-    seen, told = run([builder.program("check_scan", "-fPIC")]).strip().rsplit("\n", 1)
+@pytest.mark.parametrize("compiler", ["cc", "clang"])
+def test_every_instruction_set_here(builder: Builder, compiler: str) -> None:
+    seen, told = run([builder.program("check_scan", "-fPIC", compiler=compiler)]).strip().rsplit("\n", 1)
     assert set(seen.split()) <= set(ISAS)
     assert "scalar" in seen.split()
     assert spoken(told) == fake_line()

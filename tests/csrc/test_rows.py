@@ -74,6 +74,9 @@ def test_ties_at_the_cut(csrc: ctypes.CDLL) -> None:
     row = np.array([1, 0, 2, 1, 1, -0.0, 2], dtype=np.float32)
     top_k = keep(csrc, row, 1.0, 0.0, 3)
     assert np.flatnonzero(np.isfinite(top_k)).tolist() == [0, 2, 3, 4, 6]  # all that equal the third
+    zeros = np.array([-0.0, 0.0, -1.0, 0.0], dtype=np.float32)
+    assert np.flatnonzero(np.isfinite(keep(csrc, zeros, 1.0, 0.0, 1))).tolist() == [0, 1, 3]  # -0 equals 0
+    assert np.flatnonzero(np.isfinite(keep(csrc, zeros, 1.0, 0.4, 0))).tolist() == [0, 1]
     flat = np.zeros(10, dtype=np.float32)
     top_p = keep(csrc, flat, 1.0, 0.45, 0)
     assert np.flatnonzero(np.isfinite(top_p)).tolist() == [0, 1, 2, 3, 4]  # the lower tokens

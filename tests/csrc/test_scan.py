@@ -130,6 +130,15 @@ def test_draws_from_a_whole_vocabulary(csrc: ctypes.CDLL, temperature: float) ->
         assert csrc.scan_noisy_best(row.ctypes.data, len(row), temperature, key) == noisy_best(row, temperature, key)
 
 
+def test_no_narrow_winner_is_pruned(csrc: ctypes.CDLL) -> None:
+    """Two equal logits, a vector apart: the second is drawn whenever its noise is the larger, by however little."""
+    row = np.full(33, -np.inf, dtype=np.float32)
+    row[[0, 32]] = 0.0
+    keys = fake.noise_key(5, 0, np.arange(20000))
+    wanted = np.where(fake.noise_gumbel(keys, 32) > fake.noise_gumbel(keys, 0), 32, 0)
+    assert [csrc.scan_noisy_best(row.ctypes.data, 33, 1.0, int(key)) for key in keys] == wanted.tolist()
+
+
 def test_draws_follow_the_softmax(csrc: ctypes.CDLL) -> None:
     logits = np.array([0.0, 1.0, 2.5, -np.inf, -1.0], dtype=np.float32)
     temperature, n_draws = 1.7, 20000

@@ -13,6 +13,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "hoshikage" / "csrc"
 FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{CSRC}"]
+FORKLESS = "-DFORKLESS"  # emulators and TSan do not survive a fork of many threads
 ISAS = ("neon", "scalar") if platform.machine() == "aarch64" else ("avx512", "avx2", "scalar")
 
 
