@@ -27,7 +27,16 @@ LAYERS_MAX = 512
 EXPERTS_MAX = 1024
 INT32_MAX = (1 << 31) - 1
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
-ADDED_OR_MULTIPLIED = ("norm.weight", ".bias", ".scale", ".input_scale")
+ADDED_OR_MULTIPLIED = ("norm.weight", ".bias", ".scale", ".input_scale", ".exp_probs_b")
+
+# hy_v3's loader takes whatever a layer has, and its graph takes all of one of these for granted: experts where there
+# is a router. A llada-moe is retagged as such a model, and gets the shared expert then.
+ROUTER = "ffn_gate_inp"
+EXPERTS = (ROUTER, "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+FUSED_EXPERTS = (ROUTER, "ffn_gate_up_exps", "ffn_down_exps")
+SHARED = ("ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp")
+DENSE = ("ffn_gate", "ffn_up", "ffn_down")
+LAYER_NEEDS = {"llada-moe": (EXPERTS,), "hy_v3": (EXPERTS + SHARED, FUSED_EXPERTS + SHARED, DENSE)}
 ROPE_FACTORS = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 
 
@@ -62,8 +71,11 @@ def judge_architecture(header: Header) -> None:
 
 def judge_mask(header: Header) -> None:
     if header.mask_id is None:
-        raise ModelFileError(header.path, "it is a diffusion model without a mask token",
-                             "convert it again, or name one (gguf_new_metadata.py --special-token mask)")
+        raise ModelFileError(
+            header.path,
+            "it is a diffusion model without a mask token",
+            "convert it again, or name one (gguf_new_metadata.py --special-token mask)",
+        )
 
 
 @dataclass(frozen=True)
@@ -202,6 +214,8 @@ def judge_family(keys: Keys, tensors: dict[str, TensorInfo]) -> None:
     if keys.real("rope.freq_base", 10000.0) <= 0:
         raise keys.refuse("rope.freq_base", "is not positive")
     judge_family_experts(keys, n_layer)
+    if keys.header.architecture in LAYER_NEEDS:
+        judge_layers(keys, n_layer, tensors)
     for tensor in tensors.values():
         added = tensor.name.endswith(ADDED_OR_MULTIPLIED) or tensor.name in ROPE_FACTORS
         if not (tensor.type.name == "f32" if added else tensor.type.multiplies):
@@ -227,3 +241,14 @@ def judge_family_experts(keys: Keys, n_layer: int) -> None:
     n_groups = keys.whole("expert_group_count", 0)
     if n_groups > 1 and n_expert // n_groups < 2:
         raise keys.refuse("expert_group_count", f"is {n_groups} for {n_expert} experts: a group has two at least")
+
+
+def judge_layers(keys: Keys, n_layer: int, tensors: dict[str, TensorInfo]) -> None:
+    for layer in range(n_layer - keys.whole("nextn_predict_layers", 0)):
+        needs = [{f"blk.{layer}.{name}.weight" for name in names} for names in LAYER_NEEDS[keys.header.architecture]]
+        router = f"blk.{layer}.{ROUTER}.weight"
+        if router in tensors:
+            needs = [names for names in needs if router in names]
+        missing = [names - tensors.keys() for names in needs]
+        if all(missing):
+            raise ModelFileError(keys.header.path, f"it lacks the tensor {min(missing[0])}")

@@ -32,10 +32,10 @@ from hoshikage.gguf.header import (
 )  # fmt: skip
 from hoshikage.gguf.sniff import name_stranger
 
-FIRST_READ = 8 << 20       # most headers are smaller, vocabulary and merges included
-HEADER_MAX = 512 << 20     # far beyond any real one
-COUNT_MAX = 1 << 17        # keys, tensors
-NAME_MAX = 63              # ggml's, bytes
+FIRST_READ = 8 << 20  # most headers are smaller, vocabulary and merges included
+HEADER_MAX = 512 << 20  # far beyond any real one
+COUNT_MAX = 1 << 17  # keys, tensors
+NAME_MAX = 63  # ggml's, bytes
 DIMS_MAX = 4
 INT64_MAX = (1 << 63) - 1
 

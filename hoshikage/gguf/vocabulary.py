@@ -21,6 +21,7 @@ TRIE_TOKEN_MAX = 1024  # bytes; llama.cpp walks these vocabularies recursively, 
 # What llama.cpp assumes where the file says nothing: BOS, EOS, and whether it adds them to a text.
 DEFAULT_BOS = {"llama": 1, "gpt2": 11, "hybriddna": 11, "whitespace": 11}
 DEFAULT_EOS = {"llama": 2, "gpt2": 11, "hybriddna": 11, "whitespace": 11, "t5": 1}
+DEFAULT_T5_UNKNOWN = 2
 NO_BOS_PRE = frozenset({"chatglm-bpe", "glm4", "glm5"})
 ADD_BOS_PRE = frozenset({"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
                          "jina-v5-nano", "tekken", "chameleon"})  # fmt: skip
@@ -45,7 +46,7 @@ def judge_vocabulary(header: Header, embedding: TensorInfo | None) -> None:
     judge_ids(header, n)
     judge_added(header, model, n)
     if model == "llama":
-        judge_bytes(header, known)
+        judge_bytes(header, {b for b in range(256) if b"<0x%02X>" % b in known or (b and bytes([b]) in known)})
     if model in TRIES:
         judge_trie(header, model, tokens)
 
@@ -75,10 +76,10 @@ def array(header: Header, name: str, *items: int) -> Array | None:
 
 
 def texts(tokens: Array) -> list[bytes]:
-    seen = [text if b"\0" not in text else text[: text.index(b"\0")] for text in tokens.strings()]
-    if b"" in seen:
-        seen = [text or b"[EMPTY_%d]" % i for i, text in enumerate(seen)]
-    return seen
+    seen = list(tokens.strings())
+    if b"\0" in b"".join(seen):
+        seen = [text.split(b"\0", 1)[0] for text in seen]
+    return [text or b"[EMPTY_%d]" % i for i, text in enumerate(seen)] if b"" in seen else seen
 
 
 def first_twin(tokens: Iterable[bytes]) -> str:
@@ -124,8 +125,8 @@ def flag(header: Header, name: str, default: bool) -> bool:
     return default if entry is None else bool(entry.value)
 
 
-def judge_bytes(header: Header, known: set[bytes]) -> None:
-    missing = [b for b in range(256) if b"<0x%02X>" % b not in known and (b == 0 or bytes([b]) not in known)]
+def judge_bytes(header: Header, covered: set[int]) -> None:
+    missing = sorted(set(range(256)) - covered)
     if missing:
         raise ModelFileError(header.path, f"its vocabulary has no token for {len(missing)} of the 256 bytes, the first "
                              f"is {missing[0]:#04x}", "convert it again with byte tokens")  # fmt: skip
@@ -137,13 +138,12 @@ def judge_trie(header: Header, model: str, tokens: list[bytes]) -> None:
         raise ModelFileError(header.path, f"a token of its vocabulary has {longest} bytes")
     if model == "plamo2" and not all(map(is_text, tokens)):
         raise ModelFileError(header.path, "a token of its vocabulary is not UTF-8")
-    if model == "rwkv":
-        pieces = [unescaped(token) for token in tokens]
-        alone = {piece[0] for piece in pieces if len(piece) == 1}
-        gaps = sorted({piece[0] for piece in pieces if piece} - alone)
-        if gaps:  # llama.cpp starts over at a text's beginning when no token matches, for ever
-            raise ModelFileError(header.path, f"its vocabulary has tokens that begin with the byte {gaps[0]:#04x}, "
-                                 "and none for it alone")  # fmt: skip
+    if model == "rwkv":  # where no token matches, llama.cpp starts over at the beginning, or writes token -1
+        judge_bytes(header, {piece[0] for piece in map(unescaped, tokens) if len(piece) == 1})
+    if model == "t5":
+        unknown = header.whole(PREFIX + "unknown_token_id")
+        if len(tokens) <= DEFAULT_T5_UNKNOWN and (unknown is None or unknown >= len(tokens)):
+            raise ModelFileError(header.path, "it names no token for what its vocabulary does not hold")
 
 
 def is_text(token: bytes) -> bool:
