@@ -161,7 +161,7 @@ static void VEC_NAME(scan)(const float *row, int32_t n_vocab, scan_record *out) 
     out->entropy = (float)(excess - now.moment / (1.0 + now.mass));
 }
 
-/* Even tokens lie in the lower halves of the 64-bit lanes, odd ones in the upper: little-endian, so in order. */
+/* noise_mix. */
 static inline vlong lanes_mix(vlong z) {
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
@@ -169,7 +169,8 @@ static inline vlong lanes_mix(vlong z) {
 }
 
 /* Not below the Gumbel noise -log(-log u) of the tokens from `first` on, and about 0.06 above it at most where it is
-   large. With e = 1 - u, cut to 24 bits: -log u >= e + e^2/2; a float's bits, read as a number, are a chord of log2. */
+   large. With e = 1 - u, cut to 24 bits: -log u >= e + e^2/2; a float's bits, read as a number, are a chord of log2.
+   Even tokens lie in the lower halves of the 64-bit lanes, odd ones in the upper: little-endian, so in order. */
 static inline vfloat lanes_bound(uint64_t key, int32_t first) {
     vlong even;
     for (int j = 0; j < VEC_LANES / 2; j++)

@@ -82,7 +82,8 @@ static void row_check(const float *row, int32_t n, int kind) {
     CHECK(got.best == wanted.best && got.best_logit == wanted.best_logit && got.second_logit == wanted.second_logit,
           "%s kind %d n %d: best %d wanted %d", isa_name(), kind, n, got.best, wanted.best);
     CHECK(near(got.excess, wanted.excess), "%s kind %d n %d: %g %g", isa_name(), kind, n, got.excess, wanted.excess);
-    CHECK(near(got.entropy, wanted.entropy), "%s kind %d n %d: %g %g", isa_name(), kind, n, got.entropy, wanted.entropy);
+    CHECK(near(got.entropy, wanted.entropy), "%s kind %d n %d: H %g %g", isa_name(), kind, n, got.entropy,
+          wanted.entropy);
     for (double temperature = 0.1; temperature < 20.0; temperature *= 7.0) {
         int32_t drawn = scan_noisy_best(row, n, temperature, (uint64_t)n);
         int32_t naive = noisy_best_naive(row, n, temperature, (uint64_t)n);
