@@ -5,6 +5,7 @@ On a busy CPU this beats several threads in one process, which wait for each oth
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    parent: int = 0
 
     @property
     def leads(self) -> bool:
@@ -30,6 +32,8 @@ class Team:
         """Replaces every gradient by its mean over the team; a missing one (an expert without work) counts as zero."""
         if self.size == 1:
             return
+        if os.getppid() != self.parent:
+            raise SystemExit("the process that started this one has ended")
         held = list(parameters)
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in held])
         group.all_reduce(flat)
@@ -38,10 +42,12 @@ class Team:
             parameter.grad = part.view_as(parameter)
 
 
-def _member(rank: int, size: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _member(
+    rank: int, size: int, port: int, parent: int, work: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     group.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     try:
-        work(Team(rank, size), *arguments)
+        work(Team(rank, size, parent), *arguments)
     finally:
         group.destroy_process_group()
 
@@ -54,4 +60,4 @@ def together(size: int, work: Callable[..., None], *arguments: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_member, (size, port, work, arguments), nprocs=size)
+    torch.multiprocessing.spawn(_member, (size, port, os.getpid(), work, arguments), nprocs=size)

@@ -21,12 +21,15 @@ from hoshikage.evaluate.score import Report, evaluate
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, Server, Subject, check_url
 from hoshikage.evaluate.tasks import TASKS, Item
+from hoshikage.nano import resolve
 
 REDRAW_SECONDS = 0.1
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or with --server the name the server knows")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a GGUF file or an embedded model; with --server, its name there"
+    )
     parser.add_argument("--server", metavar="URL", help="ask a running server through the OpenAI API")
     parser.add_argument("--items", metavar="N", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
     parser.add_argument(
@@ -75,7 +78,7 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
         from hoshikage.engine.engine import load
 
         settings = table_of_settings.read(read_flags(arguments, loading_rows()))
-        with load(arguments.model, settings=settings) as engine:
+        with load(resolve(arguments.model), settings=settings) as engine:
             kind = GapFiller if arguments.gaps else ModelFile
             subject = kind(engine, Path(arguments.model).stem, given)
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)

@@ -13,6 +13,7 @@ from training.export import export, tensors
 from training.grow import grow
 from training.model import Transformer
 from training.recipe import RECIPES, Recipe
+from training.team import Team, together
 from training.train import Trainer
 
 from .conftest import served_logits
@@ -52,6 +53,26 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     again.train(12, judge_items=0)
     for one, two in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def _two_steps(team: Team, root: Path) -> None:
+    trainer = Trainer(_small("nano-llada"), root, team=team)
+    trainer.train(2, judge_items=0)
+    torch.save(trainer.model.state_dict(), root / f"member-{team.rank}.pt")
+
+
+def test_a_team_trains_one_model(tmp_path: Path) -> None:
+    """Both members end with the same weights; they are not what one alone would have, whose batch was smaller."""
+    together(2, _two_steps, tmp_path)
+    (tmp_path / "alone").mkdir()
+    _two_steps(Team(), tmp_path / "alone")
+    first, second, alone = (
+        torch.load(tmp_path / name, weights_only=True)["head.weight"]
+        for name in ("member-0.pt", "member-1.pt", "alone/member-0.pt")
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, alone)
+    assert Trainer(_small("nano-llada"), tmp_path).step == 2
 
 
 @pytest.mark.parametrize("name", RECIPES)

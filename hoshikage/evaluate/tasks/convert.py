@@ -13,23 +13,32 @@ _UNITS = (
     ("cm", "mm", 10),
     ("kg", "g", 1000),
     ("l", "ml", 1000),
-    ("weeks", "days", 7),
 )
 _DOWN = ("How many {small} are {n} {big}?", "Convert {n} {big} to {small}.", "What is {n} {big} in {small}?")
 _UP = ("How many {big} are {n} {small}?", "Convert {n} {small} to {big}.", "What is {n} {small} in {big}?")
 
 
 def make_units(rng: Random) -> Item:
+    if rng.random() < 0.15:
+        return _weeks(rng)
     big, small, factor = rng.choice(_UNITS)
-    n = rng.randint(1, 12 if factor == 7 else 99)
-    one = f"1 {big.removesuffix('s')} is {factor} {small}"
-    if rng.random() < 0.6 or factor == 7:
+    n = rng.randint(1, 99)
+    one = f"1 {big} is {factor} {small}"
+    if rng.random() < 0.6:
         question = rng.choice(_DOWN).format(n=n, big=big, small=small)
         answer, expected = f"{one}, so {n} {big} are {n * factor} {small}.", f"{n * factor} {small}"
     else:
         question = rng.choice(_UP).format(n=n * factor, big=big, small=small)
         answer, expected = f"{one}, so {n * factor} {small} are {n} {big}.", f"{n} {big}"
     return ask("units", f"{n} {big} {small}", question, answer, expected)
+
+
+def _weeks(rng: Random) -> Item:
+    """Counted through by sevens: an unseen number of weeks is only a longer count."""
+    n = rng.randint(2, 12)
+    told = ", ".join(str(7 * k) for k in range(1, n + 1))
+    question = rng.choice(_DOWN).format(n=n, big="weeks", small="days")
+    return ask("units", f"{n} weeks", question, f"{told}, so {n} weeks are {7 * n} days.", f"{7 * n} days")
 
 
 def make_bases(rng: Random) -> Item:
