@@ -46,7 +46,6 @@ def find_extensions() -> list[Extension]:
             ".".join(path.with_suffix("").parts),
             [str(path)],
             include_dirs=[str(PACKAGE), str(PACKAGE / "csrc")],
-            depends=[str(header) for header in sorted(PACKAGE.glob("csrc/*.h"))],
             extra_compile_args=CYTHON_FLAGS,
         )
         for path in sorted(PACKAGE.glob("**/*.pyx"))
@@ -75,6 +74,9 @@ class BuildEverything(build_ext):  # type: ignore[misc]
         place_libraries([*libraries, self.build_csrc()], folder)
         for extension in self.extensions:
             extension.include_dirs += [str(source / "include"), str(source / "ggml" / "include")]
+            extension.depends += [
+                str(path) for path in sorted([*source.glob("include/*.h"), *source.glob("ggml/include/*.h")])
+            ]
             extension.extra_link_args += link_flags(extension.name, folder, libraries)
         cythonizing.translate(self.extensions, Path("build"), DEBUG)
         self.compile_modules()

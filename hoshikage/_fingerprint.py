@@ -95,6 +95,17 @@ def defaults(library: ctypes.CDLL, name: str) -> str:
     return "".join(marks)
 
 
+def agree(left: str, right: str) -> bool:
+    """Whether two answers of `defaults` are of one layout. Padding is written or not as the compiler likes."""
+    pairs = zip(split(left), split(right), strict=False)
+    same_size = (len(left) + 15) // 16 == (len(right) + 15) // 16  # in units of 8 bytes, the alignment
+    return same_size and all(one == other or ".." in (one, other) for one, other in pairs)
+
+
+def split(marks: str) -> list[str]:
+    return [marks[at : at + 2] for at in range(0, len(marks), 2)]
+
+
 def fingerprint(folder: Path) -> Fingerprint:
     """All of it; what needs a driver that this machine does not have is left out, with the reason on stderr."""
     found = versions(open_base(folder))

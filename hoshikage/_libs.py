@@ -81,10 +81,18 @@ def load_own(folder: Path) -> ctypes.CDLL:
     if missing:
         raise LibraryError(f"the libllama in {folder} lacks {', '.join(missing[:3])}, which this package calls", REMEDY)
     found = fp.structure(llama)
-    for name in found.keys() & expected.keys():
-        if found[name] != expected[name]:
-            what = "has another llama_version()" if name == "llama_version" else f"lays out {name}() differently"
-            raise LibraryError(f"the libllama in {folder} {what}: this package was compiled for another one", REMEDY)
+    known = found.keys() & expected.keys()
+    differing = [
+        f"lays out {name}() differently"
+        for name in fp.STRUCTS
+        if name in known and not fp.agree(found[name], expected[name])
+    ]
+    if "llama_version" in known and found["llama_version"] != expected["llama_version"]:
+        differing.insert(0, f"is version {found['llama_version'] or 'unknown'}, not {expected['llama_version']}")
+    if differing:
+        raise LibraryError(
+            f"the libllama in {folder} {differing[0]}, and this package was compiled for another one", REMEDY
+        )
     return llama
 
 

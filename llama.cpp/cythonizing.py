@@ -47,13 +47,15 @@ def translate(extensions: list[Extension], build: Path, debug: bool) -> None:
     refuse_hints(said, folder)
     by_name = {extension.name: extension for extension in translated}
     for extension in extensions:
-        extension.sources, extension.depends = by_name[extension.name].sources, by_name[extension.name].depends
+        done = by_name[extension.name]
+        extension.sources, extension.depends, extension.language = done.sources, done.depends, done.language
 
 
 def refuse_hints(said: str, folder: Path) -> None:
     """Ends the build on a hint, and forgets the C that came with it, so that the next build says it again."""
     hints = [line.removeprefix(HINT) for line in said.splitlines() if line.startswith(HINT)]
     for hint in hints:
-        (folder / hint.split(":")[0]).with_suffix(".c").unlink(missing_ok=True)
+        for suffix in (".c", ".cpp"):
+            (folder / hint.split(":")[0]).with_suffix(suffix).unlink(missing_ok=True)
     if hints:
         raise SystemExit("hoshikage: Cython would take the GIL here; say noexcept or except -1:\n" + "\n".join(hints))

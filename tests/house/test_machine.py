@@ -1,0 +1,83 @@
+"""What a machine lacks is named, with the package that brings it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import machine
+import pytest
+from pin import PinError
+
+from tests.house import ROOT
+
+
+def test_this_machine_can_build() -> None:
+    machine.check_machine(with_venv=True)
+
+
+def test_everything_that_is_missing_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "ensurepip" else known(name, *rest)
+    )
+    with pytest.raises(PinError) as caught:
+        machine.check_machine(with_venv=True)
+    said = str(caught.value)
+    for named in ("a C compiler (cc)", "a C++ compiler (c++)", "Python.h", "ensurepip"):
+        assert named in said
+    assert "apt install build-essential python3-dev python3-venv." in said
+
+
+def test_the_compiler_that_was_asked_for_is_the_one_that_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-cc -m64")
+    with pytest.raises(PinError, match=r"a C compiler \(no-such-cc\)"):
+        machine.check_machine()
+
+
+def test_cmake_and_ninja_come_from_the_index_only_where_the_system_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cmake").write_text("#!/bin/sh\n")
+    (tmp_path / "cmake").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.missing_tools() == ["ninja"]
+    wanted = machine.requirements()
+    assert "ninja" in wanted
+    assert any(line.startswith("cython") for line in wanted)
+    assert any(line.startswith("pytest") for line in wanted)
+
+
+def make(*arguments: str, **environment: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_make_names_its_targets() -> None:
+    said = make().stdout
+    for target in ("serve", "test", "build", "lint", "asan", "bench", "pack", "clean"):
+        assert f"make {target}" in said
+
+
+def test_make_serve_without_a_model_says_how() -> None:
+    done = make("serve")
+    assert done.returncode != 0
+    assert "usage: make serve MODEL=" in done.stdout
+
+
+def test_an_old_python_is_refused_before_anything_else(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = make(f"PYTHON={old}", f"VENV={tmp_path}/venv", "build")
+    assert done.returncode != 0
+    assert "older than Python 3.11" in done.stdout
+    assert not (tmp_path / "venv").exists()
