@@ -115,7 +115,7 @@ cdef class Canvas:
     def __cinit__(self):
         self.seq = self.unguided_seq = -1
 
-    def __init__(self, tokens, *, int32_t mask_id, Rule rule, Schedule schedule, edits=(), Plan plan=None,
+    def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(), Plan plan=None,
                  int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
                  double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1):
         if self._tokens != NULL:
@@ -164,6 +164,8 @@ cdef class Canvas:
         if len(self.edits) > sizeof(self._edits) // sizeof(void *):
             raise ParameterError("edits", f"{len(self.edits)} row edits are too many", "combine some of them")
         for edit in self.edits:
+            if edit is None:
+                raise TypeError("a row edit is None")
             self._edits[self._n_edits] = <void *> edit
             self._n_edits += 1
             if edit.unguided and self._unguided == NULL:

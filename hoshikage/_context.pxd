@@ -18,6 +18,7 @@ cdef class Context(Forward):
     cdef void clear_batch(self) noexcept nogil
     cdef void put(self, int32_t token, int32_t position, int32_t seq, bint wants_row) noexcept nogil
     cdef int decode(self) except -1 nogil
+    cdef int check(self, int32_t rc) except -1 nogil
     cdef int check_open(self) except -1
     cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil
     cpdef close(self)

@@ -47,7 +47,7 @@ cdef class Context(Forward):
     physical batch is as long as the context.
     """
 
-    def __init__(self, Model model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0, int n_threads_batch=0,
+    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0, int n_threads_batch=0,
                  str flash_attn="auto", str type_k="f16", str type_v="f16"):
         if self.ptr != NULL:
             raise RuntimeError("a context is made once")
@@ -109,6 +109,8 @@ cdef class Context(Forward):
 
     cpdef close(self):
         """Give the context's memory back."""
+        if self.board != NULL:
+            raise RuntimeError("the context is at work; stop the session first")
         if self.ptr != NULL:
             llama_free(self.ptr)
             self.ptr = NULL
@@ -147,8 +149,11 @@ cdef class Context(Forward):
             self.n_wanted += 1
 
     cdef int decode(self) except -1 nogil:
-        """Run the batch. llama.cpp's codes become our exceptions."""
-        cdef int32_t rc = llama_decode(self.ptr, self.batch)
+        """Run the batch."""
+        return self.check(llama_decode(self.ptr, self.batch))
+
+    cdef int check(self, int32_t rc) except -1 nogil:
+        """llama.cpp's codes become our exceptions."""
         if rc == 0:
             return 0
         with gil:

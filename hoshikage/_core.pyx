@@ -324,6 +324,7 @@ cdef class Session:
         `mask` (bool, like `ids`) leaves padding out; a sequence's own positions must be one run, and are
         numbered from its first. Rows of padding are NaN: nothing was computed there.
         """
+        cdef Board unwatched = Board()
         tokens = np.ascontiguousarray(np.atleast_2d(ids), dtype=np.int32)
         real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
         if tokens.ndim != 2 or real.shape != tokens.shape:
@@ -335,10 +336,14 @@ cdef class Session:
         with self._alone():
             if self._canvases:
                 raise RuntimeError("canvases are in work in this session; read logits in another")
-            for row, keep, result in zip(tokens, real, out):
-                run = run_of(keep)
-                if run.stop > run.start:
-                    self._logits_of(row[run].copy(), result[run])
+            self.forward.board = &unwatched.words
+            try:
+                for row, keep, result in zip(tokens, real, out):
+                    run = run_of(keep)
+                    if run.stop > run.start:
+                        self._logits_of(row[run].copy(), result[run])
+            finally:
+                self.forward.board = NULL
         return out
 
     def _logits_of(self, const int32_t[::1] tokens, float[:, ::1] out):

@@ -41,6 +41,9 @@ cdef class FakeContext(Forward):
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
         cdef int32_t k, i, n = 0
         cdef uint64_t canvas_hash
+        if self.logits == NULL:
+            with gil:
+                raise RuntimeError("the session is closed")
         if self.board != NULL and self.board.cancel:
             with gil:
                 raise Cancelled("the forward pass was cancelled")

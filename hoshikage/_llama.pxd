@@ -186,6 +186,7 @@ cdef extern from "llama.h" nogil:
     llama_token llama_vocab_mask(const llama_vocab *vocab)
     cbool llama_vocab_get_add_bos(const llama_vocab *vocab)
     cbool llama_vocab_get_add_eos(const llama_vocab *vocab)
+    const llama_token *llama_vocab_get_suppress_tokens(const llama_vocab *vocab, int32_t *n_suppress_tokens)
 
     int32_t llama_tokenize(const llama_vocab *vocab, const char *text, int32_t text_len, llama_token *tokens,
                            int32_t n_tokens_max, cbool add_special, cbool parse_special)

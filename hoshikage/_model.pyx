@@ -145,9 +145,9 @@ cdef class Model:
         self.close()
 
     def close(self):
-        """Give the weights back. A session that still stands on them keeps them until it is closed."""
+        """Give the weights back. Sessions stand on them and are closed first."""
         if self._users:
-            raise RuntimeError(f"{self._users} sessions of {self.path} are open; close them first")
+            raise RuntimeError(f"{self.path} is in use by {self._users} sessions or calls; close or await them first")
         llama_model_free(self.ptr)
         self.ptr = NULL
         self.vocab = NULL
@@ -281,6 +281,7 @@ cdef class Model:
         ids = <llama_token *> calloc(n_max, sizeof(llama_token))
         if ids == NULL:
             raise MemoryError
+        self._users += 1  # so that no other thread closes the model meanwhile
         try:
             with nogil:
                 n = llama_tokenize(self.vocab, c_text, n_bytes, ids, n_max, add_special, parse_special)
@@ -288,6 +289,7 @@ cdef class Model:
                 raise ParameterError("text", "llama.cpp could not tokenize it", "report this text as a bug")
             return [ids[i] for i in range(n)]
         finally:
+            self._users -= 1
             free(ids)
 
     def detokenize(self, ids, *, bint special=False):

@@ -1,0 +1,40 @@
+"""llama.cpp's own programs, built from the same pin: what a bench compares with."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def program(name: str) -> Path:
+    """Builds the program if need be (minutes, the first time)."""
+    told = subprocess.run(
+        [sys.executable, ROOT / "llama.cpp", "programs", name], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    found = re.search(r"the programs are in (.+)", told.stdout + told.stderr)
+    if found is None:
+        raise RuntimeError(f"no folder of programs in: {told.stdout}{told.stderr}")
+    return ROOT / found[1].strip() / name
+
+
+def diffusion_cli(
+    model: Path, n_positions: int, block_length: int, n_steps: int, n_threads: int
+) -> tuple[float, float]:
+    """Seconds per step of llama-diffusion-cli, and the part of them that it spends on sampling."""
+    done = subprocess.run(
+        [
+            program("llama-diffusion-cli"), "-m", model, "-p", "hello", "-ub", str(n_positions), "-b", str(n_positions),
+            "-c", str(n_positions), "-t", str(n_threads), "-tb", str(n_threads), "--temp", "0", "--top-k", "0",
+            "--diffusion-steps", str(n_steps), "--diffusion-block-length", str(block_length),
+            "--diffusion-algorithm", "4", "-no-cnv",
+        ],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    found = re.search(r"time per step: ([\d.]+)ms, sampling time per step: ([\d.]+)ms", done.stdout + done.stderr)
+    if found is None:
+        raise RuntimeError(f"llama-diffusion-cli ended with {done.returncode}: {done.stderr[-500:]}")
+    return float(found[1]) / 1000, float(found[2]) / 1000

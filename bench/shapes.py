@@ -1,0 +1,32 @@
+"""Random-weight models of real proportions, written once into bench/cache/ (git-ignored)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tiny import Shape, write
+
+CACHE = Path(__file__).with_name("cache")
+
+# 0.42 B parameters under LLaDA's vocabulary: what a step of the 8 B model spends where, in a file of 450 MB.
+LLADA_SMALL = Shape(
+    architecture="llada", n_vocab=126_464, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
+    n_ctx_train=4096, weights="Q8_0",
+)  # fmt: skip
+# The same shape as a causal model, for tokens per second.
+LLAMA_SMALL = Shape(
+    architecture="llama", n_vocab=32_000, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
+    n_ctx_train=4096, weights="Q8_0",
+)  # fmt: skip
+
+
+def model(name: str, shape: Shape) -> Path:
+    """The file of a shape, made on first use."""
+    path = CACHE / f"{name}.gguf"
+    if not path.exists():
+        CACHE.mkdir(exist_ok=True)
+        print(f"bench: writing {path.name}, once")
+        part = path.with_suffix(".part")
+        write(part, shape)
+        part.replace(path)
+    return path

@@ -1,0 +1,251 @@
+"""Direct calls on the core: what it refuses, and what it leaves usable afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hoshikage._core import Board, Canvas, Model, Session
+from hoshikage._fake import FakeModel
+from hoshikage.errors import Cancelled, ContextOverflowError, DecodeError, ModelFileError, ParameterError
+from hoshikage.strategies import make_edits, make_rule, make_schedule
+from tests.conftest import TinyModel
+
+MODEL = FakeModel(32)
+
+
+def make_canvas(n: int = 12, *, n_given: int = 3, **options: Any) -> Canvas:
+    values: dict[str, Any] = {
+        "mask_id": MODEL.mask_id, "rule": make_rule("low_confidence"), "schedule": make_schedule("block"),
+        "edits": make_edits(MODEL.mask_id), "steps": 9,
+    }  # fmt: skip
+    return Canvas([1] * n_given + [MODEL.mask_id] * (n - n_given), **{**values, **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0}, {"steps": -3}, {"block_length": -1}, {"temperature": nan}, {"temperature": -1.0},
+        {"temperature": inf}, {"top_p": nan}, {"top_p": 1.5}, {"top_k": -1},
+    ],
+)  # fmt: skip
+def test_values_that_mean_nothing_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError) as refused:
+        make_canvas(**options)
+    assert refused.value.name == next(iter(options))
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: make_rule("magic"), "algorithm"),
+        (lambda: make_rule(5), "algorithm"),
+        (lambda: make_rule("entropy", alg_temp=nan), "alg_temp"),
+        (lambda: make_schedule("never"), "schedule"),
+        (lambda: make_schedule("timestep", eps=0.0), "eps"),
+        (lambda: make_schedule("timestep", eps=nan), "eps"),
+        (lambda: make_edits(31, cfg_scale=nan), "cfg_scale"),
+        (lambda: make_edits(31, repetition_penalty=0.0), "repetition_penalty"),
+        (lambda: make_edits(31, logit_bias={3: nan}), "logit_bias"),
+        (lambda: make_edits(31, logit_bias={-3: 1.0}), "logit_bias"),
+        (lambda: make_canvas(4, n_given=4), "tokens"),
+        (lambda: make_canvas(0, n_given=0), "tokens"),
+    ],
+)
+def test_strategies_and_canvases_refuse_nonsense(make: Callable[[], object], name: str) -> None:
+    with pytest.raises(ParameterError) as refused:
+        make()
+    assert refused.value.name == name
+
+
+def test_seams_are_not_none() -> None:
+    for nothing in ({"rule": None}, {"schedule": None}, {"edits": [None]}):
+        with pytest.raises(TypeError):
+            make_canvas(**nothing)
+
+
+def test_what_does_not_fit_is_refused_and_the_next_canvas_works() -> None:
+    session = Session(MODEL, n_ctx=16, n_seq=2, n_rows=8)
+    with pytest.raises(ContextOverflowError):
+        session.add(make_canvas(17, block_length=4))
+    with pytest.raises(ParameterError, match="block_length"):
+        session.add(make_canvas(16, n_given=1))
+    with pytest.raises(ParameterError, match="n_seq"):
+        Session(MODEL, n_ctx=64, n_seq=1).add(make_canvas(edits=make_edits(MODEL.mask_id, cfg_scale=1.0)))
+    with pytest.raises(ParameterError, match="vocabulary"):
+        session.add(Canvas([99, 31], mask_id=31, rule=make_rule(4), schedule=make_schedule(1), steps=1))
+    canvas = make_canvas(block_length=4)
+    session.add(canvas)
+    with pytest.raises(ParameterError, match="in a session"):
+        session.add(canvas)
+    while not canvas.done:
+        session.run()
+    with pytest.raises(ParameterError, match="finished"):
+        session.add(canvas)
+    assert session.canvases == ()
+    assert MODEL.mask_id not in canvas.tokens
+
+
+def test_a_vocabulary_of_forbidden_tokens_is_an_error_and_not_an_answer() -> None:
+    session = Session(MODEL)
+    canvas = make_canvas(edits=make_edits(MODEL.mask_id, logit_bias=dict.fromkeys(range(32), -inf)))
+    session.add(canvas)
+    with pytest.raises(DecodeError, match="forbidden"):
+        session.run()
+    assert canvas.tokens.count(MODEL.mask_id) == canvas.n_masked == 9
+    session.remove(canvas)
+    session.add(make_canvas())
+    assert session.run()
+
+
+def test_a_board_stops_and_interrupts() -> None:
+    session, board = Session(MODEL), Board()
+    canvas = make_canvas()
+    session.add(canvas)
+    board.attend()
+    assert session.run(board) == []
+    assert canvas.step == board.steps == 1
+    board.cancel()
+    with pytest.raises(Cancelled):
+        session.run(board)
+    assert canvas.step == 1
+    board.reset()
+    assert session.run(board) == [canvas]
+
+
+def test_a_cancel_ends_a_forward_pass(tiny_model: TinyModel) -> None:
+    """The cancel comes from another thread, while the one thread of the pass is between two nodes of its graph."""
+    path = tiny_model("llada", n_layer=8, n_embd=128, n_ff=256, n_ctx_train=1024)
+    with Model(path) as model, Session(model, n_ctx=1024, n_rows=8, n_threads=1) as session:
+        canvas = Canvas(
+            [1] + [model.mask_id] * 1023, mask_id=model.mask_id, rule=make_rule(4), schedule=make_schedule(1),
+            edits=make_edits(model.mask_id), block_length=8, steps=1023,
+        )  # fmt: skip
+        session.add(canvas)
+        board = Board()
+        started = threading.Event()
+
+        def cancel_soon() -> None:
+            started.wait()
+            while board.steps == 0:
+                pass
+            board.cancel()
+
+        other = threading.Thread(target=cancel_soon)
+        other.start()
+        started.set()
+        with pytest.raises(Cancelled):
+            session.run(board)
+        other.join()
+        # The loop's own check would have let the second pass run to its end, and then counted a step.
+        assert canvas.step == board.steps
+        assert canvas.n_passes - canvas.step <= 1
+        board.reset()
+        session.run(board, max_steps=1)
+        assert canvas.step == board.steps
+
+
+def test_two_threads_do_not_share_a_session(tiny_model: TinyModel) -> None:
+    path = tiny_model("llada")
+    with Model(path) as model, Session(model, n_ctx=256) as session:
+        session.add(
+            Canvas(
+                [1] + [model.mask_id] * 200, mask_id=model.mask_id, rule=make_rule(4), schedule=make_schedule(1),
+                edits=make_edits(model.mask_id), steps=200,
+            )
+        )  # fmt: skip
+        board = Board()
+        ends: list[type[Exception]] = []
+
+        def work() -> None:
+            try:
+                session.run(board)
+            except Cancelled as end:
+                ends.append(type(end))
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        while board.steps == 0:
+            pass
+        for intrude in (session.run, session.close, session.forward.close, lambda: session.logits([[1]])):
+            with pytest.raises(RuntimeError):
+                intrude()
+        with pytest.raises(RuntimeError):
+            model.close()
+        board.cancel()
+        worker.join()
+        assert ends == [Cancelled]
+
+
+def test_closed_things_say_so(tiny_model: TinyModel) -> None:
+    model = Model(tiny_model("llada"))
+    session = Session(model, n_ctx=256)
+    with pytest.raises(RuntimeError, match="in use"):
+        model.close()
+    session.close()
+    with pytest.raises(DecodeError):
+        session.logits([[1, 2]])
+    model.close()
+    model.close()
+    for use in (lambda: model.tokenize("a"), lambda: model.mask_id, lambda: Session(model)):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_ctx": -1}, {"n_seq": 0}, {"n_seq": 10_000}, {"n_ctx": 1 << 30}, {"flash_attn": "perhaps"},
+        {"type_k": "f64"}, {"type_v": "q4_k"},
+    ],
+)  # fmt: skip
+def test_contexts_refuse_what_llama_cpp_would_abort_on(options: dict[str, Any], tiny_model: TinyModel) -> None:
+    with Model(tiny_model("llada")) as model:
+        with pytest.raises(ParameterError):
+            Session(model, **options)
+        Session(model, n_ctx=256).close()
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask"),
+    [([[1, 999]], None), ([[-1, 2]], None), ([[1, 2, 3]], [[1, 0, 1]]), ([[1, 2, 3]], [[1, 1]]), ([[[1]]], None)],
+)
+def test_logits_refuse_bad_tables(ids: Any, mask: Any) -> None:
+    session = Session(MODEL)
+    with pytest.raises(ParameterError):
+        session.logits(ids, mask)
+    assert session.logits([[1, 2]]).shape == (1, 2, 32)
+
+
+def test_tokens_out_of_range_never_reach_llama_cpp(tiny_model: TinyModel) -> None:
+    with Model(tiny_model("llada")) as model:
+        for token in (-1, model.n_vocab, 2**31 - 1):
+            with pytest.raises(ParameterError):
+                model.detokenize([token])
+        with pytest.raises(UnicodeDecodeError):
+            model.tokenize(b"\xff\xfe")
+        assert model.tokenize("") == []
+
+
+def test_long_answers_in_parts(tiny_model: TinyModel) -> None:
+    """A context that returns four rows a pass gives the same logits as one that returns all."""
+    with Model(tiny_model("dream")) as model:
+        ids = np.arange(30) % 250
+        with Session(model, n_ctx=256, n_rows=4) as few, Session(model, n_ctx=256) as many:
+            assert np.allclose(few.logits(ids), many.logits(ids), atol=1e-4)
+
+
+def test_a_missing_file_leaks_nothing(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(20):
+        with pytest.raises(ModelFileError, match=r"nothing\.gguf"):
+            Model(tmp_path / "nothing.gguf")
+    assert len(list(descriptors.iterdir())) == before
