@@ -1,0 +1,40 @@
+from libc.stdint cimport int32_t
+
+from hoshikage._llama cimport llama_token_data
+from hoshikage._model cimport Model
+from hoshikage._sampler cimport Chain, Sampler
+
+
+cdef enum:                  # why a stream has ended
+    END_NOT = 0
+    END_STOP                # it wrote a token that ends it
+    END_LENGTH              # max_tokens, or the end of the context
+    END_UNREADABLE          # the model's logits are no numbers
+    END_NO_TOKEN            # every token is forbidden
+    END_SAMPLER             # llama.cpp threw
+
+
+cdef class Stream:
+    cdef readonly Sampler sampler
+    cdef readonly int32_t n_prompt, max_tokens
+    cdef readonly int32_t n_passes, n_prompt_computed
+    cdef int32_t seq            # its slot, -1 outside a session
+    cdef int32_t _n             # tokens so far
+    cdef int32_t _limit         # most tokens, prompt included; known inside a session
+    cdef int32_t *_tokens       # [_limit] the prompt, then what was written
+    cdef float *_logprobs       # [_limit] by the same number; nothing is said of the prompt
+    cdef int32_t *_stop_ids     # [_n_stop_ids], or NULL: the model's own
+    cdef int32_t _n_stop_ids
+    cdef int32_t _end
+    cdef Model _model
+    cdef Chain _chain
+
+    cdef _take_tokens(self, tokens)
+    cdef _take_stop_ids(self, stop_ids)
+    cdef int32_t _room_for(self, int32_t n_ctx) noexcept
+    cdef _enter(self, Model model, int32_t n_ctx)
+    cdef int32_t largest(self) noexcept nogil
+    cdef bint ends(self, int32_t token) noexcept nogil
+    cdef void count(self, int32_t lo, int32_t hi) noexcept nogil
+    cdef void read(self, const float *row, llama_token_data *room) noexcept nogil
+    cdef void write(self, int32_t token, float logprob) noexcept nogil

@@ -1,0 +1,194 @@
+"""Stream: the tokens of one autoregressive request, and how the next one is chosen and written."""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free, realloc
+
+from hoshikage._csrc cimport SCAN_INVALID, scan_record, scan_row
+from hoshikage._llama cimport llama_token_data, llama_vocab_is_eog
+from hoshikage._model cimport Model
+from hoshikage._sampler cimport PICK_NONE, Chain, Sampler
+
+import operator
+
+from hoshikage.errors import DecodeError, ParameterError
+
+MAX_ID = 0x7FFFFFFF
+
+
+def _ids(str name, tokens):
+    try:
+        ids = [operator.index(token) for token in tokens]
+    except TypeError:
+        raise ParameterError(name, "they are not token ids", "give a sequence of integers") from None
+    if any(token < 0 or token > MAX_ID for token in ids):
+        raise ParameterError(name, "a token id is negative or too large", "use ids of the model's vocabulary")
+    return ids
+
+
+cdef int32_t *_array_of(list ids) except NULL:
+    cdef int32_t *array = <int32_t *> calloc(max(len(ids), 1), sizeof(int32_t))
+    if array == NULL:
+        raise MemoryError
+    for i, token in enumerate(ids):
+        array[i] = token
+    return array
+
+
+cdef class Stream:
+    """A prompt, and the tokens written behind it.
+
+    It ends with a token of `stop_ids` (None: those that the model says), after `max_tokens` (None: with the context),
+    or because no token can follow; then `stop_reason` is "error", and `error` says why.
+    """
+
+    def __cinit__(self):
+        self.seq = -1
+
+    def __init__(self, tokens, *, max_tokens=None, Sampler sampler=None, stop_ids=None):
+        if self._tokens != NULL:
+            raise RuntimeError("a stream is made once")
+        if max_tokens is not None and not 1 <= max_tokens <= MAX_ID:
+            raise ParameterError("max_tokens", f"{max_tokens} is out of range", f"use 1 to {MAX_ID}, or None")
+        self.max_tokens = max_tokens or 0
+        self.sampler = sampler if sampler is not None else Sampler()
+        self._take_tokens(tokens)
+        self._take_stop_ids(stop_ids)
+
+    def __dealloc__(self):
+        free(self._tokens)
+        free(self._logprobs)
+        free(self._stop_ids)
+
+    cdef _take_tokens(self, tokens):
+        ids = _ids("tokens", tokens)
+        if not ids:
+            raise ParameterError("tokens", "the prompt is empty", "give at least one token, such as BOS")
+        self._tokens = _array_of(ids)
+        self.n_prompt = self._n = len(ids)
+
+    cdef _take_stop_ids(self, stop_ids):
+        if stop_ids is not None:
+            ids = sorted(set(_ids("stop_ids", stop_ids)))
+            self._stop_ids = _array_of(ids)
+            self._n_stop_ids = len(ids)
+
+    # -- what it says
+
+    @property
+    def prompt(self):
+        return [self._tokens[i] for i in range(self.n_prompt)]
+
+    @property
+    def tokens(self):
+        """What was written so far, the token that ended it included."""
+        return self.tail(0)
+
+    def tail(self, int32_t lo):
+        """What was written, from number `lo` on."""
+        return [self._tokens[i] for i in range(self.n_prompt + max(lo, 0), self._n)]
+
+    @property
+    def logprobs(self):
+        """For each written token, the logarithm of its probability in the model's own distribution."""
+        return [self._logprobs[i] for i in range(self.n_prompt, self._n)]
+
+    @property
+    def n_tokens(self):
+        """How many were written."""
+        return self._n - self.n_prompt
+
+    @property
+    def done(self):
+        return self._end != END_NOT
+
+    @property
+    def stop_reason(self):
+        """None while it goes on, then "stop", "length" or "error"."""
+        if self._end == END_NOT:
+            return None
+        return "stop" if self._end == END_STOP else "length" if self._end == END_LENGTH else "error"
+
+    @property
+    def error(self):
+        """The exception that tells why no token could follow, or None."""
+        if self._end == END_UNREADABLE:
+            return DecodeError(f"the model's logits after token {self._n - 1} are not numbers",
+                               "the file may be damaged, or its quantisation unsuited to this device; try another")
+        if self._end == END_NO_TOKEN:
+            return DecodeError(f"every token is forbidden after {self.n_tokens} tokens",
+                               "loosen the grammar or the bias; the vocabulary may lack what the grammar asks for")
+        if self._end == END_SAMPLER:
+            return DecodeError(f"llama.cpp's sampler gave up after {self.n_tokens} tokens",
+                               "avoid token elements such as <id> behind text in the grammar")
+        return None
+
+    # -- inside a session
+
+    cdef int32_t _room_for(self, int32_t n_ctx) noexcept:
+        """The positions that it may come to take. The last token is never put in."""
+        cdef int64_t wanted = <int64_t> self.n_prompt + self.max_tokens - 1
+        return n_ctx if self.max_tokens == 0 or wanted > n_ctx else <int32_t> wanted
+
+    cdef _enter(self, Model model, int32_t n_ctx):
+        """Make ready for a context: buffers for all that can come, and the sampler's chain."""
+        cdef int32_t limit = self._room_for(n_ctx) + 1
+        cdef int32_t *tokens = <int32_t *> realloc(self._tokens, limit * sizeof(int32_t))
+        cdef float *logprobs
+        if tokens == NULL:
+            raise MemoryError
+        self._tokens = tokens
+        logprobs = <float *> realloc(self._logprobs, limit * sizeof(float))
+        if logprobs == NULL:
+            raise MemoryError
+        self._logprobs = logprobs
+        self._limit = limit
+        if self._chain is None:
+            chain = self.sampler.open(model, n_ctx)
+            if not (<Chain> chain).recall(self._tokens, self._n):
+                raise MemoryError
+            self._model, self._chain = model, chain
+
+    cdef int32_t largest(self) noexcept nogil:
+        cdef int32_t i, found = 0
+        for i in range(self._n):
+            found = max(found, self._tokens[i])
+        return found
+
+    cdef bint ends(self, int32_t token) noexcept nogil:
+        cdef int32_t i
+        if self._stop_ids == NULL:
+            return llama_vocab_is_eog(self._model.vocab, token)
+        for i in range(self._n_stop_ids):
+            if self._stop_ids[i] == token:
+                return True
+        return False
+
+    cdef void count(self, int32_t lo, int32_t hi) noexcept nogil:
+        """A pass has computed its tokens from `lo` to `hi`."""
+        self.n_passes += 1
+        self.n_prompt_computed += min(hi, self.n_prompt) - min(lo, self.n_prompt)
+
+    cdef void read(self, const float *row, llama_token_data *room) noexcept nogil:
+        """Choose the next token from its row."""
+        cdef scan_record scan
+        cdef int32_t token
+        scan_row(row, self._model.n_vocab, &scan)
+        if scan.best < 0:
+            self._end = END_UNREADABLE if scan.best == SCAN_INVALID else END_NO_TOKEN
+            return
+        token = self._chain.pick(row, self._model.n_vocab, scan.best, room)
+        if token < 0:
+            self._end = END_NO_TOKEN if token == PICK_NONE else END_SAMPLER
+        elif not self._chain.accept(token):
+            self._end = END_SAMPLER
+        else:
+            self.write(token, row[token] - scan.best_logit - scan.excess)
+
+    cdef void write(self, int32_t token, float logprob) noexcept nogil:
+        self._tokens[self._n] = token
+        self._logprobs[self._n] = logprob
+        self._n += 1
+        if self.ends(token):
+            self._end = END_STOP
+        elif self._n == self._limit:
+            self._end = END_LENGTH
