@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from hoshikage.errors import AnyPath, ModelFileError
 from hoshikage.gguf.header import Array, Header, TensorInfo, TensorType
-from hoshikage.gguf.judge import judge
-from hoshikage.gguf.read import read
-from hoshikage.gguf.retag import Retagged, retag
+from hoshikage.gguf.judge import judge_model
+from hoshikage.gguf.reader import read
 from hoshikage.gguf.split import other_parts
+from hoshikage.gguf.twins import Retagged, retag
 
 __all__ = ["Array", "Header", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "inspect", "retag"]
 
@@ -19,5 +19,5 @@ __all__ = ["Array", "Header", "ModelFileError", "Retagged", "TensorInfo", "Tenso
 def inspect(path: AnyPath) -> Header:
     """The header of a model that llama.cpp can be given; raises ModelFileError. Reads the header and no weights."""
     header = read(path)
-    judge(header, other_parts(header))
+    judge_model(header, other_parts(header))
     return header

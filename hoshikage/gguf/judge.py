@@ -40,7 +40,7 @@ LAYER_NEEDS = {"llada-moe": (EXPERTS,), "hy_v3": (EXPERTS + SHARED, FUSED_EXPERT
 ROPE_FACTORS = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 
 
-def judge(header: Header, others: Iterable[Header] = ()) -> None:
+def judge_model(header: Header, others: Iterable[Header] = ()) -> None:
     """Raises ModelFileError for a file that would not just fail. `others` are the further parts of a split one."""
     judge_architecture(header)
     tensors = {tensor.name: tensor for part in (header, *others) for tensor in part.tensors}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoshikage.errors import ModelFileError
 from hoshikage.gguf.header import U16, Header
-from hoshikage.gguf.read import read
+from hoshikage.gguf.reader import read
 
 PART_NAME = re.compile(r"(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf")
 

@@ -12,7 +12,7 @@ from struct import pack
 from typing import Literal, TypeAlias
 
 from hoshikage.gguf.header import BOOL, LENGTH, STRING, TENSOR_TYPES, U32, Header, TensorInfo
-from hoshikage.gguf.read import padded
+from hoshikage.gguf.reader import padded
 
 TWINS = {"llada": "llama", "dream": "qwen2", "rnd1": "qwen3moe", "llada-moe": "hy_v3"}
 
