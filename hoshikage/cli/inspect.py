@@ -10,19 +10,20 @@ from typing import Any
 from hoshikage import gguf
 from hoshikage.cli.screen import human_size, printable
 from hoshikage.gguf import Array, Header
+from hoshikage.nano import resolve
 
 LONG = 100  # characters of a value that are shown
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a GGUF file")
+    parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of an embedded model")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    header = gguf.inspect(arguments.file)
+    header = gguf.inspect(resolve(arguments.file))
     facts = facts_of(header)
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}

@@ -41,7 +41,7 @@ def loading_rows() -> list[table.Row]:
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s MODEL [PROMPT] [flags]"
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file")
+    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or the name of an embedded model")
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - or nothing: standard input")
     parser.add_argument("--chat", action="store_true", help="a message in the model's own chat format")
     parser.add_argument("--system", metavar="TEXT", help="the system message of --chat")

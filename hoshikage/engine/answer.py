@@ -1,19 +1,17 @@
-"""One prompt's way to its result: what is read of it, and what it took."""
+"""One prompt's way to its result: the work that a session does for it, and what is read of that work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from hoshikage.engine.prompt import Vocabulary
 from hoshikage.engine.request import Request
 from hoshikage.engine.result import Counts, Result, Snapshot, StopReason
 from hoshikage.engine.text import Piece, TextReader
-
-if TYPE_CHECKING:
-    from hoshikage._board import Board
 
 
 def stop_ids(vocabulary: Vocabulary, eog_ids: Set[int], stops: Iterable[str]) -> frozenset[int]:
@@ -26,8 +24,8 @@ def stop_ids(vocabulary: Vocabulary, eog_ids: Set[int], stops: Iterable[str]) ->
 
 
 @dataclass(slots=True, kw_only=True)
-class Answer:
-    """What diffusion and autoregressive answers have in common."""
+class Answer(ABC):
+    """An answer in the making; what diffusion and autoregressive ones have in common."""
 
     index: int  # of the prompt among those of the call
     request: Request
@@ -35,20 +33,62 @@ class Answer:
     n_prompt: int
     reader: TextReader
     piece: Piece
+    work: Any  # a canvas or a stream: what a session takes in, with `done`
     started: float = field(default_factory=time.monotonic)
 
-    def reason(self, cancelled: bool) -> StopReason:
-        """Why it ends now. A text that has met its stop is whole, whoever cancels."""
-        if self.reader.stopped:
-            return "stop"
-        return "cancelled" if cancelled else "length"
+    # -- what it takes of a session
 
-    def result(self, *, n_passes: int, n_rows: int, cancelled: bool, canvas: Sequence[int] = ()) -> Result:
-        """The result, once the reader has been given its last token."""
+    @property
+    @abstractmethod
+    def n_cells(self) -> int:
+        """Positions."""
+
+    @property
+    @abstractmethod
+    def n_streams(self) -> int:
+        """Sequences."""
+
+    @property
+    @abstractmethod
+    def n_rows(self) -> int:
+        """Rows of logits in a pass."""
+
+    # -- how far it is
+
+    @property
+    @abstractmethod
+    def ends_early(self) -> bool:
+        """Whether its text may be complete before its work is."""
+
+    @abstractmethod
+    def read(self) -> str:
+        """The text that the last steps made certain."""
+
+    @abstractmethod
+    def snapshot(self, delta: str, result: Result | None = None) -> Snapshot:
+        """What a watcher sees now."""
+
+    @abstractmethod
+    def result(self, cancelled: bool) -> Result:
+        """The result, once the reader has been given its last token; raises what kept it from one."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no further step can change the text."""
+        return self.work.done or (self.reader.stopped and self.ends_early)
+
+    def ended(self, delta: str, cancelled: bool = False) -> Snapshot:
+        """The last snapshot, the result in it."""
+        delta += self.reader.finish()
+        return self.snapshot(delta, self.result(cancelled))
+
+    def _result(self, cancelled: bool, *, n_passes: int, n_rows: int, canvas: Sequence[int] = ()) -> Result:
+        # A text that has met its stop is whole, whoever cancels.
+        reason: StopReason = "stop" if self.reader.stopped else "cancelled" if cancelled else "length"
         return Result(
             text=self.reader.text,
             tokens=tuple(self.reader.tokens),
-            stop_reason=self.reason(cancelled),
+            stop_reason=reason,
             counts=Counts(
                 n_prompt=self.n_prompt,
                 n_tokens=len(self.reader.tokens),
@@ -61,10 +101,9 @@ class Answer:
             canvas=tuple(canvas),
         )
 
-    def snapshot(
-        self, delta: str, *, step: int, n_steps: int, tokens: Sequence[int | None], result: Result | None = None
+    def _snapshot(
+        self, delta: str, result: Result | None, *, step: int, n_steps: int, tokens: Sequence[int | None]
     ) -> Snapshot:
-        """What a watcher sees now."""
         return Snapshot(
             index=self.index,
             delta=delta,
@@ -74,10 +113,3 @@ class Answer:
             pieces=tuple(None if token is None else self.piece(token) for token in tokens),
             result=result,
         )
-
-
-class Way(Protocol):
-    """How a kind of model answers: prompts one by one made ready, then worked on side by side."""
-
-    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> Answer: ...
-    def run(self, answers: Sequence[Any], board: Board, watched: bool) -> Iterator[Snapshot]: ...

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -19,7 +18,8 @@ from hoshikage import settings as table
 from hoshikage._board import Board
 from hoshikage._core import Model, Session
 from hoshikage.checks import Whole, shown
-from hoshikage.engine.answer import Answer, Way
+from hoshikage.engine.answer import Answer
+from hoshikage.engine.causal import Writer
 from hoshikage.engine.diffusion import Denoiser
 from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
@@ -28,6 +28,7 @@ from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.turn import Turn
 from hoshikage.errors import ParameterError, UnsupportedModelError
+from hoshikage.nano import resolve
 from hoshikage.settings import Settings
 
 Ids: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
@@ -46,16 +47,17 @@ def load(
     check_tensors: bool = False,
     **overrides: Any,
 ) -> Engine:
-    """Load a GGUF model. `overrides` are settings by name: `n_ctx=2048`, `n_gpu_layers=0`, `temperature=0.7`.
+    """Load a GGUF file, or an embedded model by its name.
 
-    Settings come from defaults, `.env` files and the environment unless given. `progress` is called with
-    fractions from 0 to 1; `board.cancel()` ends the load. `retag=False` leaves a diffusion model without a
-    cache, as llama.cpp loads it: slower, for comparison.
+    `overrides` are settings by name: `n_ctx=2048`, `n_gpu_layers=0`, `temperature=0.7`. The others come from
+    defaults, `.env` files and the environment unless given. `progress` is called with fractions from 0 to 1;
+    `board.cancel()` ends the load. `retag=False` leaves a diffusion model without a cache, as llama.cpp loads
+    it: slower, for comparison.
     """
     settings = settings if settings is not None else table.read()
     settings = table.replaced(settings, overrides)
     model = Model(
-        Path(fspath(path)).expanduser(),
+        resolve(path),
         n_gpu_layers=settings.n_gpu_layers,
         main_gpu=settings.main_gpu,
         tensor_split=settings.tensor_split,
@@ -83,10 +85,14 @@ class Engine:
         self.model = model
         self.settings = settings if settings is not None else Settings()
         self._turn = Turn()
-        self._sessions = Sessions(model, self.settings)
+        self._sessions = Sessions(model, self.settings, Session)
         template = model.chat_template
         self._renderer = Renderer(template) if template else None
-        self._way = way_of(model, self.settings, self._sessions)
+        self._way: Denoiser | Writer
+        if model.is_diffusion:
+            self._way = Denoiser(model, self.settings, self._sessions)
+        else:
+            self._way = Writer(model, self.settings)
         self._closed = False
 
     def __enter__(self) -> Engine:
@@ -99,6 +105,7 @@ class Engine:
         """Give all memory back. Waits for another thread's work to end."""
         with self._turn:
             self._closed = True
+            self._way.close()
             self._sessions.close()
             if self._renderer is not None:
                 self._renderer.close()
@@ -263,21 +270,12 @@ class Engine:
         ended = {snapshot.index: snapshot.result for snapshot in snapshots if snapshot.result is not None}
         return ended[0] if single else [ended[answer.index] for answer in answers]
 
-    def _snapshots(self, answers: Sequence[Any], board: Board, watched: bool) -> Iterator[Snapshot]:
+    def _snapshots(self, answers: Sequence[Answer], board: Board, watched: bool) -> Iterator[Snapshot]:
         if not answers:
             return
         with self._turn:
             self._check_open()
             yield from self._way.run(answers, board, watched)
-
-
-def way_of(model: Any, settings: Settings, sessions: Sessions) -> Way:
-    """How this kind of model answers."""
-    if model.is_diffusion:
-        return Denoiser(model, settings, sessions)
-    from hoshikage.engine.causal import Writer
-
-    return Writer(model, settings, sessions)
 
 
 def as_prompts(prompt: Any) -> tuple[Sequence[Any], bool]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
-from hoshikage.errors import ParameterError
+from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
 
 MAX_TOKENS = 2**20
@@ -167,6 +167,17 @@ def recipe_of(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple
     if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
         warnings.append("top_k and top_p have no effect at temperature 0")
     return Recipe(algorithm, schedule, block_length, max(steps, n_blocks)), tuple(warnings)
+
+
+def fitted(request: AnyRequest, n_prompt: int, n_ctx: int) -> tuple[AnyRequest, tuple[str, ...]]:
+    """The request with its answer cut where the context ends, and a warning if it was."""
+    n_free = n_ctx - n_prompt
+    if n_free < 1:
+        raise ContextOverflowError(n_prompt, n_ctx)
+    if request.max_tokens <= n_free:
+        return request, ()
+    warning = f"max_tokens {request.max_tokens} became {n_free}: the context ends there"
+    return replace(request, max_tokens=n_free), (warning,)
 
 
 def check_bias(request: Request, n_vocab: int) -> None:

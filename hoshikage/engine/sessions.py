@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from hoshikage.errors import ContextOverflowError
 from hoshikage.settings import Settings
-
-if TYPE_CHECKING:
-    from hoshikage._core import Session
 
 SMALLEST = 256  # positions: llama.cpp's own granularity
 UNBOUNDED = 2**24  # positions, for a model that does not say how many it was trained with
@@ -25,13 +23,23 @@ class SizedModel(Protocol):
     def n_ctx_train(self) -> int: ...
 
 
-class Sessions:
+class Closing(Protocol):
+    """What a session is here: something that can be closed."""
+
+    def close(self) -> None: ...
+
+
+OneSession = TypeVar("OneSession", bound=Closing)
+
+
+class Sessions(Generic[OneSession]):
     """Keeps one session open and opens a larger one when the next request does not fit into it."""
 
-    def __init__(self, model: SizedModel, settings: Settings) -> None:
+    def __init__(self, model: SizedModel, settings: Settings, kind: Callable[..., OneSession]) -> None:
         self._model = model
         self._settings = settings
-        self._session: Session | None = None
+        self._kind = kind
+        self._session: OneSession | None = None
         self._size = (0, 0, 0)
 
     @property
@@ -39,8 +47,8 @@ class Sessions:
         """Tokens that one request may have, prompt and answer together."""
         return self._settings.n_ctx or self._model.n_ctx_train or UNBOUNDED
 
-    def open(self, n_ctx: int, n_seq: int, n_rows: int) -> Session:
-        """A session of at least these sizes: positions and streams over all canvases, rows of a pass."""
+    def open(self, n_ctx: int, n_seq: int, n_rows: int = 0) -> OneSession:
+        """A session of at least these sizes: positions and streams over all work, rows of a pass (0: its choice)."""
         needed = (rounded_up(n_ctx), n_seq, n_rows)
         if self._session is None or any(have < need for have, need in zip(self._size, needed, strict=True)):
             n_ctx, n_seq, n_rows = (max(pair) for pair in zip(self._size, needed, strict=True))
@@ -64,20 +72,18 @@ class Sessions:
             self._session.close()
         self._session, self._size = None, (0, 0, 0)
 
-    def _opened(self, n_ctx: int, n_seq: int, n_rows: int) -> Session:
-        from hoshikage._core import Session
-
+    def _opened(self, n_ctx: int, n_seq: int, n_rows: int) -> OneSession:
         settings = self._settings
-        return Session(
+        return self._kind(
             self._model,
             n_ctx=n_ctx,
             n_seq=n_seq,
-            n_rows=n_rows,
             n_threads=settings.n_threads,
             n_threads_batch=settings.n_threads_batch,
             flash_attn=settings.flash_attn,
             type_k=settings.type_k,
             type_v=settings.type_v,
+            **({"n_rows": n_rows} if n_rows else {}),
         )
 
 

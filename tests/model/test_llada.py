@@ -21,8 +21,11 @@ from tests.tiny import CHAT_TEMPLATE
 @pytest.fixture(scope="module")
 def model(tiny_model: TinyModel) -> Iterator[LLaDAForCausalLM]:
     path = tiny_model("llada", chat_template=CHAT_TEMPLATE)
+    one_thread = pytest.MonkeyPatch()
+    one_thread.setenv("HOSHIKAGE_THREADS", "1")
     with llada.LLaDAForCauslLM(model_dir_path=path, device=DeviceType.DEVICE_TYPE_CPU, ndev=1) as loaded:
         yield loaded
+    one_thread.undo()
 
 
 def test_both_spellings_name_one_class() -> None:

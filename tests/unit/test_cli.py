@@ -97,7 +97,12 @@ def test_flags_reach_the_request_and_warnings_are_said(command: Command, model: 
 
 def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DIFFUSION_STEPS=2\n", encoding="utf-8")
-    assert json.loads(command("run", model, "a", "--json", "--max-tokens", "6").out)["counts"]["n_passes"] == 2
+    assert (
+        json.loads(command("run", model, "a", "--json", "--max-tokens", "6", "--n-threads", "1").out)["counts"][
+            "n_passes"
+        ]
+        == 2
+    )
     assert json.loads(command("run", model, "a", "--json", *SHORT).out)["counts"]["n_passes"] == 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ def read(pieces: Sequence[bytes], stops: Sequence[str] = ()) -> tuple[TextReader
 
 def cut_at(raw: bytes, places: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted(min(place, len(raw)) for place in places), len(raw)]
-    return [raw[lo:hi] for lo, hi in zip(edges, edges[1:], strict=False)]
+    return [raw[lo:hi] for lo, hi in pairwise(edges)]
 
 
 @given(LETTERS, STOPS, st.lists(st.integers(0, 30), max_size=8))

@@ -1,0 +1,111 @@
+"""Autoregressive answers: streams made from requests, each token certain as soon as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hoshikage._board import Board
+from hoshikage._causal import CausalSession, Sampler, Stream
+from hoshikage.engine.answer import Answer, stop_ids
+from hoshikage.engine.batch import room_for, work_through
+from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
+from hoshikage.engine.result import Result, Snapshot
+from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.text import TextReader
+from hoshikage.errors import ParameterError
+from hoshikage.settings import Settings
+
+SHARED_CELLS = 8192  # positions that streams share, unless one alone is longer
+NOT_OF_THE_SAMPLER = ("max_tokens", "stop")
+
+
+@dataclass(slots=True, kw_only=True)
+class StreamAnswer(Answer):
+    """An answer that a stream writes."""
+
+    request: CausalRequest
+    work: Stream
+    n_read: int = 0
+
+    @property
+    def n_cells(self) -> int:
+        return self.n_prompt + self.request.max_tokens
+
+    @property
+    def n_streams(self) -> int:
+        return 1
+
+    @property
+    def n_rows(self) -> int:
+        return 1
+
+    @property
+    def ends_early(self) -> bool:
+        return bool(self.request.stop)  # tokens that end it are the stream's business
+
+    def read(self) -> str:
+        tokens = self.work.tail(self.n_read)
+        self.n_read += len(tokens)
+        return self.reader.feed(tokens)
+
+    def snapshot(self, delta: str, result: Result | None = None) -> Snapshot:
+        tokens = self.reader.tokens
+        return self._snapshot(delta, result, step=self.n_read, n_steps=self.request.max_tokens, tokens=tokens)
+
+    def result(self, cancelled: bool) -> Result:
+        stream = self.work
+        if stream.error is not None:
+            raise stream.error
+        # The last token of a stream is never put in.
+        n_rows = stream.n_prompt_computed + max(0, stream.n_tokens - 1)
+        return self._result(cancelled, n_passes=stream.n_passes, n_rows=n_rows)
+
+
+class Writer:
+    """How an autoregressive model answers. What the cache holds of a prompt's beginning is not computed again."""
+
+    def __init__(self, model: Any, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+        self._sessions = Sessions(model, settings, CausalSession)
+        self._eog_ids = model.eog_ids
+        self._piece = cache(model.piece)
+
+    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> StreamAnswer:
+        """A prompt to be continued, at most to where the context ends."""
+        model = self._model
+        if not ids:
+            raise ParameterError("prompt", "it is empty, and this model wants no BOS", "give at least one token")
+        request, warnings = read(CausalRequest, options, self._settings)
+        request, more = fitted(request, len(ids), self._sessions.n_ctx)
+        check_bias(request, model.n_vocab)
+        ends = stop_ids(model, self._eog_ids, request.stop)
+        return StreamAnswer(
+            index=index,
+            request=request,
+            warnings=warnings + more,
+            n_prompt=len(ids),
+            reader=TextReader(self._piece, stop_ids=ends, stops=request.stop),
+            piece=self._piece,
+            work=Stream(ids, max_tokens=request.max_tokens, sampler=sampler_of(request), stop_ids=ends),
+        )
+
+    def run(self, answers: Sequence[Answer], board: Board, watched: bool) -> Iterator[Snapshot]:
+        """Write all answers; snapshots of each token when watched, otherwise of each answer's end."""
+        room = room_for(answers, self._settings.n_seq, SHARED_CELLS, self._sessions.rows_for)
+        # As many sequences as there may ever be: what one leaves in the cache serves a later prompt.
+        session = self._sessions.open(room.n_cells, self._settings.n_seq)
+        return work_through(session, answers, room, board, watched)
+
+    def close(self) -> None:
+        """Give the context's memory back."""
+        self._sessions.close()
+
+
+def sampler_of(request: CausalRequest) -> Sampler:
+    """llama.cpp's samplers as the request wants them; the names are the same."""
+    names = [option.name for option in options_of(CausalRequest) if option.name not in NOT_OF_THE_SAMPLER]
+    return Sampler(**{name: getattr(request, name) for name in names})
