@@ -43,7 +43,7 @@ def canvases(draw: st.DrawFn, mask_id: int, n_vocab: int, max_length: int) -> tu
     """A prompt, masks, perhaps more fixed text, perhaps with holes on both sides: at least one mask."""
     given_token = st.integers(0, n_vocab - 1).filter(lambda token: token != mask_id)
     prompt = draw(st.lists(given_token, max_size=max_length // 3))
-    answer = [mask_id] * draw(st.integers(1, max_length - 2 * (max_length // 3)))
+    answer = [mask_id] * draw(st.integers(1, max_length))
     suffix = draw(st.one_of(st.just([]), st.lists(given_token, max_size=max_length // 3)))
     holes = draw(st.sets(st.integers(0, max_length), max_size=3))
     return tuple(mask_id if i in holes else token for i, token in enumerate(prompt + answer + suffix))
@@ -51,7 +51,9 @@ def canvases(draw: st.DrawFn, mask_id: int, n_vocab: int, max_length: int) -> tu
 
 @st.composite
 def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Sequence[str]) -> dict[str, Any]:
-    """Options of the oracle. A third of the time each: plain, some options, all options anything."""
+    """Options of the oracle: the plain ones always, of the others none or each with an even chance."""
+    token = st.integers(0, n_vocab - 1).filter(lambda t: t != mask_id)
+    eos_id, eot_id = draw(st.lists(token, min_size=2, max_size=2, unique=True))
     options: dict[str, Any] = {
         "algorithm": draw(st.sampled_from(algorithms)),
         "schedule": draw(st.sampled_from(SCHEDULES)),
@@ -59,30 +61,30 @@ def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Seq
         "block_length": draw(st.integers(0, n + 2)),
         "seed": draw(st.integers(0, 2**64 - 1)),
         "shift": draw(st.booleans()),
+        "eos_id": eos_id,
+        "eot_id": eot_id,
     }
-    token = st.integers(0, n_vocab - 1).filter(lambda t: t != mask_id)
-    eos_id, eot_id = draw(st.lists(token, min_size=2, max_size=2, unique=True))
+    likely_ends = st.sampled_from([{eos_id: 2.0}, {eot_id: 3.0, eos_id: 3.0}])
     extras: dict[str, st.SearchStrategy[Any]] = {
         "temperature": st.sampled_from([0.3, 0.7, 1.0, 1.5]),
-        "top_k": st.integers(1, n_vocab + 1),
+        "top_k": st.sampled_from([1, 2, 3, 5, n_vocab, n_vocab + 1]),
         "top_p": st.sampled_from([0.1, 0.5, 0.9, 0.99]),
-        "alg_temp": st.sampled_from([0.05, 0.4, 1.0]),
+        "alg_temp": st.sampled_from([0.05, 0.4, 2.0]),
         "eps": st.sampled_from([1e-5, 1e-2, 0.1]),
         "cfg_scale": st.sampled_from([0.5, 1.0, 2.5]),
-        "eos_id": st.just(eos_id),
-        "eot_id": st.just(eot_id),
         "logits_eos_inf": st.just(True),
         "confidence_eos_eot_inf": st.just(True),
-        "logit_bias": st.dictionaries(token, st.sampled_from([-3.0, -0.5, 2.0]), max_size=3),
+        "logit_bias": likely_ends | st.dictionaries(token, st.sampled_from([-3.0, -0.5, 2.0]), max_size=3),
         "repetition_penalty": st.sampled_from([0.8, 1.1, 2.0]),
     }
-    names = draw(st.one_of(st.just(set()), st.sets(st.sampled_from(sorted(extras))), st.just(set(extras))))
-    return options | {name: draw(extras[name]) for name in sorted(names)}
+    if draw(st.integers(0, 3)) > 0:
+        options |= {name: draw(values) for name, values in extras.items() if draw(st.booleans())}
+    return options
 
 
 @st.composite
 def cases(
-    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 30, n_vocab: int = 0, **fixed: Any
+    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 24, n_vocab: int = 0, **fixed: Any
 ) -> Case:
     """`n_vocab` 0: any from 4 to 40. `fixed` are options that are not drawn, and the model's `salt`."""
     salt = fixed.pop("salt") if "salt" in fixed else draw(st.integers(0, 2**64 - 1))

@@ -81,8 +81,7 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
         for j in range(n_steps if n_start else 0):
             mask_index = lo + np.flatnonzero(x[lo:hi] == mask_id)
             keys = noise_key(recipe.seed, step, mask_index)
-            margin.spread = 1.0
-            eligible, k = quota(recipe, keys, n_start, j, n_steps, margin)
+            eligible, k = quota(recipe, keys, n_start, j, n_steps)
             if k:
                 rows = model_rows(forward, x, prompt_index, mask_index[eligible], mask_id, recipe)
                 transfer_index, x0 = transfer(rows, keys[eligible], k, recipe, margin)
@@ -113,18 +112,17 @@ def blocks(masked: Flags, recipe: Recipe) -> Iterator[tuple[int, int, int]]:
 # ---- how many -------------------------------------------------------------------------------------------------------
 
 
-def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int, margin: Margin) -> tuple[Flags, int]:
+def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int) -> tuple[Flags, int]:
     """Which of the masked positions may be settled in step j of the block, and how many of them are."""
     n_mask = len(keys)
     if recipe.schedule == "block":
         count, share = block_based(n_start, n_mask, j, n_steps)
     else:
-        count, share = timestep_based(n_mask, j, n_steps, recipe.eps, margin)
+        count, share = timestep_based(n_mask, j, n_steps, recipe.eps)
     if recipe.algorithm != "origin":
         return np.full(n_mask, True), count
     # Dream's origin has no confidence: every masked position is revealed with the same probability, by its own coin.
     coins = noise_uniform(keys, ORIGIN_REVEAL)
-    margin.absolute(coins, share)
     return coins < share, int(np.count_nonzero(coins < share))
 
 
@@ -138,13 +136,13 @@ def block_based(n_start: int, n_mask: int, j: int, n_steps: int) -> tuple[int, f
     return count, 1.0 if j == n_steps - 1 else count / max(1, n_mask)
 
 
-def timestep_based(n_mask: int, j: int, n_steps: int, eps: float, margin: Margin) -> tuple[int, float]:
-    """Dream: times go from 1 to eps, the share 1 - s/t of what is masked now; float64 where Dream has float32."""
+def timestep_based(n_mask: int, j: int, n_steps: int, eps: float) -> tuple[int, float]:
+    """Dream: times go from 1 to eps, the share 1 - s/t of what is masked now. Where Dream's times are float32, ours are
+    float64 in just this order of operations, so that a whole number of tokens is the same number everywhere."""
     if j == n_steps - 1:
         return n_mask, 1.0
-    t, s = np.linspace(1.0, eps, n_steps + 1)[j : j + 2]
-    share = float(1.0 - s / t)
-    margin.absolute(max(1.0, round(n_mask * share)), n_mask * share)  # a whole number: the floor may fall either way
+    t, s = (1.0 + i * ((eps - 1.0) / n_steps) for i in (j, j + 1))
+    share = 1.0 - s / t
     return int(n_mask * share), share
 
 

@@ -36,7 +36,7 @@ class Tally:
 
     def assert_near_ties_are_rare(self) -> None:
         assert self.seen["decided"] > 0
-        assert self.seen["near-tie"] <= 0.03 * self.seen.total(), self.seen
+        assert self.seen["near-tie"] <= 2 + 0.02 * self.seen.total(), self.seen  # hypothesis repeats what it likes
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
