@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from . import tokenizer as vocabulary
 from .card import judge
-from .corpus import batches
+from .corpus import Stream
 from .grow import grow
 from .model import Transformer
 from .objective import Sample
@@ -42,7 +42,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
-        self.tokenizer: Tokenizer = vocabulary.load()
+        tokenizer: Tokenizer = vocabulary.load()
+        self.stream = Stream(tokenizer, recipe.seed, recipe.batch_tokens, stretch=recipe.stretch)
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
         self.step, self.n_steps, self.seconds, self.tokens = 0, recipe.n_steps, 0.0, 0
@@ -55,6 +56,9 @@ class Trainer:
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
+            self.stream.state = state["stream"]
+            while self.stream.n_drawn % team.size:  # the others' batches of the last step
+                next(self.stream)
         if team.leads:
             self.run.cut_log(self.step)
         self.forward: Callable[..., Tensor] = torch.compile(self.model, dynamic=False) if compiled else self.model
@@ -62,14 +66,15 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
-        self.run.save(state | place)
+        self.run.save(state | place | {"stream": self.stream.state})
 
     def samples(self) -> Iterator[Sample]:
-        """From the seed, dealt out to the team; after a restart those that were used are drawn again and skipped."""
+        """From the seed, dealt out to the team."""
         recipe, team = self.recipe, self.team
-        source = batches(self.tokenizer, recipe.seed, recipe.batch_tokens, stretch=recipe.stretch)
-        for number, batch in enumerate(source):
-            if number >= self.step * team.size and number % team.size == team.rank:
+        while True:
+            number = self.stream.n_drawn
+            batch = next(self.stream)
+            if number % team.size == team.rank:
                 yield recipe.objective.sample(batch, np.random.default_rng((recipe.seed, number)))
 
     def learn(self, sample: Sample) -> float:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from training.corpus import Batch, batches
+from training.corpus import Batch, Stream
 from training.objective import Causal, Elastic, Masked
 from training.tokenizer import EOS, EXPAND, GAP_MIDDLE, GAP_PREFIX, GAP_SUFFIX, MASK
 
 
 @pytest.fixture(scope="module")
 def some(tokenizer: Tokenizer) -> list[Batch]:
-    return list(islice(batches(tokenizer, 3, 1024, document_share=0.3, stretch=0.4), 60))
+    return list(islice(Stream(tokenizer, 3, 1024, document_share=0.3, stretch=0.4), 60))
 
 
 def _numbered(some: list[Batch]) -> Iterator[tuple[Batch, np.random.Generator]]:
@@ -24,7 +24,7 @@ def _numbered(some: list[Batch]) -> Iterator[tuple[Batch, np.random.Generator]]:
 
 
 def test_batches_are_the_same_for_the_same_seed(tokenizer: Tokenizer) -> None:
-    one, two = (list(islice(batches(tokenizer, 7, 1024), 10)) for _ in range(2))
+    one, two = (list(islice(Stream(tokenizer, 7, 1024), 10)) for _ in range(2))
     assert all(np.array_equal(a.ids, b.ids) for a, b in zip(one, two, strict=True))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,18 +47,46 @@ def _stack(examples: list[Example], length: int) -> Batch:
     return Batch(ids, lo, hi, np.array([e.is_chat for e in examples], np.bool_))
 
 
-def batches(
-    tokenizer: Tokenizer, seed: int, n_tokens: int, document_share: float = 0.12, stretch: float = 0.15
-) -> Iterator[Batch]:
-    """Endless batches of about n_tokens each. The same seed gives the same batches."""
-    rng = Random(seed)
-    waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
-    while True:
-        item = draw(rng)
-        is_document = rng.random() < document_share
-        example = encode_document(tokenizer, item, rng) if is_document else encode_chat(tokenizer, item)
-        length = _canvas_length(rng, len(example.ids), stretch)
-        waiting[length].append(example)
-        if len(waiting[length]) >= max(1, n_tokens // length):
-            yield _stack(waiting[length], length)
-            waiting[length] = []
+class Stream:
+    """Endless batches of about n_tokens each. The same seed gives the same batches, also across a stop: `state`."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, seed: int, n_tokens: int, document_share: float = 0.12, stretch: float = 0.15
+    ) -> None:
+        self._tokenizer, self._n_tokens = tokenizer, n_tokens
+        self._document_share, self._stretch = document_share, stretch
+        self._rng = Random(seed)
+        self._waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
+        self.n_drawn = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        while True:
+            example = self._example()
+            length = _canvas_length(self._rng, len(example.ids), self._stretch)
+            group = self._waiting[length]
+            group.append(example)
+            if len(group) >= max(1, self._n_tokens // length):
+                self._waiting[length] = []
+                self.n_drawn += 1
+                return _stack(group, length)
+
+    def _example(self) -> Example:
+        item = draw(self._rng)
+        if self._rng.random() < self._document_share:
+            return encode_document(self._tokenizer, item, self._rng)
+        return encode_chat(self._tokenizer, item)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Plain lists and numbers, to be kept beside the weights."""
+        waiting = {length: [astuple(example) for example in group] for length, group in self._waiting.items()}
+        return {"n_drawn": self.n_drawn, "random": self._rng.getstate(), "waiting": waiting}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.n_drawn = state["n_drawn"]
+        self._rng.setstate(state["random"])
+        self._waiting = {length: [Example(*one) for one in group] for length, group in state["waiting"].items()}
