@@ -10,6 +10,8 @@ from hoshikage.gguf import Header
 SPLIT_MODES: Final[dict[str, int]]
 MAX_TEXT: Final[int]
 
+def gpu_offload() -> bool: ...
+
 @disjoint_base
 class Model:
     def __init__(

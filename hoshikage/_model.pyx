@@ -18,6 +18,11 @@ SPLIT_MODES = {"none": LLAMA_SPLIT_MODE_NONE, "layer": LLAMA_SPLIT_MODE_LAYER, "
 MAX_TEXT = 1 << 28  # bytes per call of tokenize: far beyond any context, well inside llama.cpp's int32
 
 
+def gpu_offload():
+    """Whether this build of llama.cpp found a device that layers can be put on."""
+    return bool(llama_supports_gpu_offload())
+
+
 cdef struct load_watch:     # what the progress callback needs, for the length of one load
     board_words *words
     void *report            # a Python callable, or NULL

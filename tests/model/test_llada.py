@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hoshikage import llada
+from hoshikage._model import gpu_offload
 from hoshikage.errors import ContextOverflowError, ModelFileError, ParameterError, UnsupportedModelError
 from hoshikage.llada import DeviceType, InferTask, LLaDABatchedTask, LLaDAForCausalLM
 from tests.conftest import TinyModel
@@ -165,6 +166,9 @@ def test_a_folder_with_one_model_is_that_model(tiny_model: TinyModel, tmp_path: 
 def test_devices_and_models_that_cannot_be_used_are_refused(tiny_model: TinyModel) -> None:
     with pytest.raises(ParameterError, match="no backend for DEVICE_TYPE_CAMBRICON"):
         LLaDAForCausalLM(tiny_model("llada"), device=DeviceType.DEVICE_TYPE_CAMBRICON)
+    if not gpu_offload():
+        with pytest.raises(ParameterError, match="found no device for DEVICE_TYPE_NVIDIA"):
+            LLaDAForCausalLM(tiny_model("llada"), device=DeviceType.DEVICE_TYPE_NVIDIA)
     with pytest.raises(ParameterError, match="2 processors cannot share"):
         LLaDAForCausalLM(tiny_model("llada"), ndev=2)
     with pytest.raises(UnsupportedModelError, match="autoregressive"):
