@@ -159,8 +159,8 @@ def judge_experts(keys: Keys, n_layer: int) -> None:
     n_groups_used = keys.whole("expert_group_used_count", 0)
     if n_expert > EXPERTS_MAX:
         raise keys.refuse("expert_count", f"is {n_expert}, above {EXPERTS_MAX}")
-    lone = n_expert == 1 and keys.header.architecture.startswith("hunyuan")  # written so for dense models
-    if not lone and not (n_used == 0 if n_expert == 0 else 1 <= n_used <= n_expert):
+    dense = n_expert <= 1 and keys.header.architecture in ("hunyuan-dense", "hunyuan_vl")  # llama.cpp says so, too
+    if not dense and not (n_used == 0 if n_expert == 0 else 1 <= n_used <= n_expert):
         raise keys.refuse("expert_used_count", f"is {n_used} of {n_expert} experts")
     if n_groups and n_groups >= n_expert:
         raise keys.refuse("expert_group_count", f"is {n_groups} for {n_expert} experts")
@@ -185,7 +185,8 @@ def judge_tensors(header: Header, tensors: dict[str, TensorInfo]) -> None:
             raise ModelFileError(header.path, f"the tensor {name} is {tensors[name].type.name}, not f32")
     for tensor in tensors.values():
         stem = tensor.name.removesuffix(".weight")
-        if tensor.type.name == "nvfp4" and f"{stem}.scale" in tensors and f"{stem}.bias" in tensors:
+        fed_forward = tensor.type.name == "nvfp4" and stem.endswith((".ffn_up", ".ffn_gate", ".ffn_down"))
+        if fed_forward and f"{stem}.scale" in tensors and f"{stem}.bias" in tensors:
             raise ModelFileError(header.path, f"the nvfp4 tensor {tensor.name} has a scale and a bias")
     tied = tensors.get("token_embd.weight") if "output.weight" not in tensors else None
     if tied and tied.type.name == "nvfp4" and {"output.scale", "output.input_scale"} & tensors.keys():

@@ -259,8 +259,12 @@ def changed(**keys: Any) -> Draft:
 
 
 def with_tensor(*tensor: Any) -> Draft:
+    return with_tensors(tensor)
+
+
+def with_tensors(*tensors: tuple[Any, ...]) -> Draft:
     draft = Draft()
-    draft.tensors.append(list(tensor))
+    draft.tensors += [list(tensor) for tensor in tensors]
     return draft
 
 
@@ -348,8 +352,8 @@ def of(architecture: str, **keys: Any) -> Draft:
     return draft
 
 
-def of_type(tensor: str, kind: int, architecture: str = "llada") -> Draft:
-    draft = Draft(architecture)
+def of_type(tensor: str, kind: int, *, more: tuple[Any, ...] | None = None) -> Draft:
+    draft = with_tensors(*([more] if more else []))
     draft.tensor(tensor)[2] = kind
     return draft
 
@@ -401,6 +405,9 @@ DEADLY: dict[str, tuple[Draft, str]] = {
     "a matrix of integers": (of_type("blk.0.attn_q.weight", 26), "is i32"),
     "an expert is missing": (without("blk.0.ffn_up_exps.weight", "llada-moe"), "lacks the tensor blk.0.ffn_up_exps"),
     "frequencies of 16 bits": (with_tensor("rope_freqs.weight", (8,), 1), "rope_freqs.weight is f16"),
+    "nvfp4 with scale and bias": (with_tensors(("blk.0.ffn_up.weight", (64, 32), 40), ("blk.0.ffn_up.scale", (1,), 0),
+                                               ("blk.0.ffn_up.bias", (32,), 0)), "has a scale and a bias"),
+    "nvfp4 as a scaled output": (of_type("token_embd.weight", 40, more=("output.scale", (1,), 0)), "nvfp4"),
     "no mask token": (of("llada", tokenizer__ggml__mask_token_id=None), "without a mask token"),
     "a LoRA": (of("llada", general__type=(STRING, "adapter")), "'adapter'"),
     "no architecture": (of("llada", general__architecture=None), "does not say its architecture"),
@@ -430,6 +437,11 @@ def test_unknown_architectures_are_named(name: str, put: Put) -> None:
     refused = refusal(put(Draft(name).bytes()))
     assert isinstance(refused, UnsupportedModelError)
     assert refused.cause == f"architecture {name!r} is not supported by the pinned llama.cpp"
+
+
+def test_a_dense_model_may_count_one_expert(put: Put) -> None:
+    dense = of("hunyuan-dense", expert_count=(U32, 1), expert_used_count=(U32, 0))
+    assert gguf.inspect(put(dense.bytes())).architecture == "hunyuan-dense"
 
 
 def test_layers_without_heads_are_for_those_that_have_them(put: Put) -> None:
