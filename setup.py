@@ -3,7 +3,8 @@
     python setup.py build_ext --inplace     what make does
     pip install .                           the same, into an environment
 
-HOSHIKAGE_DEBUG=1 turns every check of Cython on; HOSHIKAGE_PORTABLE=1 builds for any machine of this kind.
+HOSHIKAGE_DEBUG=1 turns every check of Cython on; HOSHIKAGE_PORTABLE=1 builds for any machine of this kind;
+HOSHIKAGE_SANITIZE=1 builds our own code with the address and undefined-behaviour sanitizers (make asan).
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from pin import PinError, read_pin, say  # noqa: E402
 PACKAGE = Path("hoshikage")
 DEBUG = os.environ.get("HOSHIKAGE_DEBUG") == "1"
 PORTABLE = os.environ.get("HOSHIKAGE_PORTABLE") == "1"
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+SANITIZED = SANITIZERS if os.environ.get("HOSHIKAGE_SANITIZE") == "1" else []
 
 # The scan's results are defined to the last bit, so multiply and add may not be contracted.
-C_FLAGS = ["-O3", "-fPIC", "-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
+C_FLAGS = ["-O3", "-fPIC", "-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread", *SANITIZED]
 QUIET = ["-Wno-unused-function", "-Wno-sign-compare"]  # Cython's own doing
-CYTHON_FLAGS = ["-O2", "-g" if DEBUG else "-g0", "-ffp-contract=off", "-pthread", *QUIET]
+CYTHON_FLAGS = ["-O2", "-g" if DEBUG or SANITIZED else "-g0", "-ffp-contract=off", "-pthread", *QUIET, *SANITIZED]
+LINK_FLAGS = ["-pthread", *SANITIZED]
 
 
 def find_extensions() -> list[Extension]:
@@ -60,6 +64,7 @@ class BuildEverything(build_ext):  # type: ignore[misc]
     def run(self) -> None:
         # While it builds, setuptools forgets that the result belongs into the source tree.
         self.package_root = ROOT if self.inplace else Path(self.build_lib)
+        self.build_base = Path(self.build_temp).parent
         try:
             check_machine()
             with one_at_a_time():
@@ -69,16 +74,16 @@ class BuildEverything(build_ext):  # type: ignore[misc]
 
     def build_extensions(self) -> None:
         pin = read_pin()
-        source, libraries = find_source(pin), build_libraries(pin, PORTABLE)
+        source = find_source(pin)
+        libraries = [self.build_csrc(), *build_libraries(pin, PORTABLE)]
         folder = self.package_root / PACKAGE / "lib"
-        place_libraries([*libraries, self.build_csrc()], folder)
+        place_libraries(libraries, folder)
+        includes = [source / "include", source / "ggml" / "include"]
         for extension in self.extensions:
-            extension.include_dirs += [str(source / "include"), str(source / "ggml" / "include")]
-            extension.depends += [
-                str(path) for path in sorted([*source.glob("include/*.h"), *source.glob("ggml/include/*.h")])
-            ]
-            extension.extra_link_args += link_flags(extension.name, folder, libraries)
-        cythonizing.translate(self.extensions, Path("build"), DEBUG)
+            extension.include_dirs += map(str, includes)
+            extension.depends += sorted(str(path) for include in includes for path in include.glob("*.h"))
+            extension.extra_link_args += link_flags(extension.name, libraries)
+        cythonizing.translate(self.extensions, self.build_base, DEBUG)
         self.compile_modules()
         self.record_expectations(folder)
 
@@ -104,19 +109,19 @@ class BuildEverything(build_ext):  # type: ignore[misc]
     def build_csrc(self) -> Path:
         """Our C as one library, so that its threads and its choice of instruction set exist once in a process."""
         sources, headers = sorted(PACKAGE.glob("csrc/*.c")), sorted(PACKAGE.glob("csrc/*.h"))
-        library = Path("build/csrc/libhoshikage.so")
+        library = self.build_base / "csrc" / "libhoshikage.so"
         stamp = " ".join([*self.compiler.compiler_so, *C_FLAGS, *map(str, sources)])
         if is_newer(library, [*sources, *headers]) and read(library.with_suffix(".flags")) == stamp:
             return library
         objects = self.compiler.compile(
             [str(path) for path in sources],
-            output_dir="build/csrc",
+            output_dir=str(library.parent),
             include_dirs=[str(PACKAGE)],
             extra_postargs=C_FLAGS,
         )
         library.parent.mkdir(parents=True, exist_ok=True)
         self.compiler.link_shared_object(
-            objects, str(library), libraries=["m"], extra_postargs=["-pthread", "-Wl,-soname,libhoshikage.so"]
+            objects, str(library), libraries=["m"], extra_postargs=[*LINK_FLAGS, "-Wl,-soname,libhoshikage.so"]
         )
         library.with_suffix(".flags").write_text(stamp, encoding="utf-8")
         return library
@@ -148,16 +153,17 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def link_flags(module: str, folder: Path, libraries: list[Path]) -> list[str]:
+def link_flags(module: str, libraries: list[Path]) -> list[str]:
     """A module is bound to those libraries only that it calls, and finds them from where it lies."""
     up = "/".join(["$ORIGIN", *[".."] * (module.count(".") - 1), "lib"])
-    names = ["libhoshikage.so", *(path.name for path in libraries if not is_plugin(path))]
-    return [f"-L{folder}", f"-Wl,-rpath,{up}", "-Wl,--as-needed", *(f"-l:{name}" for name in names), "-pthread"]
+    linked = [path for path in libraries if not is_plugin(path)]
+    folders = dict.fromkeys(f"-L{path.parent}" for path in linked)
+    return [*LINK_FLAGS, f"-Wl,-rpath,{up}", *folders, "-Wl,--as-needed", *(f"-l:{path.name}" for path in linked)]
 
 
 def is_plugin(path: Path) -> bool:
-    """ggml loads these by itself (GGML_BACKEND_DL); nothing links to them."""
-    return path.suffix == ".so"
+    """ggml loads its backends by itself where they are plugins; nothing links to them."""
+    return path.name.startswith("libggml-") and path.suffix == ".so"
 
 
 def inputs(extension: Extension) -> list[Path]:

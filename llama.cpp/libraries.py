@@ -35,6 +35,7 @@ PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANT
 # Last on the command line, so that nothing before it can switch it on (CVE-2026-34159, CVE-2026-118375).
 NEVER = {"GGML_RPC": "OFF"}
 
+STATUS = "llama.cpp "  # begins ninja's lines, to tell them from the compilers'
 SHARED_NAME = re.compile(r"lib[\w.+-]+?\.so(\.\d+)?$")
 
 
@@ -120,17 +121,35 @@ def run_ninja(folder: Path, targets: list[str]) -> None:
     """Builds `targets`; ninja itself knows what is already done."""
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
     command = [str(find_tool("ninja")), "-C", str(folder), "-j", jobs, *targets]
-    status = {"NINJA_STATUS": "hoshikage: llama.cpp %f of %t  "}
     pending = subprocess.run([*command, "-n"], capture_output=True, text=True, check=False)
     if pending.returncode == 0 and "no work to do" in pending.stdout:
         return
     say("building llama.cpp (once; a few minutes)")
-    done = subprocess.run(command, env=os.environ | status, check=False)
-    if done.returncode != 0:
+    said = follow(command, folder / "build.log")
+    if said:
+        tail = "\n".join(said[-40:])
         raise PinError(
-            "llama.cpp did not build; the compiler's message is above. Run the same command again to go on from here. "
-            "If the machine ran out of memory, set CMAKE_BUILD_PARALLEL_LEVEL=1."
+            f"llama.cpp did not build:\n{tail}\nRun the same command again to go on from here. If the machine ran out "
+            f"of memory, set CMAKE_BUILD_PARALLEL_LEVEL=1. The whole output is in {folder / 'build.log'}."
         )
+
+
+def follow(command: list[str], log: Path) -> list[str]:
+    """Runs ninja, shows how far it is, and keeps the compilers' many warnings in a file. What it said, if it failed."""
+    environment = os.environ | {"NINJA_STATUS": f"{STATUS}%f of %t  "}
+    lines: list[str] = []
+    with (
+        log.open("w", encoding="utf-8") as kept,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            lines.append(line.rstrip())
+            kept.write(line)
+            if line.startswith(STATUS):
+                say(line.rstrip())
+    return lines if process.returncode else []
 
 
 def is_loadable(path: Path) -> bool:

@@ -122,7 +122,7 @@ def test_importing_the_package_loads_no_library_and_no_compiled_module() -> None
 def test_the_server_never_imports_the_core() -> None:
     for path in FILES:
         if room_of(module_of(path)) in ("server", "manager", "registry"):
-            core = range(FLOOR_OF["_csrc"], FLOOR_OF["worker"])
+            core = range(FLOOR_OF["_csrc"], FLOOR_OF["engine"])
             inner = [name for name in names_imported(path) if FLOOR_OF[room_of(name)] in core]
             assert not inner, f"{path} imports {inner}: models live in worker processes"
 
