@@ -2,7 +2,7 @@
 
     pytest bench/bench_step.py -s
 
-Both decode a whole canvas of 384 positions in blocks of 32, two steps a block, at temperature 0, scoring included,
+Both decode a whole canvas of 384 positions in blocks of 32, a step each, at temperature 0, scoring included,
 model load excluded. The runs alternate; the medians are compared.
 """
 
@@ -22,7 +22,7 @@ from hoshikage._context import usable_cores
 from hoshikage._core import Canvas, Model, Session
 from hoshikage.strategies import make_edits, make_rule, make_schedule
 
-N_POSITIONS, BLOCK, N_STEPS, N_ROUNDS = 384, 32, 24, 5
+N_POSITIONS, BLOCK, N_STEPS, N_ROUNDS = 384, 32, 12, 5
 COMMAND = "pytest bench/bench_step.py -s"
 
 

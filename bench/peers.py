@@ -30,7 +30,7 @@ def diffusion_cli(
             program("llama-diffusion-cli"), "-m", model, "-p", "hello", "-ub", str(n_positions), "-b", str(n_positions),
             "-c", str(n_positions), "-t", str(n_threads), "-tb", str(n_threads), "--temp", "0", "--top-k", "0",
             "--diffusion-steps", str(n_steps), "--diffusion-block-length", str(block_length),
-            "--diffusion-algorithm", "4", "-no-cnv",
+            "--diffusion-algorithm", "4",
         ],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
