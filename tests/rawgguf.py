@@ -116,3 +116,25 @@ def n_bytes(dims: tuple[int, ...], kind: int) -> int:
         n *= dim
     block, size = SIZES.get(kind, (1, 1))
     return n // block * size
+
+
+def of(architecture: str, **keys: Any) -> Draft:
+    """A sound draft with other values: `attention__head_count=(U32, 3)`; None takes a key away."""
+    draft = Draft(architecture)
+    for name, entry in keys.items():
+        key = name.replace("__", ".")
+        key = key if key.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{key}"
+        draft.keys[key] = entry
+        if entry is None:
+            del draft.keys[key]
+    return draft
+
+
+def with_tensor(*tensor: Any) -> Draft:
+    return with_tensors(tensor)
+
+
+def with_tensors(*tensors: tuple[Any, ...]) -> Draft:
+    draft = Draft()
+    draft.tensors += [list(tensor) for tensor in tensors]
+    return draft
