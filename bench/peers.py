@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -38,3 +39,15 @@ def diffusion_cli(
     if found is None:
         raise RuntimeError(f"llama-diffusion-cli ended with {done.returncode}: {done.stderr[-500:]}")
     return float(found[1]) / 1000, float(found[2]) / 1000
+
+
+def llama_bench(model: Path, n_tokens: int, n_threads: int) -> float:
+    """Tokens per second that llama-bench generates."""
+    done = subprocess.run(
+        [
+            program("llama-bench"), "-m", model, "-p", "0", "-n", str(n_tokens), "-r", "1", "-t", str(n_threads),
+            "-o", "json",
+        ],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(json.loads(done.stdout)[0]["avg_ts"])
