@@ -45,7 +45,13 @@ cdef void report_progress(load_watch *watch, float fraction) noexcept with gil:
         watch.words.cancel = 1
 
 
-cdef FILE *open_retagged(str path, object retagged) except NULL:
+def check_same_file(header, status):
+    """The header was judged; whatever replaced its file since was not."""
+    if header.identity != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
+        raise ModelLoadError(header.path, "the file was replaced or changed while it was being opened", "load it again")
+
+
+cdef FILE *open_retagged(object header_before, object retagged) except NULL:
     """The file with its rewritten header, as one stream; nothing is written to disk."""
     cdef const unsigned char[::1] header = retagged.header_bytes
     cdef int n_parts = 1 + len(retagged.parts)
@@ -56,7 +62,8 @@ cdef FILE *open_retagged(str path, object retagged) except NULL:
     if parts == NULL:
         raise MemoryError
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(header_before.path, os.O_RDONLY | os.O_CLOEXEC)
+        check_same_file(header_before, os.fstat(fd))
         parts[0].bytes, parts[0].fd, parts[0].length = <const void *> &header[0], -1, len(header)
         for part in retagged.parts:
             i += 1
@@ -65,7 +72,7 @@ cdef FILE *open_retagged(str path, object retagged) except NULL:
             parts[i].length = part[2] if part[0] == "file" else part[1]
         stream = overlay_open(parts, n_parts)
         if stream == NULL:
-            raise MemoryError(f"no stream over {path}")
+            raise MemoryError(f"no stream over {header_before.path}")
         return stream
     finally:
         free(parts)
@@ -124,7 +131,9 @@ cdef class Model:
                 split = split_of(tensor_split)
                 params.tensor_split = split
             if retagged is not None:
-                stream = open_retagged(self.path, retagged)
+                stream = open_retagged(self.header, retagged)
+            else:
+                check_same_file(self.header, os.stat(self.path))
             with nogil:
                 self.ptr = (llama_model_load_from_file_ptr(stream, params) if stream != NULL
                             else llama_model_load_from_file(c_path, params))

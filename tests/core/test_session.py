@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hoshikage import gguf
 from hoshikage._core import Board, Canvas, Model, Session
 from hoshikage._fake import FakeModel
-from hoshikage.errors import Cancelled, ContextOverflowError, DecodeError, ModelFileError, ParameterError
+from hoshikage.errors import (
+    Cancelled,
+    ContextOverflowError,
+    DecodeError,
+    ModelFileError,
+    ModelLoadError,
+    ParameterError,
+)
 from hoshikage.strategies import make_edits, make_rule, make_schedule
 from tests.conftest import TinyModel
 
@@ -240,6 +248,26 @@ def test_long_answers_in_parts(tiny_model: TinyModel) -> None:
         ids = np.arange(30) % 250
         with Session(model, n_ctx=256, n_rows=4) as few, Session(model, n_ctx=256) as many:
             assert np.allclose(few.logits(ids), many.logits(ids), atol=1e-4)
+
+
+@pytest.mark.parametrize("retag", [True, False])
+def test_a_file_replaced_behind_our_back_is_not_loaded(
+    retag: bool, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_model("llada").read_bytes())
+    inspect = gguf.inspect
+
+    def inspect_then_replace(name: str) -> gguf.Header:
+        header = inspect(name)
+        other = tmp_path / "other.gguf"
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+        return header
+
+    monkeypatch.setattr(gguf, "inspect", inspect_then_replace)
+    with pytest.raises(ModelLoadError, match="replaced"):
+        Model(path, retag=retag)
 
 
 def test_a_missing_file_leaks_nothing(tmp_path: Path) -> None:
