@@ -43,6 +43,6 @@ def test_loop_on_the_fake_model(benchmark: Any, n_vocab: int) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_exact_decoding_of_a_tiny_model(benchmark: Any, tmp_path: Path, temperature: float) -> None:
     path = write(tmp_path / "tiny.gguf", Shape("llada", n_vocab=8_000, n_embd=128, n_ff=256))
-    with Model(path) as model, Session(model, n_ctx=256, n_rows=32) as session:
+    with Model(path) as model, Session(model, n_ctx=256, n_rows=32, n_threads=1) as session:
         canvas = benchmark(decode, session, model.mask_id, 64, block_length=32, temperature=temperature)
         assert canvas.done

@@ -162,7 +162,7 @@ def test_a_cancel_ends_a_forward_pass(tiny_model: TinyModel) -> None:
 
 def test_two_threads_do_not_share_a_session(tiny_model: TinyModel) -> None:
     path = tiny_model("llada")
-    with Model(path) as model, Session(model, n_ctx=256) as session:
+    with Model(path) as model, Session(model, n_ctx=256, n_threads=1) as session:
         session.add(
             Canvas(
                 [1] + [model.mask_id] * 200, mask_id=model.mask_id, rule=make_rule(4), schedule=make_schedule(1),
@@ -194,7 +194,7 @@ def test_two_threads_do_not_share_a_session(tiny_model: TinyModel) -> None:
 
 def test_closed_things_say_so(tiny_model: TinyModel) -> None:
     model = Model(tiny_model("llada"))
-    session = Session(model, n_ctx=256)
+    session = Session(model, n_ctx=256, n_threads=1)
     with pytest.raises(RuntimeError, match="in use"):
         model.close()
     session.close()
@@ -218,7 +218,7 @@ def test_contexts_refuse_what_llama_cpp_would_abort_on(options: dict[str, Any], 
     with Model(tiny_model("llada")) as model:
         with pytest.raises(ParameterError):
             Session(model, **options)
-        Session(model, n_ctx=256).close()
+        Session(model, n_ctx=256, n_threads=1).close()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_long_answers_in_parts(tiny_model: TinyModel) -> None:
     """A context that returns four rows a pass gives the same logits as one that returns all."""
     with Model(tiny_model("dream")) as model:
         ids = np.arange(30) % 250
-        with Session(model, n_ctx=256, n_rows=4) as few, Session(model, n_ctx=256) as many:
+        with Session(model, n_ctx=256, n_rows=4, n_threads=1) as few, Session(model, n_ctx=256, n_threads=1) as many:
             assert np.allclose(few.logits(ids), many.logits(ids), atol=1e-4)
 
 
