@@ -53,7 +53,7 @@ lint: build
 # Python itself and llama.cpp are not instrumented: the sanitizers' runtime has to be there before them, and what Python
 # keeps until the end is no leak of ours (the leaks of our C are looked for in tests/csrc).
 ASAN := build/asan
-ASAN_TESTS ?= tests/core tests/model
+ASAN_TESTS ?= tests/core tests/model/test_decode.py
 asan: build
 	@HOSHIKAGE_SANITIZE=1 $(PY) setup.py --quiet build --build-base $(ASAN) --build-lib $(ASAN)/lib
 	@$(PY) -m pytest tests/csrc/test_sanitized.py
@@ -61,7 +61,7 @@ asan: build
 		PYTHONMALLOC=malloc PYTHONPATH=$(ASAN)/lib $(PY) -P -m pytest --import-mode=append -p no:cacheprovider $(ASAN_TESTS)
 
 bench: build
-	@$(PY) -m bench
+	@$(PY) -m pytest bench/bench_*.py -s
 
 pack:
 	@$(PYTHON) llama.cpp pack dist
