@@ -9,7 +9,6 @@ SETTINGS: Final[dict[str, tuple[Check[Any], Any]]]
 COLDEST: Final[float]
 XTC_MOST: Final[float]
 MIROSTAT_TOKENS: Final[int]
-RANDOM_SEED: Final[int]
 
 @disjoint_base
 class Sampler:

@@ -56,7 +56,10 @@ SETTINGS = {
 COLDEST = 1e-9          # below, float32 logits that differ at all are certain, and the division overflows
 XTC_MOST = 0.5          # of two tokens, one at most is likelier than this, and XTC keeps the last
 MIROSTAT_TOKENS = 100   # llama.cpp's: the likeliest, from which mirostat 1 estimates the slope
-RANDOM_SEED = 0xFFFFFFFF  # llama.cpp takes the time instead of this one
+
+cdef enum:
+    RANDOM_SEED = 0xFFFFFFFF        # llama.cpp takes the time instead of this one
+cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15   # 2^64 over the golden ratio: spreads neighbours apart
 
 
 cdef class Sampler:
@@ -278,7 +281,9 @@ cdef bint xtc_acts(dict settings):
 
 
 cdef uint32_t short_seed(seed):
-    """llama.cpp's seeds have 32 bits; those of 32 bits are the same there and here."""
+    """llama.cpp's seeds have 32 bits. Those that fit are the same there and here; the others are mixed down."""
     cdef uint64_t whole = seed & 0xFFFFFFFFFFFFFFFF
-    cdef uint32_t folded = <uint32_t> (whole ^ (whole >> 32))
-    return folded if folded != RANDOM_SEED else RANDOM_SEED - 1
+    cdef uint32_t mixed = <uint32_t> ((whole * GOLDEN) >> 32)
+    if whole < RANDOM_SEED:
+        return <uint32_t> whole
+    return mixed if mixed != RANDOM_SEED else 0

@@ -16,7 +16,8 @@ cdef enum:                  # why a stream has ended
 
 cdef class Stream:
     cdef readonly Sampler sampler
-    cdef readonly int32_t n_prompt, max_tokens
+    cdef readonly int32_t n_prompt
+    cdef readonly int32_t max_tokens    # 0: to the end of the context
     cdef readonly int32_t n_passes, n_prompt_computed
     cdef int32_t seq            # its slot, -1 outside a session
     cdef int32_t _n             # tokens so far

@@ -10,6 +10,7 @@ from hoshikage._sampler cimport PICK_NONE, Chain, Sampler
 
 import operator
 
+from hoshikage.checks import Whole
 from hoshikage.errors import DecodeError, ParameterError
 
 MAX_ID = 0x7FFFFFFF
@@ -47,9 +48,7 @@ cdef class Stream:
     def __init__(self, tokens, *, max_tokens=None, Sampler sampler=None, stop_ids=None):
         if self._tokens != NULL:
             raise RuntimeError("a stream is made once")
-        if max_tokens is not None and not 1 <= max_tokens <= MAX_ID:
-            raise ParameterError("max_tokens", f"{max_tokens} is out of range", f"use 1 to {MAX_ID}, or None")
-        self.max_tokens = max_tokens or 0
+        self.max_tokens = 0 if max_tokens is None else Whole(1, MAX_ID).check("max_tokens", max_tokens)
         self.sampler = sampler if sampler is not None else Sampler()
         self._take_tokens(tokens)
         self._take_stop_ids(stop_ids)
