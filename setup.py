@@ -61,10 +61,16 @@ class BuildEverything(build_ext):  # type: ignore[misc]
 
     force: bool
 
-    def run(self) -> None:
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.inplace:
+            # An editable install would compile everything again in a folder that it throws away.
+            self.build_temp, self.build_lib = "build/temp", "build/lib"
         # While it builds, setuptools forgets that the result belongs into the source tree.
         self.package_root = ROOT if self.inplace else Path(self.build_lib)
         self.build_base = Path(self.build_temp).parent
+
+    def run(self) -> None:
         try:
             check_machine()
             with one_at_a_time():
@@ -85,6 +91,7 @@ class BuildEverything(build_ext):  # type: ignore[misc]
             extension.extra_link_args += link_flags(extension.name, libraries)
         cythonizing.translate(self.extensions, self.build_base, DEBUG)
         self.compile_modules()
+        self.remove_orphans()
         self.record_expectations(folder)
 
     def compile_modules(self) -> None:
@@ -105,6 +112,14 @@ class BuildEverything(build_ext):  # type: ignore[misc]
 
     def target(self, extension: Extension) -> Path:
         return Path(self.get_ext_fullpath(extension.name))
+
+    def remove_orphans(self) -> None:
+        """Modules whose source is gone would still be imported, and packed."""
+        for root in (self.package_root, Path(self.build_lib)):
+            known = {(root / self.get_ext_filename(extension.name)).resolve() for extension in self.extensions}
+            for path in (root / PACKAGE).glob("**/*.so"):
+                if path.parent.name != "lib" and path.resolve() not in known:
+                    path.unlink()
 
     def build_csrc(self) -> Path:
         """Our C as one library, so that its threads and its choice of instruction set exist once in a process."""
