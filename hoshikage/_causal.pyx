@@ -36,6 +36,9 @@ cdef class CausalSession:
         if self.context is not None:
             raise RuntimeError("a session is opened once")
         check_causal(model)
+        if n_batch < 0 or 0 < n_batch < n_seq:
+            raise ParameterError("n_batch", f"{n_batch} tokens a pass are too few for {n_seq} sequences",
+                                 "use at least n_seq, or 0")
         self.n_threads = n_threads if n_threads > 0 else usable_cores()
         self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=n_seq, n_threads=self.n_threads, **context)
         if self.context.memory == NULL:
@@ -43,10 +46,7 @@ cdef class CausalSession:
             raise UnsupportedModelError(model.path, f"{model.architecture} makes embeddings and writes no text",
                                         "use a model that generates")
         self._cuts = not (llama_model_is_recurrent(model.ptr) or llama_model_is_hybrid(model.ptr))
-        self.n_batch = n_batch or min(max(CAUSAL_UBATCH, n_seq), self.context.n_tokens_max)
-        if not n_seq <= self.n_batch <= self.context.n_tokens_max:
-            raise ParameterError("n_batch", f"{n_batch} tokens a pass are out of range",
-                                 f"use {n_seq} (n_seq) to {self.context.n_tokens_max} (n_ctx)")
+        self.n_batch = min(n_batch or max(CAUSAL_UBATCH, n_seq), self.context.n_tokens_max)
         self._streams = []
         self._kept = [None] * n_seq
         self._slots = <Slot *> calloc(n_seq, sizeof(Slot))
@@ -77,6 +77,8 @@ cdef class CausalSession:
 
     @contextmanager
     def _alone(self):
+        if self.context is None:
+            raise RuntimeError("the session was not opened")
         if self._busy:
             raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
         self._busy = True
@@ -144,6 +146,8 @@ cdef class CausalSession:
 
     def _check_new(self, Stream stream):
         cdef Model model = self.context.model
+        if stream.sampler is None:
+            raise RuntimeError("the stream was not made: Stream.__init__ was not called")
         if stream.seq >= 0:
             raise ParameterError("stream", "it is in a session already", "remove it there first")
         if stream.done:

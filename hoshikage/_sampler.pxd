@@ -10,7 +10,8 @@ cdef enum:              # what `Chain.pick` says instead of a token
 
 
 cdef class Chain:
-    cdef llama_sampler *chain       # NULL: the best token of the row as it is
+    cdef llama_sampler *bias        # NULL: no logits are changed beforehand
+    cdef llama_sampler *chain       # NULL: the best token
     cdef llama_sampler *grammar     # NULL: any token
     cdef readonly bint draws        # wants the candidates of a whole row: `room` in `pick`
     cdef bint remembers             # penalises what was there before
@@ -20,8 +21,8 @@ cdef class Chain:
     cdef bint recall(self, const int32_t *tokens, int32_t n_tokens) noexcept nogil
     cdef bint allows(self, int32_t token) noexcept nogil
     cdef int32_t draw(self, const float *row, int32_t n_vocab, llama_token_data *room, bint constrained) noexcept nogil
+    cdef _take_bias(self, Model model, bias)
     cdef _add(self, llama_sampler *part)
-    cdef _add_bias(self, Model model, bias)
     cdef _add_penalties(self, Model model, dict settings, int32_t n_ctx)
     cdef _add_dry(self, Model model, dict settings, int32_t n_ctx)
     cdef _add_cuts(self, dict settings)

@@ -86,13 +86,13 @@ cdef class Sampler:
         """A new stream's chain. Settings that only a model can judge are refused here."""
         cdef Chain chain = Chain()
         cdef dict settings = self.settings
-        chain._add_bias(model, settings["logit_bias"])
+        chain._take_bias(model, settings["logit_bias"])
         chain._add_penalties(model, settings, n_ctx)
         chain._add_dry(model, settings, n_ctx)
         chain._add_choice(model, settings)
-        chain.draws = chain.chain != NULL or settings["grammar"] is not None
         if settings["grammar"] is not None:
             chain._constrain(model, settings["grammar"])
+        chain.draws = chain.bias != NULL or chain.chain != NULL or chain.grammar != NULL
         return chain
 
 
@@ -100,6 +100,7 @@ cdef class Chain:
     """One stream's samplers, and what they remember of it."""
 
     def __dealloc__(self):
+        llama_sampler_free(self.bias)
         llama_sampler_free(self.chain)
         llama_sampler_free(self.grammar)
 
@@ -115,7 +116,7 @@ cdef class Chain:
             llama_sampler_free(part)
             raise MemoryError
 
-    cdef _add_bias(self, Model model, bias):
+    cdef _take_bias(self, Model model, bias):
         cdef int32_t i, n_suppressed = 0
         cdef const llama_token *suppressed = llama_vocab_get_suppress_tokens(model.vocab, &n_suppressed)
         cdef llama_logit_bias *table
@@ -133,7 +134,7 @@ cdef class Chain:
                 table[i].token, table[i].bias = suppressed[i], -INFINITY
             for i, (token, added) in enumerate(bias, n_suppressed):
                 table[i].token, table[i].bias = token, added
-            self._add(llama_sampler_init_logit_bias(model.n_vocab, len(bias) + n_suppressed, table))
+            self.bias = llama_sampler_init_logit_bias(model.n_vocab, len(bias) + n_suppressed, table)
         finally:
             free(table)
 
@@ -206,7 +207,9 @@ cdef class Chain:
 
     cdef int32_t pick(self, const float *row, int32_t n_vocab, int32_t best, llama_token_data *room) noexcept nogil:
         """The next token of a row whose best is `best`, or a PICK_ code. `room` holds [n_vocab] where `draws`."""
-        cdef int32_t token = best if self.chain == NULL else self.draw(row, n_vocab, room, False)
+        cdef int32_t token = best
+        if self.bias != NULL or self.chain != NULL:
+            token = self.draw(row, n_vocab, room, False)
         if self.grammar == NULL or (token >= 0 and self.allows(token)):
             return token
         return self.draw(row, n_vocab, room, True)
@@ -217,9 +220,11 @@ cdef class Chain:
         for token in range(n_vocab):
             room[token].id, room[token].logit, room[token].p = token, row[token], 0.0
         left.data, left.size, left.selected, left.sorted = room, n_vocab, -1, False
-        if constrained:
-            if not sampler_apply(self.grammar, &left):
-                return PICK_FAILED
+        if self.bias != NULL and not sampler_apply(self.bias, &left):
+            return PICK_FAILED
+        if constrained and not sampler_apply(self.grammar, &left):
+            return PICK_FAILED
+        if self.bias != NULL or constrained:
             left.size = keep_possible(room, n_vocab)
             if left.size == 0:
                 return PICK_NONE
@@ -254,7 +259,7 @@ cdef class Chain:
 
 
 cdef int32_t keep_possible(llama_token_data *room, int32_t n) noexcept nogil:
-    """Close the gaps that the grammar left; some samplers divide by the candidates' probabilities."""
+    """Close the gaps that bias and grammar left: some samplers take the logarithm of every probability."""
     cdef int32_t i, n_kept = 0
     for i in range(n):
         if room[i].logit > -INFINITY:

@@ -94,6 +94,8 @@ def test_what_is_refused_leaves_the_session_as_it_was(llama: Path, tiny_model: T
         for value in (None, 5, PROMPT):
             with pytest.raises(TypeError):
                 session.add(value)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="was not made"):
+            session.add(Stream.__new__(Stream))
         assert session.streams == (working,)
         finish(session, working)
     assert working.tokens == alone(llama, PROMPT, 9)[: working.n_tokens]
@@ -119,13 +121,20 @@ def test_a_bad_stream_is_named(options: dict[str, Any], name: str) -> None:
     ("options", "name"),
     [
         ({"n_seq": 0}, "n_ctx"), ({"n_seq": 10_000}, "n_seq"), ({"n_ctx": -1}, "n_ctx"), ({"n_batch": -1}, "n_batch"),
-        ({"n_seq": 4, "n_batch": 3}, "n_batch"), ({"n_batch": 513}, "n_batch"), ({"type_k": "f8"}, "type_k"),
+        ({"n_seq": 4, "n_batch": 3}, "n_batch"), ({"type_k": "f8"}, "type_k"),
     ],
 )  # fmt: skip
 def test_a_bad_session_is_named(llama: Path, options: dict[str, Any], name: str) -> None:
     with pytest.raises(ParameterError) as caught:
         open_session(llama, **options)
     assert caught.value.name == name
+
+
+def test_a_pass_is_no_longer_than_the_context(llama: Path) -> None:
+    with open_session(llama, n_ctx=256, n_batch=10_000) as session:
+        assert session.n_batch == 256
+    with pytest.raises(RuntimeError, match="not opened"):
+        CausalSession.__new__(CausalSession).run()
 
 
 @pytest.mark.parametrize("architecture", ["llada", "dream"])

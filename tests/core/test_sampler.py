@@ -238,6 +238,19 @@ def test_bias_bans_and_forces(llama: Path, session: CausalSession) -> None:
     assert write(session, PROMPT, 3, logit_bias={9: 1e6}, temperature=1.0).tokens == [9, 9, 9]
 
 
+@pytest.mark.parametrize("way", [{"typical_p": 0.4}, {"mirostat": 1, "mirostat_tau": 3.0}])
+def test_banned_tokens_do_not_upset_what_reads_probabilities(
+    llama: Path, session: CausalSession, way: dict[str, Any]
+) -> None:
+    """Both take logarithms of all probabilities in llama.cpp: the banned are taken out before."""
+    banned = [int(token) for token in np.argsort(forward(llama, PROMPT)[-1])[:200]]
+    bias = dict.fromkeys(banned, -np.inf)
+    drawn = {
+        write(session, PROMPT, 1, temperature=1.0, seed=seed, logit_bias=bias, **way).tokens[0] for seed in range(99)
+    }
+    assert not drawn & set(banned) and len(drawn) > 5
+
+
 # -- grammars
 
 GRAMMARS = {
