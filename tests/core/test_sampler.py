@@ -238,6 +238,14 @@ def test_bias_bans_and_forces(llama: Path, session: CausalSession) -> None:
     assert write(session, PROMPT, 3, logit_bias={9: 1e6}, temperature=1.0).tokens == [9, 9, 9]
 
 
+def test_tokens_that_the_model_suppresses_are_never_written(tiny_model: TinyModel, llama: Path) -> None:
+    best = [int(token) for token in np.argsort(-forward(llama, PROMPT)[-1])]
+    path = tiny_model("llama", metadata={"tokenizer.ggml.suppress_tokens": best[:2]})
+    with open_session(path) as session:
+        assert write(session, PROMPT, 1).tokens == [best[2]]
+        assert write(session, PROMPT, 1, logit_bias={best[2]: -np.inf}).tokens == [best[3]]
+
+
 @pytest.mark.parametrize("way", [{"typical_p": 0.4}, {"mirostat": 1, "mirostat_tau": 3.0}])
 def test_banned_tokens_do_not_upset_what_reads_probabilities(
     llama: Path, session: CausalSession, way: dict[str, Any]

@@ -38,7 +38,7 @@ class Shape:
     add_bos: bool | None = None  # None: as the architecture's converter writes it
     with_mask: bool = True
     seed: int = 0
-    metadata: dict[str, Any] = field(default_factory=dict, hash=False)  # further keys; bool, int, float or str
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)  # further keys; bool, int, float, str, [int]
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

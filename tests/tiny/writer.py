@@ -79,8 +79,10 @@ def add_vocabulary(writer: GGUFWriter, shape: Shape) -> None:
         writer.add_chat_template(shape.chat_template)
 
 
-def add_value(writer: GGUFWriter, key: str, value: bool | int | float | str) -> None:
-    if isinstance(value, bool):
+def add_value(writer: GGUFWriter, key: str, value: bool | int | float | str | list[int]) -> None:
+    if isinstance(value, list):
+        writer.add_array(key, value)
+    elif isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
         writer.add_uint32(key, value)
