@@ -1,11 +1,12 @@
 """The command `hoshikage`: one file per command, each with `describe(parser)` and `main(arguments) -> exit code`.
 
-Exit codes: 0 done, 1 something of ours failed, 2 the request cannot be met as it is (the sentence on standard
-error says why), 130 interrupted, 141 nobody reads the output any more.
+Exit codes: 0 done, 1 something of ours failed, 2 what was asked for cannot be done as it is (the sentence on
+standard error says why), 130 interrupted, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from importlib import import_module
 
 from hoshikage._version import __version__
 from hoshikage.cli.parser import Parser
+from hoshikage.cli.screen import printable
 from hoshikage.errors import HoshikageError
 
 COMMANDS = {
@@ -27,17 +29,24 @@ NO_READER = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
+    complete_streams()
     try:
         return dispatch(given)
     except HoshikageError as error:
-        print(f"hoshikage: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
+    except ImportError as error:  # our own modules: not built, or kept from loading by what the sentence says
+        complain(str(error))
+        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whatever is still buffered would meet the same pipe when Python flushes it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return NO_READER
+    except OSError as error:
+        discard_output()
+        complain(f"{error.filename or 'the output'}: {error.strerror or error}")
+        return 2
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -55,3 +64,23 @@ def dispatch(argv: Sequence[str]) -> int:
     code: int = module.main(arguments)
     sys.stdout.flush()
     return code
+
+
+def complete_streams() -> None:
+    """Make all three standard streams usable, whatever the command was started with."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # A closed descriptor would go to the next file opened, a model for instance; this one takes it instead.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model writes characters that a terminal may not have
+
+
+def complain(sentence: str) -> None:
+    """One line on standard error; names that a file gave itself cannot steer the terminal."""
+    print(f"hoshikage: {printable(sentence)}", file=sys.stderr)
+
+
+def discard_output() -> None:
+    """Whatever is still buffered would meet the same failure when Python flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

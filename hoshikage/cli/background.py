@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+PATIENCE = 2.0  # seconds for work that was cancelled; far more than a pass needs to notice
 T = TypeVar("T")
 
 
@@ -25,7 +26,8 @@ class Background(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        threading.Thread(target=self._run, daemon=True).start()
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
         try:
             while (told := self._told.get()) is not None:
                 if isinstance(told, BaseException):
@@ -33,6 +35,8 @@ class Background(Generic[T]):
                 yield told
         finally:
             signal.signal(signal.SIGINT, before)
+            self._cancel()  # nobody listens any more; a process should not end in the middle of a forward pass
+            thread.join(PATIENCE)
 
     def _on_interrupt(self, *_: Any) -> None:
         if self.interrupted:

@@ -14,7 +14,7 @@ from typing import Any
 from hoshikage import settings as table_of_settings
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.run import loading_rows, options
-from hoshikage.cli.screen import Screen, bar
+from hoshikage.cli.screen import meter, screen_on
 from hoshikage.errors import ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
 from hoshikage.evaluate.score import Report, evaluate
@@ -112,14 +112,14 @@ class Progress:
     """A bar on standard error, if that is a terminal."""
 
     def __init__(self) -> None:
-        self._screen = Screen(sys.stderr) if sys.stderr.isatty() else None
+        self._screen = screen_on(sys.stderr)
         self._drawn = 0.0
 
     def __call__(self, done: int, n: int) -> None:
         now = time.monotonic()
         if self._screen and now - self._drawn > REDRAW_SECONDS:
             self._drawn = now
-            self._screen.draw([f"{bar(done / n)} {done} of {n}"])
+            self._screen.draw([meter(done / n, f"{done} of {n}", self._screen.size[0])])
 
     def clear(self) -> None:
         if self._screen:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, Protocol
 
 from hoshikage.checks import Check, Flag
 
+LIKE_A_WORD = re.compile(r"-|-\d+\.?\d*")  # standard input, and numbers
+
 
 class TableRow(Protocol):
     """A line of a table that becomes a flag."""
@@ -34,10 +36,27 @@ class Parser(argparse.ArgumentParser):
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """As `parse_args`, with the chosen command's own flags among the guesses."""
         arguments, unknown = self.parse_known_args(argv)
+        command = self._chosen(getattr(arguments, "command", None))
+        unknown = command._late(arguments, unknown)
         if unknown:
-            command = self._chosen(getattr(arguments, "command", None))
-            command.error(f"there is no {unknown[0]}{command.guess(unknown[0])}")
+            flag = next((word for word in unknown if word.startswith("-")), None)
+            if flag is None:
+                command.error(f"there is no place for {unknown[0]!r}; put a text of several words into quotes")
+            command.error(f"there is no {flag}{command.guess(flag)}")
         return arguments
+
+    def _late(self, arguments: argparse.Namespace, left: list[str]) -> list[str]:
+        """Gives an optional word its place behind flags; what nobody wants is returned.
+
+        argparse settles such a word as absent when it has met the one before it and then a flag.
+        """
+        at = left.index("--") if "--" in left else len(left)
+        flags = [word for word in left[:at] if word[0:1] == "-" and not LIKE_A_WORD.fullmatch(word)]
+        words = [word for word in left[:at] if word not in flags] + left[at + 1 :]
+        for action in self._actions:
+            if words and action.nargs == "?" and not action.option_strings and getattr(arguments, action.dest) is None:
+                setattr(arguments, action.dest, words.pop(0))
+        return flags + words
 
     def error(self, message: str) -> NoReturn:
         """One sentence, one hint, exit code 2."""

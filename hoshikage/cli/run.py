@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hoshikage import settings as table
-from hoshikage.cli import INTERRUPTED
+from hoshikage.cli import INTERRUPTED, complain
 from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, read_flags
-from hoshikage.cli.screen import Screen, bar, printable
+from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher
 from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot
@@ -55,6 +55,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    check(arguments)
     prompt = prompt_of(arguments)
     given = {name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()}
     settings = table.read(read_flags(arguments, loading_rows()))
@@ -79,16 +80,32 @@ def main(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if events.interrupted else 0
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses flags that contradict each other, before a large file is loaded for them."""
+    if arguments.chat and arguments.suffix is not None:
+        raise ParameterError("--suffix", "a chat has no gap to fill", "leave out --suffix or --chat")
+    if arguments.system is not None and not arguments.chat:
+        raise ParameterError("--system", "only a chat has a system message", "add --chat")
+
+
 def prompt_of(arguments: argparse.Namespace) -> str:
     """The prompt, from the command line or from standard input."""
     if arguments.prompt not in (None, "-"):
-        return str(arguments.prompt)
+        return as_utf8(arguments.prompt)
     if sys.stdin.isatty():
         raise ParameterError("PROMPT", "there is none", "write it behind the model, or pipe it in")
     try:
-        return sys.stdin.read().removesuffix("\n")
+        return as_utf8(sys.stdin.read()).removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ParameterError("PROMPT", f"standard input is not UTF-8: {error.reason}", "convert it") from None
+
+
+def as_utf8(text: str) -> str:
+    """The text whose bytes these are: outside a UTF-8 locale Python hands some of them through as half surrogates."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        raise ParameterError("PROMPT", f"it is not UTF-8: {error.reason}", "convert it") from None
 
 
 def work(
@@ -110,12 +127,8 @@ def work(
 def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[str, object]) -> Iterator[Snapshot]:
     """The snapshots of what was asked for."""
     if arguments.chat:
-        if arguments.suffix is not None:
-            raise ParameterError("--suffix", "a chat has no gap to fill", "leave out --suffix or --chat")
         system = [{"role": "system", "content": arguments.system}] if arguments.system else []
         return iter(engine.chat([*system, {"role": "user", "content": prompt}], **how))
-    if arguments.system is not None:
-        raise ParameterError("--system", "only a chat has a system message", "add --chat")
     how["parse_special"] = arguments.parse_special
     if arguments.suffix is not None:
         return iter(engine.infill(prompt, arguments.suffix, **how))
@@ -128,22 +141,21 @@ class Show:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._name = Path(arguments.model).name
         self._json = arguments.json
-        self._remarks = sys.stderr.isatty()
-        self._screen = Screen(sys.stderr) if self._remarks else None
+        self._screen = screen_on(sys.stderr)
         self._watcher = Watcher(self._screen) if arguments.watch and self._screen and not arguments.json else None
         self._terminal = sys.stdout.isatty()
         self._wrote = ""
         self.result: Result | None = None
         if arguments.watch and self._watcher is None:
-            print("hoshikage: --watch needs a terminal and no --json; the answer is printed as usual", file=sys.stderr)
+            complain("--watch needs a terminal and no --json; the answer is printed as usual")
 
     def event(self, event: Event) -> None:
         """One thing happened."""
         if isinstance(event, float):
             if self._screen:
                 style = self._screen.style
-                done = f"{bar(event)} {event:4.0%}"
-                self._screen.draw([f"{style.dim}loading {printable(self._name)} {done}{style.reset}"])
+                line = meter(event, f"{event:4.0%} loading {printable(self._name)}", self._screen.size[0])
+                self._screen.draw([f"{style.dim}{line}{style.reset}"])
             return
         if self._screen and not self._watcher:
             self._screen.clear()
@@ -176,8 +188,8 @@ class Show:
 
     def _remark(self, result: Result) -> None:
         for warning in result.warnings:
-            print(f"hoshikage: {warning}", file=sys.stderr)
-        if self._remarks and self._screen and not self._json:
+            complain(warning)
+        if self._screen and not self._json:
             counts, style = result.counts, self._screen.style
             speed = f"{counts.n_tokens} tokens, {counts.n_passes} passes, {counts.tokens_per_second:.1f} tokens/s"
             print(f"{style.dim}{speed}, {result.stop_reason}{style.reset}", file=sys.stderr)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 BAR = 24  # cells of a progress bar
+SHORTEST_BAR = 4  # below that it says nothing
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -53,6 +54,25 @@ def bar(fraction: float, n_cells: int = BAR) -> str:
     return ("█" * full + EIGHTHS[rest] * (rest > 0)).ljust(n_cells)
 
 
+def meter(fraction: float, text: str, n_columns: int) -> str:
+    """A bar and what it measures on one line: a narrow terminal gets a shorter bar, or none, or less of the text."""
+    text = shortened(text, n_columns)
+    n_cells = min(BAR, n_columns - width_of(text) - 1)
+    return f"{bar(fraction, n_cells)} {text}" if n_cells >= SHORTEST_BAR else text
+
+
+def shortened(text: str, n_columns: int) -> str:
+    """The text cut to so many columns, and marked where it was."""
+    if width_of(text) <= n_columns:
+        return text
+    kept = ""
+    for character in text:
+        if width_of(kept + character) >= n_columns:
+            break
+        kept += character
+    return kept + "…"
+
+
 class Style:
     """Escape sequences, or none where colours are not wanted."""
 
@@ -66,7 +86,7 @@ class Screen:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._n_lines = 0
-        self.style = Style("NO_COLOR" not in os.environ)
+        self.style = Style(not os.environ.get("NO_COLOR"))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,3 +110,9 @@ class Screen:
 
     def _home(self) -> str:
         return f"\x1b[{self._n_lines}A\r" if self._n_lines else "\r"
+
+
+def screen_on(out: TextIO) -> Screen | None:
+    """A screen where `out` is a terminal that can move its cursor and has block characters."""
+    able = os.environ.get("TERM") != "dumb" and (out.encoding or "").lower().startswith("utf")
+    return Screen(out) if out.isatty() and able else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hoshikage.cli.screen import Screen, bar, printable, width_of
+from hoshikage.cli.screen import Screen, meter, printable, width_of
 from hoshikage.engine.result import MASK, Snapshot
 
 FRESH = 2  # steps for which a new token is lit
+SILENT = "·"  # a token without text, such as the end of the text: settled, and seen to be
 
 
 class Watcher:
@@ -21,9 +22,9 @@ class Watcher:
         """Draw the canvas as it is now."""
         n_columns, n_lines = self._screen.size
         self._notice(snapshot)
-        rows = wrapped(snapshot.cells, n_columns)
-        rows = around_first_mask(rows, snapshot.cells, n_lines - 1)
-        self._screen.draw([self._head(snapshot), *(self._row(row, snapshot) for row in rows)])
+        cells = [SILENT if piece == b"" else cell for piece, cell in zip(snapshot.pieces, snapshot.cells, strict=True)]
+        rows = around_first_mask(wrapped(cells, n_columns), cells, n_lines - 1)
+        self._screen.draw([self._head(snapshot, n_columns), *(self._row(row, snapshot) for row in rows)])
 
     def clear(self) -> None:
         self._screen.clear()
@@ -37,25 +38,25 @@ class Watcher:
             elif self._settled_at[i] is None:
                 self._settled_at[i] = snapshot.step
 
-    def _head(self, snapshot: Snapshot) -> str:
+    def _head(self, snapshot: Snapshot, n_columns: int) -> str:
         style = self._screen.style
         n_settled = sum(token is not None for token in snapshot.tokens)
         done = n_settled / max(1, len(snapshot.tokens))
         count = f"step {snapshot.step}/{snapshot.n_steps}  {n_settled}/{len(snapshot.tokens)} tokens"
-        return f"{style.dim}{bar(done)} {count}{style.reset}"
+        return f"{style.dim}{meter(done, count, n_columns)}{style.reset}"
 
     def _row(self, row: Sequence[tuple[int, str]], snapshot: Snapshot) -> str:
         style = self._screen.style
         parts = []
         for kind, text in runs((self._kind(i, snapshot), text) for i, text in row):
-            parts.append({"masked": style.dim, "fresh": style.bold, "settled": ""}[kind] + text)
+            parts.append({"faint": style.dim, "fresh": style.bold, "settled": ""}[kind] + text)
             parts.append(style.reset if kind != "settled" else "")
         return "".join(parts)
 
     def _kind(self, position: int, snapshot: Snapshot) -> str:
         settled_at = self._settled_at[position]
-        if settled_at is None:
-            return "masked"
+        if settled_at is None or snapshot.pieces[position] == b"":
+            return "faint"
         return "fresh" if snapshot.step - settled_at < FRESH else "settled"
 
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS, main
 from hoshikage.cli.run import loading_rows, options
-from hoshikage.cli.screen import Screen, bar, human_size, printable, width_of
-from hoshikage.cli.watch import around_first_mask, wrapped
+from hoshikage.cli.screen import Screen, bar, human_size, meter, printable, width_of
+from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
 from hoshikage.engine.request import KINDS, options_of
+from hoshikage.engine.result import Snapshot
 from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.tiny import CHAT_TEMPLATE
@@ -83,6 +84,9 @@ def test_every_way_of_asking(command: Command, model: str, monkeypatch: pytest.M
     assert command("run", model, "hello", "--chat", "--system", "be kind", *SHORT).code == 0
     assert command("run", model, "hello", "--suffix", "the end", *SHORT).code == 0
     assert command("run", model, "<|eot_id|>", "--parse-special", *SHORT).code == 0
+    behind = command("run", model, *SHORT, "--seed", "1", "hello")
+    assert behind.out == command("run", "--seed", "1", model, "hello", *SHORT).out
+    assert all(command("run", model, *SHORT, *words).code == 0 for words in (["-5"], ["--", "--steps"]))
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     piped = command("run", model, "-", *SHORT, "--seed", "1")
     assert piped.out == command("run", model, "hello", *SHORT, "--seed", "1").out
@@ -111,6 +115,9 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
     [
         (["run", "MODEL", "a", "--step", "3"], "there is no --step, did you mean --steps?"),
         (["run", "MODEL", "a", "--max-tokns=3"], "there is no --max-tokns=3, did you mean --max-tokens?"),
+        (["run", "MODEL", "two", "words"], "there is no place for 'words'; put a text of several words into quotes"),
+        (["run", "MODEL", "a", "b", "--step"], "there is no --step, did you mean --steps?"),
+        (["run", "MODEL", "\udcff"], "PROMPT: it is not UTF-8"),
         (["rnu", "MODEL"], "there is no command 'rnu', did you mean run?"),
         (["run", "MODEL", "a", "--steps", "0"], "--steps: 0 is out of range; use 1 to 1048576"),
         (["run", "MODEL", "a", "--steps", "many"], "--steps: 'many' is not a whole number"),
@@ -119,8 +126,8 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
         (["run", "MODEL", "a", "--logit-bias", "5"], "is not ID=BIAS"),
         (["run", "MODEL", "a", "--logit-bias", "999999=1"], "outside the vocabulary"),
         (["run", "MODEL", "a", "--n-ctx", "-1"], "--n-ctx: -1 is out of range"),
-        (["run", "MODEL", "a", "--system", "b"], "only a chat has a system message; add --chat"),
-        (["run", "MODEL", "a", "--chat", "--suffix", "b"], "a chat has no gap"),
+        (["run", "missing.gguf", "a", "--system", "b"], "only a chat has a system message; add --chat"),
+        (["run", "missing.gguf", "a", "--chat", "--suffix", "b"], "a chat has no gap"),
         (["run", "missing.gguf", "a"], "missing.gguf: there is no such file"),
         (["run", ".", "a"], "hoshikage: .: "),
         (["inspect", "missing.gguf"], "missing.gguf: there is no such file"),
@@ -165,10 +172,13 @@ def test_help_names_every_command_and_every_option(command: Command) -> None:
 # -- as a process, on a terminal
 
 
-def on_terminal(*words: str, interrupt_at: bytes | None = None) -> tuple[int, str]:
+def on_terminal(*words: str, interrupt_at: bytes | None = None, **variables: str) -> tuple[int, str]:
     """Run the command on a terminal of its own; optionally press Ctrl-C once it has written something."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=os.environ | {"PYTHONUTF8": "1", "TERM": "xterm"} | variables,
+    )  # fmt: skip
     os.close(theirs)
     written = b""
     while True:
@@ -219,6 +229,50 @@ def test_a_reader_that_leaves_ends_the_command_quietly(model: str) -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "colours", "drawings"),
+    [("NO_COLOR", "", True, True), ("NO_COLOR", "1", False, True), ("TERM", "dumb", False, False)],
+)
+def test_a_terminal_gets_what_it_can_show(model: str, variable: str, value: str, colours: bool, drawings: bool) -> None:
+    code, written = on_terminal("run", model, "hello", *SHORT, **{variable: value})
+    assert code == 0
+    assert ("\x1b[2m" in written) == colours
+    assert ("\x1b[J" in written) == drawings
+
+
+def test_the_output_may_be_full_or_closed(model: str) -> None:
+    words = [*COMMAND, "run", model, "hello", *SHORT]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, "hoshikage: the output: No space left on device\n")
+    for closed in ("<&-", ">&-", "2>&-"):
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *words]
+        done = subprocess.run(shell, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_text_is_utf_8_in_any_locale(model: str, locale: str) -> None:
+    plain = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    words = [*COMMAND, "run", model, *SHORT, "--seed", "1", "--json"]
+    text = "h\u00e9llo \u4e16\u754c"
+    told = [
+        subprocess.run([*words, text], capture_output=True, check=True, env=os.environ | plain),
+        subprocess.run(words, input=f"{text}\n".encode(), capture_output=True, check=True, env=os.environ | plain),
+    ]
+    assert [json.loads(done.stdout)["counts"]["n_prompt"] for done in told] == [13, 13]
+
+
+def test_what_keeps_our_modules_from_loading_is_one_sentence(model: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", model, "a"], capture_output=True, text=True, check=False,
+        env=os.environ | {"HOSHIKAGE_ISA": "mmx"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "HOSHIKAGE_ISA is 'mmx'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # -- drawing
 
 
@@ -250,6 +304,21 @@ def test_a_drawing_fits_its_window_and_shows_the_first_mask(
     assert len(window) == min(len(rows), n_lines)
     if None in cells:
         assert any(position == cells.index(None) for row in window for position, _ in row)
+
+
+@given(st.floats(0, 1), st.text("ab世 ", max_size=30), st.integers(10, 90))
+def test_a_meter_fits_its_line(fraction: float, text: str, n_columns: int) -> None:
+    line = meter(fraction, text, n_columns)
+    assert width_of(line) <= n_columns
+    assert text in line or (line.endswith("…") and text.startswith(line[:-1]))
+    assert width_of(line) >= min(n_columns - 1, width_of(text))
+
+
+def test_a_token_without_text_keeps_its_place() -> None:
+    out = io.StringIO()
+    watcher = Watcher(Screen(out))
+    watcher.show(Snapshot(index=0, delta="", step=1, n_steps=3, tokens=(5, 9, None), pieces=(b"a", b"", None)))
+    assert re.sub("\x1b[^a-zA-Z]*[a-zA-Z]", "", out.getvalue()).split("\n")[1] == "a·░"
 
 
 def test_a_drawing_is_replaced_in_place_and_taken_away() -> None:
