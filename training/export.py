@@ -17,14 +17,14 @@ from .recipe import RECIPES, Recipe
 from .runs import RUNS, Run
 
 NANO = Path(__file__).parent.parent / "hoshikage" / "nano"
-_ADJACENT_PAIRS = ("llama", "llada")
+ADJACENT_PAIRS = ("llama", "llada")
 """Here rotary positions turn neighbouring dimensions; elsewhere, and in torch, the two halves of a head."""
-_PARTS = {
+PARTS = {
     "attn.q": "attn_q", "attn.k": "attn_k", "attn.v": "attn_v", "attn.out": "attn_output",
     "attn.q_norm": "attn_q_norm", "attn.k_norm": "attn_k_norm", "attn_norm": "attn_norm", "ffn_norm": "ffn_norm",
     "ffn.gate": "ffn_gate", "ffn.up": "ffn_up", "ffn.down": "ffn_down", "ffn.router": "ffn_gate_inp",
 }  # fmt: skip
-_WHOLE = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "head.weight": "output.weight"}
+WHOLE = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "head.weight": "output.weight"}
 
 Array = NDArray[np.float32]
 
@@ -40,17 +40,17 @@ def tensors(recipe: Recipe, weights: dict[str, Tensor]) -> dict[str, Array]:
     stacks: dict[str, list[Array]] = {}
     for name, tensor in weights.items():
         value: Array = tensor.detach().float().cpu().numpy()
-        if name in _WHOLE:
-            out[_WHOLE[name]] = value
+        if name in WHOLE:
+            out[WHOLE[name]] = value
             continue
         _, layer, rest = name.split(".", 2)
         part, kind = rest.rsplit(".", 1)
         if ".experts." in rest:
             stacks.setdefault(f"blk.{layer}.ffn_{part.rsplit('.', 1)[1]}_exps.weight", []).append(value)
             continue
-        if part in ("attn.q", "attn.k") and recipe.architecture in _ADJACENT_PAIRS:
+        if part in ("attn.q", "attn.k") and recipe.architecture in ADJACENT_PAIRS:
             value = _interleave(value, recipe.shape.n_head)
-        out[f"blk.{layer}.{_PARTS[part]}.{kind}"] = value
+        out[f"blk.{layer}.{PARTS[part]}.{kind}"] = value
     return out | {name: np.stack(parts) for name, parts in stacks.items()}
 
 

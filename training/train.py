@@ -21,11 +21,13 @@ from tqdm import tqdm
 from . import tokenizer as vocabulary
 from .card import judge
 from .corpus import Stream
+from .export import NANO
 from .grow import grow
 from .model import Transformer
 from .objective import Sample
 from .optimise import Optimiser
 from .recipe import RECIPES, Recipe
+from .restore import trained, weights_of
 from .runs import CHECKPOINT_SECONDS, RUNS, Run
 from .team import Team, together
 
@@ -38,7 +40,14 @@ class Trainer:
     """A model on its way: recipe, weights, optimiser, where it is and how long it took."""
 
     def __init__(
-        self, recipe: Recipe, root: Path = RUNS, *, team: Team = ALONE, compiled: bool = False, device: str = "cpu"
+        self,
+        recipe: Recipe,
+        root: Path = RUNS,
+        *,
+        team: Team = ALONE,
+        released: bool = False,
+        compiled: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
@@ -50,8 +59,10 @@ class Trainer:
         if self.run.checkpoint.exists():
             state = self.run.load()
             self.model.load_state_dict(state["model"])
+        elif released:
+            self.model.load_state_dict(weights_of(recipe, NANO / f"{recipe.name}.gguf"))
         elif recipe.grown_from:
-            grow(self.model, Run.of(recipe.grown_from, root).load()["model"])
+            grow(self.model, trained(RECIPES[recipe.grown_from], root))
         self.optimiser = Optimiser(self.model, recipe.peak_lr)
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
@@ -152,6 +163,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
     parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
+    parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
     parser.add_argument("--compile", action="store_true", help="torch.compile: worth it on a GPU")
     parser.add_argument("--judge-minutes", type=float, default=10.0)
     arguments = parser.parse_args()
@@ -163,7 +175,7 @@ def work(team: Team, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
     recipe = RECIPES[arguments.model]
     device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
-    trainer = Trainer(recipe, team=team, compiled=arguments.compile, device=device)
+    trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)
     trainer.train(arguments.steps or recipe.n_steps, judge_seconds=60 * arguments.judge_minutes)
     if team.leads:
         trainer.run.draw(trainer.run.folder / "loss.png")

@@ -13,6 +13,7 @@ from training.export import export, tensors
 from training.grow import grow
 from training.model import Transformer
 from training.recipe import RECIPES, Recipe
+from training.restore import weights_of
 from training.team import Team, together
 from training.train import Trainer
 
@@ -90,6 +91,17 @@ def test_the_export_is_the_model(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(torch.tensor([ids]), causal=recipe.objective.causal)[0].numpy()
     np.testing.assert_allclose(served_logits(path, ids), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_released_file_gives_the_weights_back(name: str, tmp_path: Path) -> None:
+    recipe = _small(name)
+    weights = Transformer(recipe.shape).state_dict()
+    for kind, tolerance in (("F32", 0.0), ("Q8_0", 5e-3)):
+        export(recipe, weights, tmp_path / kind, kind)
+        again = weights_of(recipe, tmp_path / kind)
+        assert again.keys() == weights.keys()
+        assert all(torch.allclose(again[k], weights[k], rtol=0, atol=tolerance) for k in weights)
 
 
 def test_every_weight_is_exported_once() -> None:
