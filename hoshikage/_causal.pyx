@@ -39,8 +39,8 @@ cdef class CausalSession:
         if n_batch < 0 or 0 < n_batch < n_seq:
             raise ParameterError("n_batch", f"{n_batch} tokens a pass are too few for {n_seq} sequences",
                                  "use at least n_seq, or 0")
+        self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=n_seq, n_threads=n_threads, **context)
         self.n_threads = n_threads if n_threads > 0 else usable_cores()
-        self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=n_seq, n_threads=self.n_threads, **context)
         if self.context.memory == NULL:
             self.context.close()
             raise UnsupportedModelError(model.path, f"{model.architecture} makes embeddings and writes no text",
