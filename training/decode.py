@@ -112,49 +112,32 @@ def _gap(tokenizer: Tokenizer, item: Item, rng: Random) -> _Gap:
 
 
 @torch.inference_mode()
-def fills(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    items: list[Item],
-    *,
-    shift: bool = False,
-    elastic: bool = False,
-    seed: int = 11,
-) -> list[bool]:
-    """Whether a gap in each item's reply is filled rightly. `elastic`: its length is not given."""
+def fills(model: Transformer, tokenizer: Tokenizer, items: list[Item], seed: int = 11) -> list[bool]:
+    """Whether a gap of unknown length in each item's reply is filled rightly."""
     rng = Random(seed)
-    return [_filled(model, tokenizer, item, _gap(tokenizer, item, rng), shift, elastic) for item in items]
+    return [_filled(model, tokenizer, item, _gap(tokenizer, item, rng)) for item in items]
 
 
-def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap, shift: bool, elastic: bool) -> bool:
-    middle = _fill_elastic(model, gap) if elastic else _fill_fixed(model, gap, shift)
+def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap) -> bool:
+    middle = _fill_elastic(model, gap)
     if middle == gap.middle:
         return True
     if item.task != "story" or any(token < len(SPECIAL) for token in middle):
         return False
-    n_prompt = len(encode_chat(tokenizer, item).ids) - len(tokenizer.encode(item.answer).ids) - 1
+    n_prompt = encode_chat(tokenizer, item).lo
     reply = tokenizer.decode([*gap.prefix[n_prompt:], *middle, *gap.suffix], skip_special_tokens=True)
     return TASKS[item.task].passes(item, reply)
 
 
-def _best(model: Transformer, ids: list[int], lo: int, hi: int, shift: bool, forbidden: list[int]) -> tuple[int, int]:
+def _best(model: Transformer, ids: list[int], lo: int, hi: int, forbidden: list[int]) -> tuple[int, int]:
     """The surest masked position of [lo, hi), by the entropy of its row, and its token."""
-    logits = model(torch.tensor([ids]))[0, lo - shift : hi - shift].float()
+    logits = model(torch.tensor([ids]))[0, lo - 1 : hi - 1].float()
     logits[:, forbidden] = -torch.inf
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p.clamp_min(-1e9)).sum(-1)
     masked = [k for k in range(hi - lo) if ids[lo + k] == MASK]
     best = min(masked, key=lambda k: float(entropy[k]))
     return lo + best, int(logits[best].argmax())
-
-
-def _fill_fixed(model: Transformer, gap: _Gap, shift: bool) -> list[int]:
-    lo, n = len(gap.prefix), len(gap.middle)
-    ids = [*gap.prefix, *[MASK] * n, *gap.suffix]
-    for _ in range(n):
-        position, token = _best(model, ids, lo, lo + n, shift, _NEVER)
-        ids[position] = token
-    return ids[lo : lo + n]
 
 
 def _fill_elastic(model: Transformer, gap: _Gap, start: int = 4) -> list[int]:
@@ -164,7 +147,7 @@ def _fill_elastic(model: Transformer, gap: _Gap, start: int = 4) -> list[int]:
     while MASK in window:
         ids = [*gap.prefix, *window, *gap.suffix]
         full = len(window) >= MAX_WINDOW or budget == 0
-        position, token = _best(model, ids, lo, lo + len(window), True, _NEVER if full else [MASK])
+        position, token = _best(model, ids, lo, lo + len(window), _NEVER if full else [MASK])
         k = position - lo
         if token == EXPAND:
             window[k : k + 1] = [MASK, MASK]

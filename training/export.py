@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import tokenizer as vocabulary
-from .card import write_card
 from .model import Transformer
 from .recipe import RECIPES, Recipe
 from .runs import RUNS, Run
@@ -136,15 +135,11 @@ def main() -> None:
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--to", type=Path, default=NANO, help="the folder; default: the package's own")
     parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0")
-    parser.add_argument("--items", type=int, default=50, help="questions per task for the card")
     arguments = parser.parse_args()
-    recipe, run = RECIPES[arguments.model], Run.of(arguments.model)
+    recipe = RECIPES[arguments.model]
     arguments.to.mkdir(parents=True, exist_ok=True)
     path = arguments.to / f"{recipe.name}.gguf"
-    model = load_weights(recipe.name)
-    export(recipe, model.state_dict(), path, arguments.kind)
-    run.draw(arguments.to / f"{recipe.name}.png")
-    write_card(recipe, run, model, path, arguments.items)
+    export(recipe, load_weights(recipe.name).state_dict(), path, arguments.kind)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

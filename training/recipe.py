@@ -38,7 +38,7 @@ class Recipe:
 
 
 _RECIPES = (
-    Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal: the equal-size partner of nano-llada"),
+    Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal, the equal-size partner of nano-llada"),
     Recipe(
         "nano-llada", "llada", BASE, Masked(), 9_000, "masked diffusion with LLaDA's objective", grown_from="nano-ar"
     ),

@@ -19,10 +19,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from . import tokenizer as vocabulary
-from .card import judge
 from .corpus import Stream
 from .export import NANO
 from .grow import grow
+from .judge import judge
 from .model import Transformer
 from .objective import Sample
 from .optimise import Optimiser
@@ -105,7 +105,7 @@ class Trainer:
     def judge(self, n_per_task: int) -> dict[str, float]:
         """Accuracy per task on questions of the test split, with the exact decoder."""
         scores = judge(self.recipe, self.model, n_per_task)
-        return {task: right / n for task, (right, n) in next(iter(scores.values())).items()}
+        return {task: right / n for task, (right, n) in scores.items()}
 
     def train(
         self, n_steps: int, *, judge_seconds: float = 600.0, judge_items: int = 8, stop_after: int | None = None
