@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,12 @@ from tests.house.conftest import Index
 NAMES = ["libggml-base.so.0", "libggml.so.0", "libllama.so.0"]
 
 
+def ask(library: Path, function: str, answer: str) -> str:
+    """What a function of a library says, in a process that has no other libggml."""
+    code = f"import ctypes\nf = ctypes.CDLL({str(library)!r}).{function}\nf.restype = ctypes.{answer}\nprint(f())"
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
@@ -28,8 +33,8 @@ def test_libraries_are_named_as_the_loader_asks_for_them(pin: Pin, tmp_path: Pat
     place_libraries(build_libraries(pin), tmp_path / "lib")
     assert sorted(path.name for path in (tmp_path / "lib").iterdir()) == NAMES
     moved = (tmp_path / "lib").rename(tmp_path / "elsewhere")
-    llama = ctypes.CDLL(str(moved / "libllama.so.0"))
-    assert llama.llama_answer() == 42, "libllama found the others through its relative rpath"
+    found = ask(moved / "libllama.so.0", "llama_answer", "c_int")
+    assert found == "42", "libllama found the others through its relative rpath"
 
 
 def test_a_second_build_does_nothing(pin: Pin, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,15 +48,11 @@ def test_a_second_build_does_nothing(pin: Pin, tmp_path: Path, capsys: pytest.Ca
 
 def test_the_commit_compiled_in_is_the_pins_and_not_that_of_a_repository_around_it(pin: Pin, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    base = ctypes.CDLL(str(build_libraries(pin)[0]))
-    base.ggml_commit.restype = ctypes.c_char_p
-    assert base.ggml_commit() == b"0fake0fake"
+    assert ask(build_libraries(pin)[0], "ggml_commit", "c_char_p") == "b'0fake0fake'"
     (pin.source / MARK).unlink()
     (pin.source / "src/base.c").write_text("const char * ggml_commit_of_mine(void) { return COMMIT; }\n")
     place_libraries(build_libraries(pin), tmp_path / "mine")
-    mine = ctypes.CDLL(str(tmp_path / "mine" / "libggml-base.so.0"))
-    mine.ggml_commit_of_mine.restype = ctypes.c_char_p
-    assert mine.ggml_commit_of_mine() == b"unknown"
+    assert ask(tmp_path / "mine" / "libggml-base.so.0", "ggml_commit_of_mine", "c_char_p") == "b'unknown'"
 
 
 def test_cmake_args_pass_through_but_never_switch_rpc_on(pin: Pin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,4 +37,4 @@ def test_stubs_say_what_the_modules_have() -> None:
     stubs = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in code(".pyi", under="hoshikage")]
     built = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in code(".pyx", under="hoshikage")]
     assert sorted(stubs) == sorted(built), "every compiled module has its stub"
-    run("mypy.stubtest", *stubs)
+    run("mypy.stubtest", "--allowlist", str(Path(__file__).with_name("stubs_leave_out.txt")), *stubs)

@@ -81,3 +81,11 @@ def test_an_old_python_is_refused_before_anything_else(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "older than Python 3.11" in done.stdout
     assert not (tmp_path / "venv").exists()
+
+
+def test_a_second_build_says_and_does_nothing() -> None:
+    make("build")
+    modules = {path: path.stat().st_mtime_ns for path in (ROOT / "hoshikage").glob("**/*.so*")}
+    done = make("build")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert modules == {path: path.stat().st_mtime_ns for path in modules}
