@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from abc import ABC, abstractmethod
 from collections.abc import ItemsView, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, cast
 
 from hoshikage.errors import ParameterError
@@ -172,6 +174,22 @@ class Text(Check[str]):
         if len(text) > self.most:
             raise ParameterError(name, f"{len(text)} characters are too many", f"use at most {self.most}")
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Check[str]):
+    """A path of the file system: `~` is the home folder, and a relative one starts at the working directory."""
+
+    metavar = "PATH"
+
+    def check(self, name: str, value: object) -> str:
+        path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise ParameterError(name, f"{shown(value)} is not a path", "name a file or a folder")
+        try:
+            return str(Path(path).expanduser().absolute())
+        except RuntimeError:
+            raise ParameterError(name, f"the home folder of {shown(path)} is not known", "write it out") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,24 @@ class LibraryError(HoshikageError):
     default_remedy = "install again, or unset HOSHIKAGE_LIB_PATH"
 
 
+class RegistryError(FileError):
+    """The file of registered models cannot be read or written, or an entry of it describes no model."""
+
+    default_remedy = "correct it there"
+
+
+class BrokenMapError(RegistryError):
+    """That file cannot be understood; it stays as it is until somebody decides."""
+
+    default_remedy = "correct it there, or let `hoshikage add --set-aside` keep it under another name and begin anew"
+
+
+class UnknownModelError(HoshikageError):
+    """No model has this name."""
+
+    default_remedy = "`hoshikage list` names them all"
+
+
 class ParameterError(HoshikageError, ValueError):
     """A value that a person or a program gave us is not usable."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hoshikage.checks import Check, Choice, Number, Numbers, Whole, nearest
+from hoshikage.checks import Check, Choice, Number, Numbers, Place, Whole, nearest
 from hoshikage.errors import ParameterError
 
 # The numbers and names that people know for the algorithms and schedules, and ours for each. They stand here
@@ -58,19 +58,33 @@ class Row(NamedTuple):
     check: Check[Any]
     default: Any
     meaning: str
+    of_model: bool  # a model may have its own; the others hold for all models
 
 
 def _one_of(*names: str) -> Choice:
     return Choice({name: name for name in names})
 
 
-def _row(variable: str, check: Check[Any], default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"variable": variable, "check": check, "meaning": meaning})
+def _row(variable: str, check: Check[Any], default: Any, meaning: str, *, of_model: bool = True) -> Any:
+    about = {"variable": variable, "check": check, "meaning": meaning, "of_model": of_model}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a person sets once for all requests. `None` leaves the choice to the model."""
+
+    # finding
+    model_map_file: str | None = _row(
+        "MODEL_MAP_FILE",
+        Place(),
+        None,
+        "the file of registered models; unset: `model_map.json` beside the `.env` at home",
+        of_model=False,
+    )
+    model_dir: str | None = _row(
+        "MODEL_DIR", Place(), None, "a folder whose GGUF files can be asked for by name; unset: none", of_model=False
+    )
 
     # loading
     n_ctx: int = _row("N_CTX", Whole(0, 2**24), 0, "tokens of a request, prompt and answer; 0: what each request needs")
@@ -129,9 +143,7 @@ class Settings:
 def table() -> Iterator[Row]:
     """The settings in order: what the manual, the flags and the tests are made from."""
     for entry in fields(Settings):
-        yield Row(
-            entry.name, entry.metadata["variable"], entry.metadata["check"], entry.default, entry.metadata["meaning"]
-        )
+        yield Row(name=entry.name, default=entry.default, **entry.metadata)
 
 
 def read(
@@ -168,9 +180,14 @@ def env_files_of(environment: Mapping[str, str], env_files: Sequence[Path] | Non
             raise ParameterError("HOSHIKAGE_CONFIG_PATH", f"{path} is not a file", "name a .env file or unset it")
         return [path]
     if env_files is None:
-        home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
-        env_files = [Path(home) / "hoshikage" / ".env", Path(".env")]
+        env_files = [config_folder(environment) / ".env", Path(".env")]
     return [path for path in env_files if path.is_file()]
+
+
+def config_folder(environment: Mapping[str, str]) -> Path:
+    """Where a person's own files are."""
+    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
+    return Path(home) / "hoshikage"
 
 
 def variables_in(path: Path) -> dict[str, str]:

@@ -1,0 +1,85 @@
+"""What a listing says about a model file: a few facts of its header, read again only when the file is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+from hoshikage import gguf
+from hoshikage.errors import ModelFileError
+from hoshikage.gguf.split import PART_NAME
+
+Identity: TypeAlias = tuple[int, ...]
+
+REMEMBERED = 4096  # files
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A model's header in a few words."""
+
+    name: str
+    kind: str  # diffusion or causal
+    architecture: str
+    n_ctx: int  # tokens it was trained for
+    n_layer: int
+    n_bytes: int  # of all its parts
+    n_parts: int
+    has_chat_template: bool
+
+
+def facts_of(path: Path) -> Facts:
+    """The facts of a sound model file; raises ModelFileError as `gguf.inspect` does."""
+    try:
+        identities = tuple(identity_of(part) for part in parts_of(path))
+    except (OSError, ValueError):
+        return read_facts(path, [])  # which says what is wrong
+    outcome = _remembered(str(path), identities)
+    if isinstance(outcome, ModelFileError):
+        raise type(outcome)(*outcome.args)
+    return outcome
+
+
+def parts_of(path: Path) -> Iterator[Path]:
+    """The files of a model, by their names."""
+    yield path
+    match = PART_NAME.fullmatch(path.name)
+    if match and int(match["no"]) == 1:
+        for i in range(1, int(match["count"])):
+            yield path.with_name(f"{match['stem']}-{i + 1:05}-of-{match['count']}.gguf")
+
+
+def identity_of(path: Path) -> Identity:
+    """Changes with the file, its contents and its permissions."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(path: str, identities: tuple[Identity, ...]) -> Facts | ModelFileError:
+    """The facts, or the refusal of what the file holds. A disk that fails is not remembered."""
+    try:
+        return read_facts(Path(path), [identity[2] for identity in identities])
+    except ModelFileError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return error.with_traceback(None)
+
+
+def read_facts(path: Path, sizes: list[int]) -> Facts:
+    """The facts from the header; `sizes` are those of the files that its name stands for."""
+    header = gguf.inspect(path)
+    n_parts = header.split[1]
+    return Facts(
+        name=header.name,
+        kind="diffusion" if header.is_diffusion else "causal",
+        architecture=header.architecture,
+        n_ctx=header.n_ctx_train,
+        n_layer=header.n_layer,
+        n_bytes=header.file_size + sum(sizes[1:n_parts]),
+        n_parts=n_parts,
+        has_chat_template=header.text("tokenizer.chat_template") is not None,
+    )

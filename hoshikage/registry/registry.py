@@ -1,0 +1,174 @@
+"""Every model that can be asked for by name: embedded ones, registered ones, and those in MODEL_DIR.
+
+The command line and the server use the same methods; there is no other way to the file. Nothing is kept in memory but
+facts of headers, so a change is seen by whoever asks next, in whatever process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hoshikage import gguf, nano
+from hoshikage.checks import shown
+from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
+from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, expanded, model_of
+from hoshikage.registry.folder import scan
+from hoshikage.registry.labels import check_label, near
+from hoshikage.registry.mapfile import Entries, MapFile
+from hoshikage.settings import Settings, config_folder
+
+MAP_NAME = "model_map.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All models by label, entries that describe none, and what else a person should know."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    broken: dict[str, HoshikageError] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+class Registry:
+    """The models of a map file and a folder, beside the embedded ones. Safe to use from several threads."""
+
+    def __init__(self, map_file: Path, model_dir: Path | None = None) -> None:
+        self._file = MapFile(map_file)
+        self._folder = model_dir
+
+    @classmethod
+    def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Registry:
+        """The registry that the settings name."""
+        map_file = settings.model_map_file or config_folder(environment) / MAP_NAME
+        return cls(Path(map_file), Path(settings.model_dir) if settings.model_dir else None)
+
+    # -- asking
+
+    def catalogue(self) -> Catalogue:
+        """Everything there is, the embedded models first. Raises RegistryError for a file that cannot be read."""
+        whole = Catalogue()
+        for source in self._sources():
+            taken = whole.models.keys() | whole.broken.keys()
+            whole.models.update({label: model for label, model in source.models.items() if label not in taken})
+            whole.broken.update(source.broken)
+            whole.remarks.extend(source.remarks)
+        return whole
+
+    def find(self, label: str) -> Model:
+        """The model of this name. Raises UnknownModelError, or what is wrong with its entry."""
+        known: list[str] = []
+        for source in self._sources():
+            if label in source.models:
+                return source.models[label]
+            if label in source.broken:
+                raise source.broken[label]
+            known += source.models
+        raise UnknownModelError(f"there is no model {shown(label)}{near(label, known)}")
+
+    def choose(self, word: str) -> Model:
+        """What a person at the command line means: an existing file, or else a model by its name."""
+        path = expanded(word)
+        file = Model(word, path, FILE, stop=())
+        mode = mode_of(path)
+        if mode and not stat.S_ISDIR(mode):
+            return file
+        try:
+            return self.find(word)
+        except UnknownModelError:
+            if mode or os.sep in word or path.suffix.lower() == ".gguf":
+                return file
+            raise
+
+    def _sources(self) -> Iterator[Catalogue]:
+        """The strongest first. Each is read when its turn comes: a broken file hides no embedded model."""
+        yield Catalogue({name: Model(name, nano.resolve(name), EMBEDDED) for name in nano.names()})
+        yield self._registered()
+        if self._folder is not None:
+            found = scan(self._folder)
+            models = {label: Model(label, path, FOLDER) for label, path in found.paths.items()}
+            yield Catalogue(models, remarks=found.remarks)
+
+    def _registered(self) -> Catalogue:
+        contents = self._file.read()
+        registered = Catalogue()
+        for label, entry in contents.entries.items():
+            try:
+                check_label("label", label)
+                check_free(label)
+                registered.models[label] = model_of(label, entry, self._file.path.parent)
+            except ParameterError as error:
+                cause = f"line {contents.lines[label]}, {shown(label)}: {error.name}: {error.cause}"
+                registered.broken[label] = RegistryError(self._file.path, cause, error.remedy)
+        return registered
+
+    # -- changing
+
+    def add(
+        self,
+        path: Path,
+        label: str,
+        stop: Iterable[str] = (),
+        settings: Mapping[str, object] | None = None,
+        *,
+        replace: bool = False,
+        set_aside: bool = False,
+    ) -> Model:
+        """Register a file that `gguf.inspect` accepts.
+
+        With `replace`, a label that is taken gets this file, and keeps what is not given. `set_aside` is for a map
+        that cannot be understood: it is kept under another name, and a new one begins.
+        """
+        check_label("LABEL", label)
+        check_free(label)
+        gguf.inspect(path)
+        entry = entry_of(path, stop, settings or {})
+        added: list[Model] = []
+
+        def edit(entries: Entries) -> None:
+            old = entries.get(label)
+            if label in entries and not replace and old != entry:
+                raise ParameterError("LABEL", f"{label!r} is taken", "choose another label, or say --replace")
+            kept = old if isinstance(old, dict) else {}
+            stays = {"stop": kept["stop"]} if "stop" in kept and not entry["stop"] else {}
+            entries[label] = {**kept, **entry, **stays}
+            added.append(model_of(label, entries[label], self._file.path.parent))
+
+        self._file.change(edit, set_aside=set_aside)
+        return added[0]
+
+    def remove(self, label: str) -> None:
+        """Forget a registered model; its file stays."""
+        entries_before: list[str] = []
+
+        def edit(entries: Entries) -> None:
+            entries_before.extend(entries)
+            entries.pop(label, None)
+
+        self._file.change(edit)
+        if label in entries_before:
+            return
+        model = self.catalogue().models.get(label)
+        if model is None:
+            cause = f"there is no registered model {shown(label)}{near(label, entries_before)}"
+            raise UnknownModelError(cause)
+        if model.origin == EMBEDDED:
+            raise ParameterError("LABEL", f"{label!r} is embedded and always there", "it takes no memory until asked")
+        raise ParameterError("LABEL", f"{label!r} is a file in MODEL_DIR", "take the file out of that folder")
+
+
+def check_free(label: str) -> None:
+    """Raises ParameterError for the name of an embedded model, which nothing may hide."""
+    if label in nano.names():
+        raise ParameterError("label", f"{label!r} is an embedded model", "choose another label")
+
+
+def mode_of(path: Path) -> int:
+    """What kind of file is there; 0 where none is to be seen."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,500 @@
+"""The registry: labels, entries, a folder of models, and what a listing knows without loading anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage import gguf, nano
+from hoshikage.checks import Place
+from hoshikage.errors import ModelFileError, ParameterError, RegistryError, UnknownModelError
+from hoshikage.registry import Registry, check_label
+from hoshikage.registry.entry import DEFAULT_STOP, EMBEDDED, FILE, FOLDER, REGISTERED, rows_of_model
+from hoshikage.registry.facts import facts_of
+from hoshikage.registry.folder import DEPTH_MAX, scan
+from hoshikage.settings import Settings, read
+from tests.conftest import TinyModel
+from tests.rawgguf import U16, Draft, of
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "models" / "llada.gguf"
+    path.parent.mkdir()
+    path.write_bytes(Draft().bytes())
+    return path
+
+
+@pytest.fixture
+def map_file(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "model_map.json"
+
+
+@pytest.fixture
+def registry(map_file: Path) -> Registry:
+    return Registry(map_file)
+
+
+@pytest.fixture(autouse=True)
+def embedded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two embedded models, whatever the package has."""
+    folder = tmp_path_factory.mktemp("nano")
+    for name in ("nano-llada", "nano-other"):
+        (folder / f"{name}.gguf").write_bytes(Draft().bytes())
+    monkeypatch.setattr(nano, "HERE", folder)
+    return folder
+
+
+def write_map(path: Path, entries: object) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+
+
+# -- labels
+
+
+@pytest.mark.parametrize("label", ["llada", "LLaDA-8B:q4_K", "星影", "with space", "a.b", "x" * 128, "Qwen2.5@main"])
+def test_labels_that_are_fine(label: str) -> None:
+    assert check_label("LABEL", label) == label
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "a..b", "%2e%2e", "%252f", "a\0b", "a\nb", "a\r\nX: y",
+     "\x1b[2J", "a\x7f", "a\u202eb", "a\u200bb", "\ud800", "-rf", "~root", ".hidden", " a", "a ", "x" * 129],
+)  # fmt: skip
+def test_labels_that_are_none(registry: Registry, map_file: Path, model: Path, label: str) -> None:
+    with pytest.raises(ParameterError):
+        check_label("LABEL", label)
+    with pytest.raises(ParameterError):
+        registry.add(model, label)
+    with pytest.raises(UnknownModelError):
+        registry.find(label)
+    assert not map_file.exists()
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_no_label_is_a_path(label: str) -> None:
+    try:
+        check_label("LABEL", label)
+    except ParameterError:
+        return
+    assert Path("/folder", label).parent == Path("/folder")
+    assert os.path.normpath(f"/folder/{label}") == f"/folder/{label}"
+    assert label.isprintable()
+
+
+# -- adding and removing
+
+
+def test_an_entry_is_the_ancestors(registry: Registry, map_file: Path, model: Path) -> None:
+    added = registry.add(model, "mine", ["###", "</s>", "###"], {"n_ctx": 2048, "tensor_split": [3, 1]})
+    assert json.loads(map_file.read_text(encoding="utf-8")) == {
+        "mine": {
+            "path": str(model.parent), "model": "llada.gguf", "stop": ["###", "</s>"],
+            "n_ctx": 2048, "tensor_split": [3.0, 1.0],
+        }
+    }  # fmt: skip
+    assert registry.find("mine") == added
+    assert (added.path, added.origin) == (model, REGISTERED)
+    assert added.stop == ("###", "</s>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>")
+    assert added.settings == {"n_ctx": 2048, "tensor_split": (3.0, 1.0)}
+    registry.remove("mine")
+    assert json.loads(map_file.read_text(encoding="utf-8")) == {}
+    assert model.exists()
+
+
+def test_a_file_of_the_ancestor_is_read_and_what_it_says_beside_is_kept(
+    registry: Registry, map_file: Path, model: Path
+) -> None:
+    write_map(map_file, {"old": {"path": str(model.parent), "model": model.name, "note": {"a": [1]}, "n_ctx": None}})
+    old = registry.find("old")
+    assert (old.path, old.stop, old.settings, old.other) == (model, DEFAULT_STOP, {}, {"note": {"a": [1]}})
+    registry.add(model, "new")
+    registry.add(model, "old", settings={"n_ctx": 64}, replace=True)
+    entry = json.loads(map_file.read_text(encoding="utf-8"))["old"]
+    assert (entry["note"], entry["n_ctx"], list(entry)[:2]) == ({"a": [1]}, 64, ["path", "model"])
+
+
+def test_replacing_keeps_what_is_not_given(registry: Registry, model: Path) -> None:
+    registry.add(model, "mine", ["###"], {"n_ctx": 64})
+    other = model.with_name("other.gguf")
+    other.write_bytes(Draft("dream").bytes())
+    with pytest.raises(ParameterError, match="is taken; choose another label, or say --replace"):
+        registry.add(other, "mine")
+    registry.add(model, "mine", ["###"], {"n_ctx": 64})  # the same again: nothing to do
+    changed = registry.add(other, "mine", settings={"n_gpu_layers": 3}, replace=True)
+    assert (changed.path, changed.stop[0], changed.settings) == (other, "###", {"n_ctx": 64, "n_gpu_layers": 3})
+    assert registry.add(other, "mine", ["?"], replace=True).stop[0] == "?"
+
+
+def test_what_inspect_refuses_is_not_added(registry: Registry, map_file: Path, tmp_path: Path, model: Path) -> None:
+    raw = model.read_bytes()
+    for name, data in (("empty", b""), ("cut", raw[:-1]), ("bad", b"GGML" + raw[4:]), ("web", b"<!doctype html>")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ModelFileError):
+            registry.add(tmp_path / name, "mine")
+    for path in (tmp_path / "none", tmp_path, tmp_path / "a\0b"):
+        with pytest.raises(ModelFileError):
+            registry.add(path, "mine")
+    assert not map_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"n_ctx": -1}, "out of range"),
+        ({"n_ctxx": 1}, "no model has such a setting"),
+        ({"model_dir": "/x"}, "no model"),
+    ],
+)
+def test_settings_are_checked(registry: Registry, model: Path, settings: dict[str, Any], cause: str) -> None:
+    with pytest.raises(ParameterError, match=cause):
+        registry.add(model, "mine", settings=settings)
+
+
+def test_removing_what_is_not_registered(registry: Registry, map_file: Path, model: Path) -> None:
+    registry.add(model, "LLaDA-8B")
+    with pytest.raises(UnknownModelError, match="did you mean 'LLaDA-8B'"):
+        registry.remove("llada-8B")
+    with pytest.raises(ParameterError, match="embedded and always there"):
+        registry.remove("nano-llada")
+    with pytest.raises(ParameterError, match="take the file out of that folder"):
+        Registry(map_file, model.parent).remove("llada")
+
+
+def test_relative_paths_and_the_home_folder(
+    registry: Registry, map_file: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    assert registry.add(Path("llada.gguf"), "mine").path == model
+    monkeypatch.setenv("HOME", str(model.parent))
+    entries = {"home": {"path": "~", "model": "llada.gguf"}, "near": {"path": "../models", "model": "llada.gguf"}}
+    write_map(map_file, entries)
+    assert registry.find("home").path == model
+    assert registry.find("near").path.samefile(model)
+
+
+def test_a_file_whose_name_is_no_utf8(registry: Registry, tmp_path: Path, model: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.gguf"))
+    odd.write_bytes(model.read_bytes())
+    registry.add(odd, "odd")
+    registry.add(model, "even")
+    assert registry.find("odd").path == odd
+    assert registry.find("odd").facts().kind == "diffusion"
+
+
+# -- entries that describe nothing
+
+
+@pytest.mark.parametrize(
+    ("label", "entry", "cause"),
+    [
+        ("bad", 5, "entry: 5 is not an object"),
+        ("bad", {"model": "x"}, "path: is missing"),
+        ("bad", {"path": "/x", "model": ["y"]}, "model: is ['y']"),
+        ("bad", {"path": "/x", "model": "y\0"}, "model: is 'y\\x00'"),
+        ("bad", {"path": "/x", "model": "y", "stop": 5}, "stop: 5 is not text"),
+        ("bad", {"path": "/x", "model": "y", "n_ctx": "many"}, "n_ctx: 'many' is not a whole number"),
+        ("../bad", {"path": "/x", "model": "y"}, "a name is never a path"),
+        ("nano-llada", {"path": "/x", "model": "y"}, "is an embedded model"),
+    ],
+)
+def test_one_wrong_entry_is_named_by_line_and_harms_no_other(
+    registry: Registry, map_file: Path, model: Path, label: str, entry: object, cause: str
+) -> None:
+    write_map(map_file, {label: entry, "good": {"path": str(model.parent), "model": model.name}})
+    catalogue = registry.catalogue()
+    assert catalogue.models["good"].path == model
+    assert cause in str(catalogue.broken[label])
+    assert "line 2, " in catalogue.broken[label].cause
+    assert str(map_file) not in catalogue.broken[label].cause
+    assert registry.find("nano-llada").origin == EMBEDDED
+    if label != "nano-llada":
+        with pytest.raises(RegistryError):
+            registry.find(label)
+    registry.add(model, "further")
+    assert json.loads(map_file.read_text(encoding="utf-8"))[label] == entry
+    registry.remove(label)
+    assert not registry.catalogue().broken
+
+
+def test_a_map_that_cannot_be_read_hides_no_embedded_model(registry: Registry, map_file: Path) -> None:
+    map_file.parent.mkdir()
+    map_file.write_text('{"a": {}')
+    assert registry.find("nano-llada").origin == EMBEDDED
+    for ask in (registry.catalogue, lambda: registry.find("a"), lambda: registry.remove("a")):
+        with pytest.raises(RegistryError, match="line 1, column"):
+            ask()
+    assert map_file.read_text() == '{"a": {}'
+
+
+# -- a model of it: a dictionary
+
+LABELS = st.sampled_from(["a", "b", "c", "星", "d e"])
+CHANGES = st.tuples(
+    st.sampled_from(["add", "replace", "remove"]),
+    LABELS,
+    st.lists(st.sampled_from(["###", "</s>", "終"]), max_size=3),
+    st.none() | st.integers(0, 100),
+)
+
+
+@given(st.lists(CHANGES, max_size=8))
+def test_the_registry_is_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel, changes: list[Any]
+) -> None:
+    path = tiny_model("llama")
+    registry = Registry(tmp_path_factory.mktemp("map") / "model_map.json")
+    expected: dict[str, tuple[list[str], int | None]] = {}
+    for what, label, stop, n_ctx in changes:
+        words = list(dict.fromkeys(stop))
+        if what == "remove":
+            if expected.pop(label, None) is None:
+                with pytest.raises(UnknownModelError):
+                    registry.remove(label)
+            else:
+                registry.remove(label)
+        elif what == "add" and label in expected and expected[label] != (words, n_ctx):
+            with pytest.raises(ParameterError, match="taken"):
+                registry.add(path, label, stop, {"n_ctx": n_ctx})
+        else:
+            registry.add(path, label, stop, {"n_ctx": n_ctx}, replace=what == "replace")
+            before = expected.get(label, ([], None))
+            expected[label] = words or before[0], before[1] if n_ctx is None else n_ctx
+        models = {k: v for k, v in registry.catalogue().models.items() if v.origin == REGISTERED}
+        assert list(models) == list(expected)
+        for name, (own, wanted) in expected.items():
+            assert models[name].stop == tuple(dict.fromkeys([*own, *DEFAULT_STOP]))
+            assert models[name].settings.get("n_ctx") == wanted
+
+
+# -- a folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "a.gguf",
+        "B.GGUF",
+        "deep/er/c.gguf",
+        "x/same.gguf",
+        "y/same.gguf",
+        ".cache/d.gguf",
+        ".e.gguf",
+        "f.bin",
+    ):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(Draft().bytes())
+    return tmp_path / "folder"
+
+
+def test_a_folder_is_looked_through(folder: Path) -> None:
+    found = scan(folder)
+    assert {label: path.relative_to(folder).as_posix() for label, path in found.paths.items()} == {
+        "a": "a.gguf", "B": "B.GGUF", "c": "deep/er/c.gguf", "x--same": "x/same.gguf", "y--same": "y/same.gguf",
+    }  # fmt: skip
+    assert found.remarks == []
+
+
+def test_links_are_followed_inside_only(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.gguf").write_bytes(b"")
+    (folder / "link.gguf").symlink_to(folder / "a.gguf")
+    (folder / "away.gguf").symlink_to(tmp_path / "outside" / "secret.gguf")
+    (folder / "chain.gguf").symlink_to(folder / "away.gguf")
+    (folder / "sub").symlink_to(tmp_path / "outside")
+    (folder / "self").symlink_to(folder)
+    (folder / "dangling.gguf").symlink_to(folder / "none")
+    os.mkfifo(folder / "pipe.gguf")
+    found = scan(folder)
+    assert set(found.paths) == {"a", "B", "c", "x--same", "y--same", "link"}
+    assert [remark.split()[0] for remark in found.remarks] == ["'away.gguf'", "'chain.gguf'"]
+    assert facts_of(found.paths["link"]) == facts_of(found.paths["a"])
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    assert set(scan(linked).paths) == set(found.paths)
+
+
+def split_into(folder: Path, n: int, stem: str = "big") -> list[Path]:
+    paths = []
+    for no in range(n):
+        draft = of("llama", split__no=(U16, no), split__count=(U16, n))
+        draft.tensors = [tensor for i, tensor in enumerate(draft.tensors) if i % n == no]
+        paths.append(folder / f"{stem}-{no + 1:05}-of-{n:05}.gguf")
+        paths[-1].write_bytes(draft.bytes())
+    return paths
+
+
+def test_a_model_in_several_files_is_one(tmp_path: Path) -> None:
+    paths = split_into(tmp_path, 3)
+    assert scan(tmp_path).paths == {"big": paths[0]}
+    facts = facts_of(paths[0])
+    assert (facts.n_parts, facts.n_bytes) == (3, sum(path.stat().st_size for path in paths))
+    second = paths[1].rename(tmp_path / "away")
+    with pytest.raises(ModelFileError, match="no such file"):
+        facts_of(paths[0])
+    (tmp_path.parent / "second").write_bytes(second.read_bytes())
+    paths[1].symlink_to(tmp_path.parent / "second")
+    found = scan(tmp_path)
+    assert found.paths == {}
+    assert "one of its parts is a link out of it" in found.remarks[0]
+    paths[1].unlink()
+    paths[0].unlink()
+    assert "big" in scan(tmp_path).paths  # without its first part, so that asking for it says what is missing
+
+
+def test_files_without_a_usable_name_are_said(folder: Path) -> None:
+    (folder / "a\nb.gguf").write_bytes(b"")
+    (folder / "-rf.gguf").write_bytes(b"")
+    (folder / "x--same.gguf").write_bytes(b"")
+    remarks = scan(folder).remarks
+    assert len(remarks) == 3
+    assert all(remark.isprintable() for remark in remarks)
+    assert "MODEL_DIR 'none' is not a folder" in scan(Path("none")).remarks[0]
+
+
+def test_a_folder_ends_somewhere(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * DEPTH_MAX)
+    (deep / "e").mkdir(parents=True)
+    (deep / "in.gguf").write_bytes(b"")
+    (deep / "e" / "out.gguf").write_bytes(b"")
+    assert set(scan(tmp_path).paths) == {"in"}
+
+
+def test_the_map_stands_above_the_folder_and_below_the_embedded(folder: Path, map_file: Path) -> None:
+    registry = Registry(map_file, folder)
+    assert registry.find("a").origin == FOLDER
+    registry.add(folder / "B.GGUF", "a", settings={"n_ctx": 7})
+    (folder / "nano-llada.gguf").write_bytes(b"")
+    catalogue = registry.catalogue()
+    assert list(catalogue.models)[:3] == ["nano-llada", "nano-other", "a"]
+    assert (catalogue.models["a"].path.name, catalogue.models["a"].settings) == ("B.GGUF", {"n_ctx": 7})
+    assert {label: registry.find(label) for label in catalogue.models} == catalogue.models
+    write_map(map_file, {"a": 5})
+    assert "a" not in registry.catalogue().models
+    with pytest.raises(RegistryError):
+        registry.find("a")
+
+
+# -- facts
+
+
+@pytest.fixture
+def inspections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The paths that were inspected."""
+    inspected: list[str] = []
+    real = gguf.inspect
+
+    def inspect(path: Any) -> Any:
+        inspected.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(gguf, "inspect", inspect)
+    yield inspected
+
+
+def test_a_header_is_read_once_for_each_file_that_was_there(model: Path, inspections: list[str]) -> None:
+    facts = [facts_of(model) for _ in range(3)]
+    assert len(inspections) == 1
+    assert facts[0] == facts[2]
+    assert (facts[0].kind, facts[0].architecture, facts[0].n_ctx, facts[0].n_layer) == ("diffusion", "llada", 128, 1)
+    assert facts[0].n_bytes == model.stat().st_size
+    new = model.with_name("new")
+    new.write_bytes(of("llama").bytes())
+    new.replace(model)
+    assert facts_of(model).kind == "causal"
+    assert len(inspections) == 2
+
+
+def test_a_refusal_is_remembered_until_the_file_changes(model: Path, inspections: list[str]) -> None:
+    sound = model.read_bytes()
+    model.write_bytes(sound[:100])
+    for _ in range(3):
+        with pytest.raises(ModelFileError, match="cut"):
+            facts_of(model)
+    assert len(inspections) == 1
+    model.write_bytes(sound)
+    assert facts_of(model).kind == "diffusion"
+    model.unlink()
+    with pytest.raises(ModelFileError, match="no such file"):
+        facts_of(model)
+
+
+def test_one_part_that_changes_is_noticed(tmp_path: Path, inspections: list[str]) -> None:
+    paths = split_into(tmp_path, 3)
+    facts_of(paths[0])
+    facts_of(paths[0])
+    assert len(inspections) == 1
+    paths[2].write_bytes(paths[2].read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="cut"):
+        facts_of(paths[0])
+
+
+def test_asking_for_names_opens_no_model(registry: Registry, model: Path, inspections: list[str]) -> None:
+    registry.add(model, "mine")
+    inspections.clear()
+    registry.catalogue()
+    registry.find("mine")
+    assert inspections == []
+
+
+# -- names and files
+
+
+def test_what_a_word_means(folder: Path, map_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(map_file, folder)
+    monkeypatch.chdir(folder)
+    assert registry.choose("nano-llada").origin == EMBEDDED
+    assert (registry.choose("a").origin, registry.choose("a.gguf").origin) == (FOLDER, FILE)
+    registry.add(folder / "a.gguf", "deep")  # a folder of this name stands here
+    assert registry.choose("deep").origin == REGISTERED
+    assert registry.choose("a.gguf").stop == ()
+    for word in ("none.gguf", "x/none", ".", "x", "a\0/b"):
+        assert registry.choose(word).origin == FILE
+    with pytest.raises(UnknownModelError, match="did you mean 'nano-llada'"):
+        registry.choose("nanollada")
+    with pytest.raises(UnknownModelError):
+        registry.choose("n" * 5000)
+
+
+def test_the_settings_that_name_it(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Registry(tmp_path / "hoshikage" / "model_map.json").add(model, "home")
+    nothing: dict[str, str] = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert Registry.of(read(environment=nothing, env_files=[]), nothing).find("home").path == model
+    assert Registry.of(Settings(), {"HOME": str(tmp_path)}).catalogue().broken == {}
+    monkeypatch.chdir(tmp_path)
+    named = {"MODEL_MAP_FILE": "hoshikage/model_map.json", "MODEL_DIR": "models"}
+    settings = read(environment=named, env_files=[])
+    assert settings.model_dir == str(model.parent)
+    assert set(Registry.of(settings, {}).catalogue().models) >= {"home", "llada"}
+    for bad in ("", "a\0b", 5):
+        with pytest.raises(ParameterError, match="is not a path"):
+            Place().check("MODEL_DIR", bad)
+    with pytest.raises(ParameterError, match="home folder"):
+        Place().check("MODEL_DIR", "~nobody-of-this-name/x")
+
+
+def test_a_model_has_the_settings_that_are_not_everybodys() -> None:
+    assert {"n_ctx", "n_gpu_layers", "temperature"} <= set(rows_of_model())
+    assert not {"model_map_file", "model_dir"} & set(rows_of_model())
+
+
+def test_errors_travel() -> None:
+    for error in (UnknownModelError("there is no model 'x'"), RegistryError("/map", "line 1: x")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), type(again)) == (str(error), type(error))
+
+
+def test_models_are_values(registry: Registry, model: Path) -> None:
+    assert replace(registry.add(model, "a"), label="b") == registry.add(model, "b")
