@@ -124,7 +124,8 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
     warnings = []
     for name, value in given.items():
         if name not in known:
-            raise ParameterError(name, f"there is no such option{nearest(name, known)}", "see the list of options")
+            cause = f"there is no such option{nearest(name, known)}"
+            raise ParameterError(name, cause, "hoshikage run --help lists them all")
         if value is None:
             continue
         if name in own:
