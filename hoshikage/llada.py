@@ -279,10 +279,12 @@ def as_array(values: Any) -> Any:
 
 
 def report(results: Sequence[Result]) -> None:
-    """What each answer took, one line each."""
+    """What each answer took, and what was not done as it was asked for."""
     for result in results:
         counts = result.counts
         print(
             f"{counts.n_tokens} tokens in {counts.n_passes} passes and {counts.seconds:.2f} s "
             f"({counts.tokens_per_second:.1f} tokens/s), {result.stop_reason}"
         )
+        for warning in result.warnings:
+            print(f"warning: {warning}")

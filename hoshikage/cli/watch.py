@@ -41,8 +41,8 @@ class Watcher:
     def _head(self, snapshot: Snapshot, n_columns: int) -> str:
         style = self._screen.style
         n_settled = sum(token is not None for token in snapshot.tokens)
+        count = f"step {of(snapshot.step, snapshot.n_steps)}  {of(n_settled, len(snapshot.tokens))} tokens"
         done = n_settled / max(1, len(snapshot.tokens))
-        count = f"step {snapshot.step}/{snapshot.n_steps}  {n_settled}/{len(snapshot.tokens)} tokens"
         return f"{style.dim}{meter(done, count, n_columns)}{style.reset}"
 
     def _row(self, row: Sequence[tuple[int, str]], snapshot: Snapshot) -> str:
@@ -58,6 +58,11 @@ class Watcher:
         if settled_at is None or snapshot.pieces[position] == b"":
             return "faint"
         return "fresh" if snapshot.step - settled_at < FRESH else "settled"
+
+
+def of(n: int, n_all: int) -> str:
+    """' 7/64', as wide as it will ever be, so that nothing beside it moves."""
+    return f"{n:>{len(str(n_all))}}/{n_all}"
 
 
 def runs(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,8 @@ def test_the_guides_calls_work(model: LLaDAForCausalLM, capsys: pytest.CaptureFi
     first = model.generate(prompts="The future of AI is", max_steps=6, gen_length=6, temperature_=0.0, verbose=True)
     assert isinstance(first, str)
     assert "6 passes" in capsys.readouterr().out
+    model.generate("a", max_steps=2, gen_length=8, block_length=2, verbose=True)
+    assert "warning: steps 2 became 4" in capsys.readouterr().out
     how: dict[str, Any] = {
         "max_steps": 8,
         "gen_length": 8,
