@@ -99,7 +99,7 @@ cdef class Canvas:
     cdef int32_t *_unguided         # NULL unless an edit asks for it
     cdef int32_t *_settled_at
     cdef float *_confidence
-    cdef float *spare               # [n_vocab] or NULL: see Session.add
+    cdef float *spare               # [n_vocab of its session] or NULL: see Session._take_spare
     cdef int32_t seq, unguided_seq  # its streams in the session, -1 outside one
     cdef void *_edits[8]            # borrowed from `edits`, for the loop without the GIL
     cdef int32_t _n_edits
@@ -118,6 +118,7 @@ cdef class Canvas:
     cdef void enter_block(self, int32_t block) noexcept nogil
     cdef void advance(self) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
+    cdef int32_t largest(self) noexcept nogil
     cdef bint masked(self, int32_t position) noexcept nogil
     cdef uint64_t noise(self, int32_t position) noexcept nogil
     cdef void row_span(self, int32_t *lo, int32_t *hi) noexcept nogil

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """A canvas (all tokens of one request) and the seams that act on it, with their default bodies.
 
 A canvas is decoded block by block. In every step of a block its plan says what to recompute, its row
@@ -141,6 +142,8 @@ cdef class Canvas:
 
     cdef _take_tokens(self, tokens):
         ids = [int(token) for token in tokens]
+        if self._tokens != NULL:  # made meanwhile, by that iteration
+            raise RuntimeError("a canvas is made once")
         if any(token < 0 or token > 0x7FFFFFFF for token in ids):
             raise ParameterError("tokens", "a token id is negative or too large", "use ids of the model's vocabulary")
         if self.mask_id not in ids:
@@ -217,6 +220,12 @@ cdef class Canvas:
         self._settled_at[row.position] = self.step
         self._confidence[row.position] = <float> row_probability(row)
         self.n_masked -= 1
+
+    cdef int32_t largest(self) noexcept nogil:
+        cdef int32_t i, found = 0
+        for i in range(self.n):
+            found = max(found, self._tokens[i])
+        return found
 
     cdef bint masked(self, int32_t position) noexcept nogil:
         return self._settled_at[position] == STEP_NONE

@@ -21,6 +21,7 @@ cdef class Context(Forward):
     cdef int check(self, int32_t rc) except -1 nogil
     cdef int check_open(self) except -1
     cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil
-    cpdef close(self)
+    cdef int check_idle(self) except -1
+    cdef void free_context(self) noexcept
     cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows)
     cdef _open(self, llama_context_params params)

@@ -1,5 +1,6 @@
 """Context: one llama.cpp context, as something that turns canvases into rows of logits."""
 
+cimport cython
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
@@ -19,6 +20,7 @@ CACHE_TYPES = {"f32": GGML_TYPE_F32, "f16": GGML_TYPE_F16, "bf16": GGML_TYPE_BF1
                "q5_1": GGML_TYPE_Q5_1, "q5_0": GGML_TYPE_Q5_0, "q4_1": GGML_TYPE_Q4_1, "q4_0": GGML_TYPE_Q4_0,
                "iq4_nl": GGML_TYPE_IQ4_NL}
 DEFAULT_CTX = 4096      # at most, when no length is asked for: a model's own may be 128k and cost gigabytes
+MOST_THREADS = 1024     # llama.cpp does not survive a thread that the system refuses
 CELL_MULTIPLE = 256     # llama.cpp rounds a context up to this
 CAUSAL_UBATCH = 512     # a causal prompt goes in parts; a bidirectional canvas must go whole
 
@@ -26,6 +28,12 @@ CAUSAL_UBATCH = 512     # a causal prompt goes in parts; a bidirectional canvas 
 def usable_cores():
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+cdef int checked_threads(str name, int n_threads) except -1:
+    if not 0 <= n_threads <= MOST_THREADS:
+        raise ParameterError(name, f"{n_threads} threads are out of range", f"use at most {MOST_THREADS}; 0: one per core")
+    return n_threads
 
 
 cdef cbool asked_to_stop(void *data) noexcept nogil:
@@ -40,6 +48,7 @@ cdef _choice(str name, value, table):
     return table[value]
 
 
+@cython.no_gc_clear  # a context is freed before its model, and finds it by this attribute then
 cdef class Context(Forward):
     """A context of `n_ctx` positions over at most `n_seq` streams, of which one pass returns at most `n_rows` rows.
 
@@ -49,7 +58,7 @@ cdef class Context(Forward):
 
     def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0, int n_threads_batch=0,
                  str flash_attn="auto", str type_k="f16", str type_v="f16"):
-        if self.ptr != NULL:
+        if self.model is not None:
             raise RuntimeError("a context is made once")
         model.check_open()
         self.model = model
@@ -60,8 +69,8 @@ cdef class Context(Forward):
         if not model.is_diffusion:
             params.n_ubatch = min(self.n_cells, CAUSAL_UBATCH)
         params.n_seq_max, params.n_outputs_max = self.n_streams, self.n_rows
-        params.n_threads = n_threads if n_threads > 0 else usable_cores()
-        params.n_threads_batch = n_threads_batch if n_threads_batch > 0 else params.n_threads
+        params.n_threads = checked_threads("n_threads", n_threads) or usable_cores()
+        params.n_threads_batch = checked_threads("n_threads_batch", n_threads_batch) or params.n_threads
         params.flash_attn_type = _choice("flash_attn", flash_attn, FLASH_ATTENTION)
         params.type_k, params.type_v = _choice("type_k", type_k, CACHE_TYPES), _choice("type_v", type_v, CACHE_TYPES)
         params.kv_unified = params.swa_full = params.no_perf = True
@@ -89,13 +98,14 @@ cdef class Context(Forward):
         self.wanted = <int32_t *> calloc(self.n_rows, sizeof(int32_t))
         if self.batch.token == NULL or self.wanted == NULL:
             raise MemoryError
+        self.model._users += 1  # from here on no other thread closes the model
         with nogil:
             self.ptr = llama_init_from_model(self.model.ptr, params)
         if self.ptr == NULL:
+            self.model._users -= 1
             raise MemoryExhausted(f"no context of {self.n_cells} positions for {self.model.path}: "
                                   f"{last_lines() or 'llama.cpp gave no reason'}",
                                   "use a shorter context (n_ctx), another cache type, or fewer GPU layers")
-        self.model._users += 1
         self.memory = llama_get_memory(self.ptr)
         # A canvas that sees in both directions cannot be computed in parts.
         self.n_tokens_max = llama_n_ubatch(self.ptr) if self.model.is_diffusion else llama_n_batch(self.ptr)
@@ -103,19 +113,26 @@ cdef class Context(Forward):
             llama_set_causal_attn(self.ptr, False)
 
     def __dealloc__(self):
-        self.close()
+        self.free_context()
         llama_batch_free(self.batch)
         free(self.wanted)
 
-    cpdef close(self):
+    def close(self):
         """Give the context's memory back."""
-        if self.board != NULL:
-            raise RuntimeError("the context is at work; stop the session first")
+        self.check_idle()
+        self.free_context()
+
+    cdef void free_context(self) noexcept:
         if self.ptr != NULL:
             llama_free(self.ptr)
             self.ptr = NULL
             self.memory = NULL
             self.model._users -= 1
+
+    cdef int check_idle(self) except -1:
+        if self.board != NULL:
+            raise RuntimeError("the context is at work; stop the session first")
+        return 0
 
     cdef int check_open(self) except -1:
         if self.ptr == NULL:
@@ -126,6 +143,7 @@ cdef class Context(Forward):
         """What the cache holds for its tokens now."""
         cdef int32_t seq
         self.check_open()
+        self.check_idle()
         if self.memory == NULL:
             return 0
         return sum(llama_state_seq_get_size(self.ptr, seq) for seq in range(self.n_streams))

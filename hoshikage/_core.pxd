@@ -27,12 +27,14 @@ cdef class Session:
     cdef list _canvases     # keeps alive what `_turns` borrows
     cdef bint _busy         # one thread at a time; read and written under the GIL
     cdef list _free_streams
-    cdef Turn *_turns       # [n_streams]
+    cdef Turn *_turns       # [n_streams], like the others NULL when closed
     cdef Span *_spans       # [n_streams]
     cdef Job *_jobs         # [n_rows]
     cdef Row *_rows         # [n_rows]
     cdef int32_t _n_turns
 
+    cdef int _check_open(self) except -1
+    cdef _take_spare(self, Canvas canvas)
     cdef _release(self, Canvas canvas)
     cdef _borrow_canvases(self)
     cdef int _step(self) except -1 nogil

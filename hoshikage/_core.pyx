@@ -10,7 +10,7 @@ A session belongs to one thread at a time. Rules, schedules, plans and row edits
 """
 
 from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -34,6 +34,10 @@ __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Sc
 def instruction_set():
     """The instruction set that the scan was built of: avx512, avx2, neon or scalar."""
     return isa_name().decode()
+
+
+# Times a logit this is still finite; of two logits that differ at all it leaves one.
+cdef double COLDEST_FACTOR = 1e30
 
 
 cdef double seconds_since(timespec *start) noexcept nogil:
@@ -69,9 +73,10 @@ cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
             row_keep(view.logits, n_vocab, 1.0 / temperature if temperature > 0.0 else 1.0, canvas.top_p, canvas.top_k, 0.0)
         if temperature > 0.0:
             row.token = scan_noisy_best(view.logits, n_vocab, temperature, canvas.noise(row.position))
-            row.logit = view.logits[row.token]
         if canvas.rule.cut:
             read_cut_row(canvas, row, view)
+        else:
+            row.logit = view.logits[row.token]
     row.score = canvas.rule.score(canvas, row)
     if canvas.eos_last and (row.token == canvas.eos_id or row.token == canvas.eot_id):
         row.score = -1e300  # the end of the text is settled last, and still before nothing at all
@@ -80,7 +85,7 @@ cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
 cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
     """Scan what temperature and the cuts left of a row; at temperature 0 its best token is the choice."""
     if canvas.temperature > 0.0:
-        row_scale(view.logits, view.n_vocab, <float> (1.0 / canvas.temperature))
+        row_scale(view.logits, view.n_vocab, <float> min(1.0 / canvas.temperature, COLDEST_FACTOR))
     scan_row(view.logits, view.n_vocab, &row.scan)
     if canvas.temperature <= 0.0:
         row.token = row.scan.best
@@ -112,13 +117,11 @@ cdef class Session:
         self._jobs = <Job *> calloc(self.forward.n_rows, sizeof(Job))
         self._rows = <Row *> calloc(self.forward.n_rows, sizeof(Row))
         if self._turns == NULL or self._spans == NULL or self._jobs == NULL or self._rows == NULL:
+            self.close()
             raise MemoryError
 
     def __dealloc__(self):
-        free(self._turns)
-        free(self._spans)
-        free(self._jobs)
-        free(self._rows)
+        free_arrays(self)
 
     def __enter__(self):
         return self
@@ -129,9 +132,11 @@ cdef class Session:
     def close(self):
         """Give the context's memory back."""
         with self._alone():
-            self._canvases.clear()
-            self._n_turns = 0
-            self.forward.close()
+            for canvas in list(self._canvases or ()):
+                self._release(canvas)
+            if self.forward is not None:
+                self.forward.close()
+            free_arrays(self)
 
     @contextmanager
     def _alone(self):
@@ -146,24 +151,28 @@ cdef class Session:
     @property
     def n_ctx(self):
         """Positions that fit, over all streams."""
+        self._check_open()
         return self.forward.n_cells
 
     @property
     def canvases(self):
         """The canvases in work."""
-        return tuple(self._canvases)
+        return tuple(self._canvases or ())
+
+    cdef int _check_open(self) except -1:
+        if self._turns == NULL:
+            raise RuntimeError("the session is closed")
+        return 0
 
     # -- joining and leaving
 
     def add(self, Canvas canvas not None):
         """Take a canvas in; it moves with the next step."""
         with self._alone():
+            self._check_open()
             self._check_fits(canvas)
-            if canvas.shift and canvas.lo == 0 and canvas.spare == NULL:
-                # Positions 0 and 1 both read row 0, and a row is edited in place: position 0 gets a copy.
-                canvas.spare = <float *> malloc(self.forward.n_vocab * sizeof(float))
-                if canvas.spare == NULL:
-                    raise MemoryError
+            if canvas.shift and canvas.lo == 0:
+                self._take_spare(canvas)
             canvas.seq = self._free_streams.pop()
             canvas.unguided_seq = self._free_streams.pop() if canvas._unguided != NULL else -1
             self._canvases.append(canvas)
@@ -172,10 +181,19 @@ cdef class Session:
     def remove(self, Canvas canvas not None):
         """Let a canvas go, finished or not; what it has settled stays readable."""
         with self._alone():
+            if not any([canvas is other for other in self.canvases]):
+                raise ParameterError("canvas", "it is not in this session", "remove it where it was added")
             self._release(canvas)
 
+    cdef _take_spare(self, Canvas canvas):
+        # Positions 0 and 1 both read row 0, and a row is edited in place: position 0 gets a copy.
+        cdef float *spare = <float *> realloc(canvas.spare, self.forward.n_vocab * sizeof(float))
+        if spare == NULL:
+            raise MemoryError
+        canvas.spare = spare
+
     cdef _release(self, Canvas canvas):
-        self._canvases.remove(canvas)
+        self._canvases = [other for other in self._canvases if other is not canvas]
         for seq in (canvas.seq, canvas.unguided_seq):
             if seq >= 0:
                 self.forward.forget(seq)
@@ -192,12 +210,14 @@ cdef class Session:
     def _check_fits(self, Canvas canvas):
         cdef Canvas other
         cdef Forward forward = self.forward
+        if canvas.n_blocks == 0:
+            raise ParameterError("canvas", "its making failed", "make a new one")
         if canvas.seq >= 0:
             raise ParameterError("canvas", "it is in a session already", "remove it there first")
         if canvas.done:
             raise ParameterError("canvas", "it is finished", "make a new one")
-        if max(canvas.tokens) >= forward.n_vocab:
-            raise ParameterError("tokens", f"id {max(canvas.tokens)} is outside the vocabulary of {forward.n_vocab}",
+        if canvas.largest() >= forward.n_vocab:
+            raise ParameterError("tokens", f"id {canvas.largest()} is outside the vocabulary of {forward.n_vocab}",
                                  "use ids that tokenize returned")
         n_streams = 2 if canvas._unguided != NULL else 1
         if n_streams > len(self._free_streams):
@@ -325,10 +345,13 @@ cdef class Session:
         numbered from its first. Rows of padding are NaN: nothing was computed there.
         """
         cdef Board unwatched = Board()
-        tokens = np.ascontiguousarray(np.atleast_2d(ids), dtype=np.int32)
+        self._check_open()
+        tokens = np.atleast_2d(ids)
         real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
         if tokens.ndim != 2 or real.shape != tokens.shape:
             raise ParameterError("mask", f"its shape {real.shape} is not that of ids {tokens.shape}", "make them equal")
+        if tokens.size and tokens.dtype.kind not in "iu":
+            raise ParameterError("ids", f"an array of {tokens.dtype} holds no ids", "give integers")
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.forward.n_vocab:
             raise ParameterError("ids", f"an id is outside the vocabulary of {self.forward.n_vocab}",
                                  "use ids that tokenize returned")
@@ -341,7 +364,7 @@ cdef class Session:
                 for row, keep, result in zip(tokens, real, out):
                     run = run_of(keep)
                     if run.stop > run.start:
-                        self._logits_of(row[run].copy(), result[run])
+                        self._logits_of(np.ascontiguousarray(row[run], np.int32), result[run])
             finally:
                 self.forward.board = NULL
         return out
@@ -362,6 +385,14 @@ cdef class Session:
                     memcpy(&out[span.row_lo + i, 0], self.forward.row(span.first_row + i), self.forward.n_vocab * sizeof(float))
             span.row_lo = span.row_hi
         self.forward.forget(0)
+
+
+cdef void free_arrays(Session session) noexcept:
+    free(session._turns)
+    free(session._spans)
+    free(session._jobs)
+    free(session._rows)
+    session._turns, session._spans, session._jobs, session._rows = NULL, NULL, NULL, NULL
 
 
 def run_of(keep):

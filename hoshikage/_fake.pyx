@@ -21,6 +21,8 @@ cdef class FakeContext(Forward):
     cdef float *logits      # [n_rows, n_vocab], of the last pass
 
     def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0):
+        if self.model is not None:
+            raise RuntimeError("a context is made once")
         self.model = model
         self.n_vocab = model.n_vocab
         self.salt = model.salt
@@ -35,6 +37,8 @@ cdef class FakeContext(Forward):
         free(self.logits)
 
     def close(self):
+        if self.board != NULL:
+            raise RuntimeError("the context is at work; stop the session first")
         free(self.logits)
         self.logits = NULL
 

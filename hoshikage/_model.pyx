@@ -27,14 +27,15 @@ cdef struct load_watch:     # what the progress callback needs, for the length o
     board_words *words
     void *report            # a Python callable, or NULL
     void *failures          # a list: what that callable raised
+    bint failed             # it has raised, and is not called again
 
 
 cdef cbool load_progress(float fraction, void *data) noexcept nogil:
     cdef load_watch *watch = <load_watch *> data
     watch.words.progress = fraction
-    if watch.report != NULL:
+    if watch.report != NULL and not watch.failed:
         report_progress(watch, fraction)
-    return watch.words.cancel == 0
+    return watch.words.cancel == 0 and not watch.failed
 
 
 cdef void report_progress(load_watch *watch, float fraction) noexcept with gil:
@@ -42,7 +43,7 @@ cdef void report_progress(load_watch *watch, float fraction) noexcept with gil:
         (<object> watch.report)(fraction)
     except BaseException as failure:  # raised again by `_load`, once llama.cpp has returned
         (<list> watch.failures).append(failure)
-        watch.words.cancel = 1
+        watch.failed = True
 
 
 def check_same_file(header, status):
@@ -90,7 +91,7 @@ cdef class Model:
 
     def __init__(self, path, *, int n_gpu_layers=-1, int main_gpu=0, tensor_split=None, str split_mode="layer",
                  mmap=None, bint retag=True, bint check_tensors=False, Board board=None, progress=None):
-        if self.ptr != NULL:
+        if self.path is not None:
             raise RuntimeError("a model is loaded once")
         self.path = os.fspath(path)
         self.header = gguf.inspect(self.path)
@@ -119,7 +120,7 @@ cdef class Model:
         if split_mode not in SPLIT_MODES:
             raise ParameterError("split_mode", f"{split_mode!r} is unknown", f"use one of {', '.join(SPLIT_MODES)}")
         failures = []
-        watch.words, watch.failures = &board.words, <void *> failures
+        watch.words, watch.failures, watch.failed = &board.words, <void *> failures, False
         watch.report = <void *> progress if progress is not None else NULL
         params.n_gpu_layers, params.main_gpu, params.split_mode = n_gpu_layers, main_gpu, SPLIT_MODES[split_mode]
         params.load_mode = LLAMA_LOAD_MODE_NONE if retagged is not None or mmap is False else LLAMA_LOAD_MODE_MMAP
@@ -282,7 +283,7 @@ cdef class Model:
 
     def tokenize(self, text, *, bint add_special=False, bint parse_special=False):
         """Token ids of a text; special tokens written out in it are plain text unless `parse_special`."""
-        cdef bytes raw = text.encode("utf-8") if isinstance(text, str) else bytes(text)
+        cdef bytes raw = text.encode("utf-8") if isinstance(text, str) else bytes(memoryview(text))
         cdef const char *c_text = raw
         cdef int32_t n_bytes, n_max, n
         cdef llama_token *ids

@@ -14,8 +14,7 @@ from hoshikage.errors import ParameterError
 cdef class MaskgitPlus(Rule):
     """`maskgit_plus`: the probability of the chosen token."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __cinit__(self):
         self.cut = True
 
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
@@ -25,8 +24,7 @@ cdef class MaskgitPlus(Rule):
 cdef class Margin(Rule):
     """`topk_margin`: how far the best token's probability is above the second's."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __cinit__(self):
         self.cut = True
 
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
@@ -38,8 +36,7 @@ cdef class Margin(Rule):
 cdef class Entropy(Rule):
     """`entropy`: the less entropy, the surer."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __cinit__(self):
         self.cut = True
 
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:

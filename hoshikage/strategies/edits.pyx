@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """Row edits: what changes a row before its token is chosen. They act in the order in which a canvas has them."""
 
 from hoshikage._canvas cimport Canvas, RowEdit, RowView
@@ -10,17 +11,22 @@ import math
 
 from hoshikage.errors import ParameterError
 
+LARGEST = 1e6   # number that a logit is changed by: a float32 stays finite
+
 
 cdef class Guidance(RowEdit):
     """Classifier-free guidance: away from what the model says without the prompt, l_un + (scale + 1)(l - l_un)."""
 
     cdef readonly double scale
 
+    def __cinit__(self):
+        self.unguided = True  # `edit` reads that row, however the object was made
+
     def __init__(self, double scale):
-        if not (scale > 0.0 and math.isfinite(scale)):
-            raise ParameterError("cfg_scale", f"{scale} guides nowhere", "use a positive number, or leave guidance out")
+        if not 0.0 < scale <= LARGEST:
+            raise ParameterError("cfg_scale", f"{scale} is no scale of guidance",
+                                 f"use a positive number up to {LARGEST:g}, or leave guidance out")
         self.scale = scale
-        self.unguided = True
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
         row_guide(view.logits, view.unguided, view.n_vocab, <float> self.scale)
@@ -36,12 +42,13 @@ cdef class Bias(RowEdit):
     def __init__(self, bias):
         if self.tokens != NULL:
             raise RuntimeError("a row edit is made once")
-        self.tokens = <int32_t *> calloc(max(len(bias), 1), sizeof(int32_t))
-        self.added = <float *> calloc(max(len(bias), 1), sizeof(float))
+        pairs = [(int(token), float(added)) for token, added in bias.items()]
+        self.tokens = <int32_t *> calloc(max(len(pairs), 1), sizeof(int32_t))
+        self.added = <float *> calloc(max(len(pairs), 1), sizeof(float))
         if self.tokens == NULL or self.added == NULL:
             raise MemoryError
-        for token, added in bias.items():
-            if not 0 <= token <= 0x7FFFFFFF or math.isnan(added) or added == math.inf:
+        for token, added in pairs:
+            if not 0 <= token <= 0x7FFFFFFF or math.isnan(added) or added > LARGEST:
                 raise ParameterError("logit_bias", f"{token}: {added} is no bias", "use token ids and numbers, or -inf")
             self.tokens[self.n], self.added[self.n] = token, added
             self.n += 1
@@ -63,8 +70,9 @@ cdef class Repetition(RowEdit):
     cdef readonly double penalty
 
     def __init__(self, double penalty):
-        if not (penalty > 0.0 and math.isfinite(penalty)):
-            raise ParameterError("repetition_penalty", f"{penalty} is no factor", "use a positive number; 1 changes nothing")
+        if not 1.0 / LARGEST <= penalty <= LARGEST:
+            raise ParameterError("repetition_penalty", f"{penalty} is no factor",
+                                 f"use a number from {1 / LARGEST:g} to {LARGEST:g}; 1 changes nothing")
         self.penalty = penalty
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
@@ -94,6 +102,7 @@ cdef class Forbid(RowEdit):
     def __init__(self, *tokens):
         if len(tokens) > 4:
             raise ParameterError("tokens", "more than four are forbidden one by one", "use a Bias of -inf")
+        self.n = 0
         for token in tokens:
             self.tokens[self.n] = token
             self.n += 1
