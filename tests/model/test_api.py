@@ -18,7 +18,8 @@ from hoshikage.errors import Cancelled, ContextOverflowError, ModelFileError, Pa
 from hoshikage.settings import ALGORITHMS
 from tests.conftest import TinyModel
 from tests.reference import decode
-from tests.tiny import CHAT_TEMPLATE, DIFFUSION
+from tests.tiny import CHAT_TEMPLATE, DIFFUSION, Shape
+from tests.tiny.writer import write_parts
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
 CLOSE_CALL = 1e-5  # decisions nearer than this may fall either way: a batch of another shape rounds differently
@@ -168,6 +169,21 @@ def test_bad_settings_are_refused_before_anything_is_loaded(tmp_path: Path) -> N
 def test_without_a_template_a_chat_is_refused(tiny_model: TinyModel) -> None:
     with hoshikage.load(tiny_model(), **EXACT) as engine, pytest.raises(TemplateError, match="plain text"):
         engine.chat([{"role": "user", "content": "a"}])
+
+
+@pytest.mark.parametrize("architecture", ["llada", "llama"])
+def test_a_file_in_several_parts_is_the_same_model(architecture: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    shape = Shape(architecture)
+    parts = write_parts(tmp_path / "big.gguf", shape)
+    with hoshikage.load(tiny_model(architecture), **EXACT) as whole, hoshikage.load(parts[0], **EXACT) as split:
+        assert split.model.native == shape.is_diffusion  # llama.cpp opens the other parts itself, by their names
+        assert np.allclose(split.logits([5, 6, 7]), whole.logits([5, 6, 7]), atol=1e-4)
+        assert same(split.generate("hello", max_tokens=8), whole.generate("hello", max_tokens=8))
+    with pytest.raises(ModelFileError, match="part 2 of 3; give the first"):
+        hoshikage.load(parts[1], **EXACT)
+    parts[2].unlink()
+    with pytest.raises(ModelFileError, match="no such file"):
+        hoshikage.load(parts[0], **EXACT)
 
 
 def test_the_native_path_gives_the_same_answer(tiny_model: TinyModel) -> None:

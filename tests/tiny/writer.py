@@ -22,7 +22,17 @@ CHAT_TEMPLATE = (
 
 def write(path: Path, shape: Shape) -> Path:
     """Write the file; equal shapes give equal bytes."""
-    writer = GGUFWriter(path, shape.architecture)
+    write_with(GGUFWriter(path, shape.architecture), shape)
+    return path
+
+
+def write_parts(path: Path, shape: Shape, n_tensors: int = 8) -> list[Path]:
+    """Write it in parts of so many tensors, named as llama.cpp wants them after `path`."""
+    write_with(GGUFWriter(path, shape.architecture, split_max_tensors=n_tensors), shape)
+    return sorted(path.parent.glob(f"{path.stem}-*-of-*.gguf"))
+
+
+def write_with(writer: GGUFWriter, shape: Shape) -> None:
     add_hyperparameters(writer, shape)
     add_vocabulary(writer, shape)
     for key, value in shape.metadata.items():
@@ -33,7 +43,6 @@ def write(path: Path, shape: Shape) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
 
 
 def add_hyperparameters(writer: GGUFWriter, shape: Shape) -> None:
