@@ -6,6 +6,7 @@ standard error says why), 130 interrupted, 141 nobody reads the output any more.
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import sys
@@ -20,6 +21,10 @@ from hoshikage.errors import HoshikageError
 COMMANDS = {
     "run": "answer a prompt, or a chat's message, in the terminal",
     "inspect": "say what a model file is, without loading it",
+    "add": "give a model file a name",
+    "rm": "forget the name of a model; its file stays",
+    "list": "name every model there is",
+    "show": "say everything about one model that has a name",
     "eval": "say how good and how fast a model is, on questions with checkable answers",
 }
 INTERRUPTED = 130
@@ -58,7 +63,8 @@ def dispatch(argv: Sequence[str]) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose.capitalize() + ".")
         if name == chosen:
-            module = import_module(f"hoshikage.cli.{name}")
+            # A submodule becomes a name in here, and one called `list` would hide Python's own.
+            module = import_module(f"hoshikage.cli.{name}{'_' if hasattr(builtins, name) else ''}")
             module.describe(command)
     arguments = parser.read(argv)
     code: int = module.main(arguments)

@@ -8,22 +8,23 @@ from collections import Counter
 from typing import Any
 
 from hoshikage import gguf
+from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.screen import human_size, printable
 from hoshikage.gguf import Array, Header
-from hoshikage.nano import resolve
 
 LONG = 100  # characters of a value that are shown
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of an embedded model")
+    parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of a model")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
+    add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    header = gguf.inspect(resolve(arguments.file))
+    header = gguf.inspect(registry_of(arguments).choose(arguments.file).path)
     facts = facts_of(header)
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
@@ -88,9 +89,15 @@ def as_text(facts: dict[str, Any]) -> str:
         elif name == "types":
             lines.append(f"{label:<15}" + ", ".join(f"{kind} x {n}" for kind, n in value.items()))
         else:
-            said = {True: "yes", False: "no", None: "none", "": "none"}.get(value, value)
-            lines.append(f"{label:<15}{printable(str(said))}")
+            lines.append(f"{label:<14} {said(value)}")
     return "\n".join(lines)
+
+
+def said(value: object) -> str:
+    """A value as a person says it. A whole number is never yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None or value == "" else printable(str(value))
 
 
 def shortened(value: object) -> str:

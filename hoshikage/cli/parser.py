@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def _late(self, arguments: argparse.Namespace, left: list[str]) -> list[str]:
-        """Gives an optional word its place behind flags; what nobody wants is returned.
+        """Gives optional words their place behind flags; what nobody wants is returned.
 
         argparse settles such a word as absent when it has met the one before it and then a flag.
         """
@@ -56,6 +56,9 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             if words and action.nargs == "?" and not action.option_strings and getattr(arguments, action.dest) is None:
                 setattr(arguments, action.dest, words.pop(0))
+            elif words and action.nargs == "*" and not action.option_strings:
+                setattr(arguments, action.dest, [*getattr(arguments, action.dest), *words])
+                words = []
         return flags + words
 
     def error(self, message: str) -> NoReturn:

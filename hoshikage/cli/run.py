@@ -19,6 +19,7 @@ from hoshikage.cli.watch import Watcher
 from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.errors import Cancelled, ParameterError
+from hoshikage.registry import Registry
 
 Event: TypeAlias = float | Snapshot  # how far the loading is; then the answer
 
@@ -41,7 +42,7 @@ def loading_rows() -> list[table.Row]:
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s MODEL [PROMPT] [flags]"
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or the name of an embedded model")
+    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or the name of a model")
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - or nothing: standard input")
     parser.add_argument("--chat", action="store_true", help="a message in the model's own chat format")
     parser.add_argument("--system", metavar="TEXT", help="the system message of --chat")
@@ -57,15 +58,22 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     check(arguments)
     prompt = prompt_of(arguments)
-    given = {name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()}
-    settings = table.read(read_flags(arguments, loading_rows()))
+    given: dict[str, Any] = {
+        name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()
+    }
+    flags = read_flags(arguments, loading_rows())
+    settings = table.read(flags)
+    model = Registry.of(settings).choose(arguments.model)
+    settings = table.replaced(settings, {**model.settings, **flags})
+    if model.stop:
+        given["stop"] = tuple(dict.fromkeys((*given.get("stop", ()), *model.stop)))
     show = Show(arguments)
 
     from hoshikage._board import Board
 
     board = Board()
     events: Background[Event] = Background(
-        lambda tell: work(arguments, prompt, given, settings, board, tell), board.cancel
+        lambda tell: work(model.path, arguments, prompt, given, settings, board, tell), board.cancel
     )
     try:
         for event in events:
@@ -109,6 +117,7 @@ def as_utf8(text: str) -> str:
 
 
 def work(
+    path: Path,
     arguments: argparse.Namespace,
     prompt: str,
     given: dict[str, object],
@@ -119,7 +128,7 @@ def work(
     """Load and answer; runs in the background."""
     from hoshikage.engine.engine import load
 
-    with load(arguments.model, settings=settings, board=board, progress=tell) as engine:
+    with load(path, settings=settings, board=board, progress=tell) as engine:
         for snapshot in answer(engine, arguments, prompt, {**given, "board": board, "stream": True}):
             tell(snapshot)
 

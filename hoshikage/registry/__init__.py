@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hoshikage.registry.entry import Model
+from hoshikage.registry.entry import Model, rows_of_model
 from hoshikage.registry.facts import Facts
 from hoshikage.registry.labels import check_label
+from hoshikage.registry.mapfile import as_json
 from hoshikage.registry.registry import Catalogue, Registry
 
-__all__ = ["Catalogue", "Facts", "Model", "Registry", "check_label"]
+__all__ = ["Catalogue", "Facts", "Model", "Registry", "as_json", "check_label", "rows_of_model"]

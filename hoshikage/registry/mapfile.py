@@ -197,12 +197,18 @@ STRICT = json.JSONDecoder(object_pairs_hook=without_doubles, parse_float=finite,
 # -- writing
 
 
-def encoded(entries: Entries) -> bytes:
+def as_json(value: object) -> str:
     """As a person would write it. Names of files that are no UTF-8 are written with escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
     try:
-        return (json.dumps(entries, ensure_ascii=False, indent=2) + "\n").encode()
+        text.encode()
     except UnicodeEncodeError:
-        return (json.dumps(entries, indent=2) + "\n").encode()
+        return json.dumps(value, indent=2)
+    return text
+
+
+def encoded(entries: Entries) -> bytes:
+    return f"{as_json(entries)}\n".encode()
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,0 +1,33 @@
+"""`hoshikage list`: every model that can be asked for by name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hoshikage.cli import complain
+from hoshikage.cli.models import add_registry_flags, cells, in_columns, registry_of, told
+from hoshikage.registry import as_json
+
+HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON: one object for each model")
+    add_registry_flags(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    catalogue = registry_of(arguments).catalogue()
+    lines: list[dict[str, Any]] = [told(model) for model in catalogue.models.values()]
+    for label, error in catalogue.broken.items():
+        lines.append({"label": label, "origin": "registered", "problem": str(error)})
+    for remark in catalogue.remarks:
+        complain(remark)
+    if arguments.json:
+        print(as_json(lines))
+    elif lines:
+        print(in_columns([HEAD, *map(cells, lines)]))
+    else:
+        complain("no model has a name yet; `hoshikage add PATH LABEL` gives one")
+    return 0
