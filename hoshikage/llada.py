@@ -22,6 +22,7 @@ import numpy as np
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
 from hoshikage._model import gpu_offload
+from hoshikage.checks import shown
 from hoshikage.engine.diffusion import make_canvas
 from hoshikage.engine.engine import Engine, load
 from hoshikage.engine.prompt import checked_ids
@@ -92,15 +93,15 @@ class LLaDABatchedTask:
     """Several tasks in the form in which the core takes them: flat arrays, and a canvas for each."""
 
     def __init__(self, tasks: Iterable[InferTask]) -> None:
-        self.tasks = list(tasks)
+        self.tasks = [checked_task(task) for task in tasks]
         self.nreq = len(self.tasks)
-        self.req_lens = np.array([len(task.tokens) for task in self.tasks], np.uint32)
+        self.req_lens = flat("tokens", [len(task.tokens) for task in self.tasks], np.uint32)
         self.req_pos = np.zeros(self.nreq, np.uint32)  # attention looks both ways: a canvas is always read whole
-        self.tokens = np.array([token for task in self.tasks for token in task.tokens], np.uint32)
+        self.tokens = flat("tokens", [token for task in self.tasks for token in task.tokens], np.uint32)
         self.ntok = len(self.tokens)
-        self.temperaturas = np.array([task.temperature for task in self.tasks], np.float32)
-        self.topks = np.array([task.topk for task in self.tasks], np.uint32)
-        self.topps = np.array([task.topp for task in self.tasks], np.float32)
+        self.temperaturas = flat("temperature", [task.temperature for task in self.tasks], np.float32)
+        self.topks = flat("topk", [task.topk for task in self.tasks], np.uint32)
+        self.topps = flat("topp", [task.topp for task in self.tasks], np.float32)
 
     def canvases(self, model: Any) -> list[Canvas]:
         """Each task's tokens with its remaining positions masked, to be settled from left to right."""
@@ -113,6 +114,8 @@ class LLaDABatchedTask:
         request = DiffusionRequest(temperature=task.temperature, top_k=task.topk, top_p=task.topp, seed=task.seed)
         recipe = Recipe("low_confidence", "block", block_length=1, steps=n_masked)
         given = checked_ids(model, task.tokens, name="tokens")
+        if model.mask_id in given:
+            raise ParameterError("tokens", f"task {task.id!r} holds the mask token", "leave masks to max_tokens")
         return make_canvas(model, request, recipe, [*given, *[model.mask_id] * n_masked])
 
 
@@ -127,7 +130,7 @@ class LLaDAForCausalLM:
         max_tokens: int | None = None,
     ) -> None:
         """`model_dir_path` is a GGUF file or a folder with one; `max_tokens` bounds prompt and answer together."""
-        self.device = DeviceType(device)
+        self.device = checked_device(device)
         self.ndev = ndev
         self.engine: Engine = load(gguf_in(model_dir_path), n_ctx=max_tokens, **placement(self.device, ndev))
         if not self.engine.model.is_diffusion:
@@ -173,7 +176,7 @@ class LLaDAForCausalLM:
         """
         self._check_mask(mask_id)
         results = self.engine.generate(
-            [self._prompt(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)],
+            [self._prompt(prompt) for prompt in checked_prompts(prompts)],
             max_tokens=gen_length,
             steps=max_steps,
             block_length=block_length,
@@ -240,6 +243,38 @@ def gguf_in(path: str | PathLike[str]) -> Path:
         names = ", ".join(file.name for file in whole[:5]) or "none"
         raise ModelFileError(path, f"one GGUF file was expected in this folder, and there is {names}", "name the file")
     return whole[0]
+
+
+def checked_prompts(prompts: object) -> Sequence[str]:
+    """A text, or several, as several."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if not isinstance(prompts, (list, tuple)) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ParameterError("prompts", f"{shown(prompts)} is no text and no list of texts", "give one of them")
+    return prompts
+
+
+def checked_task(task: object) -> InferTask:
+    """What a batch is made of."""
+    if not isinstance(task, InferTask):
+        raise ParameterError("tasks", f"{shown(task)} is not a task", "give a list of InferTask")
+    return task
+
+
+def checked_device(device: DeviceType | int) -> DeviceType:
+    """A device by its name or number."""
+    if device not in list(DeviceType):
+        known = f"{DeviceType.DEVICE_TYPE_CPU.value} to {max(DeviceType).value}"
+        raise ParameterError("device", f"{shown(device)} is unknown", f"use a DeviceType, or its number from {known}")
+    return DeviceType(device)
+
+
+def flat(name: str, values: list[Any], dtype: Any) -> Any:
+    """Numbers as an array; refuses those that its type does not hold."""
+    try:
+        return np.array(values, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ParameterError(name, f"a task has a bad one: {error}", "give numbers in range") from None
 
 
 def placement(device: DeviceType, ndev: int) -> dict[str, Any]:

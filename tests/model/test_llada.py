@@ -140,6 +140,12 @@ def test_logits_are_the_models_and_torch_gets_tensors(model: LLaDAForCausalLM, m
         (lambda m: m.generate("a", mask_id=126336), "126336 is not this model's mask token"),
         (lambda m: m.batch_infer_one_round([InferTask("x", [1, 2], 2)]), "task 'x' is finished"),
         (lambda m: m.batch_infer_one_round([InferTask("x", [10**6], 2)]), "outside the vocabulary"),
+        (lambda m: m.batch_infer_one_round([InferTask("x", [-1], 2)]), "^tokens: "),
+        (lambda m: m.batch_infer_one_round([InferTask("x", [1], 2, topk=2**40)]), "^top_?k: "),
+        (lambda m: m.batch_infer_one_round([InferTask("x", [m.engine.model.mask_id], 2)]), "holds the mask token"),
+        (lambda m: m.batch_infer_one_round(["x"]), "'x' is not a task"),
+        (lambda m: m.generate(5), "5 is no text"),
+        (lambda m: m.generate([[1, 2]]), "is no text and no list of texts"),
         (lambda m: m.forward_logits_batch([[0.5]]), "whole numbers"),
     ],
 )
@@ -171,6 +177,8 @@ def test_devices_and_models_that_cannot_be_used_are_refused(tiny_model: TinyMode
     if not gpu_offload():
         with pytest.raises(ParameterError, match="found no device for DEVICE_TYPE_NVIDIA"):
             LLaDAForCausalLM(tiny_model("llada"), device=DeviceType.DEVICE_TYPE_NVIDIA)
+    with pytest.raises(ParameterError, match="9 is unknown; use a DeviceType, or its number from 0 to 6"):
+        LLaDAForCausalLM(tiny_model("llada"), device=9)
     with pytest.raises(ParameterError, match="2 processors cannot share"):
         LLaDAForCausalLM(tiny_model("llada"), ndev=2)
     with pytest.raises(UnsupportedModelError, match="autoregressive"):
