@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -246,6 +248,26 @@ def test_run_takes_a_name_with_its_settings_and_stop_words(
         (path, ("###", *DEFAULT_STOP), 200),
         (path, None, 300),
     ]
+
+
+def test_the_manual_works_line_by_line(
+    command: Command, tiny_model: TinyModel, home: Path, map_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (home / "models").mkdir()
+    (home / "models" / "llada-8b.gguf").symlink_to(tiny_model("llada"))
+    monkeypatch.setenv("HOSHIKAGE_THREADS", "1")
+    lines = re.findall("^hoshikage .*$", page, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        done = command(*shlex.split(line)[1:])
+        assert (done.code, done.err) == (0, ""), line
+        assert done.out
+        if " add " in line:
+            shown = json.loads(re.findall("^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0])
+            shown["llada"]["path"] = str(home / "models")
+            assert json.loads(map_file.read_text(encoding="utf-8")) == shown
+    assert all(word.replace("|", "\\|") in page for word in DEFAULT_STOP)
 
 
 def test_many_commands_at_once_lose_nothing(command: Command, model: Path, map_file: Path) -> None:

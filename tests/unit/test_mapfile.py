@@ -179,6 +179,33 @@ def test_any_call_that_fails_is_one_sentence_and_leaves_a_whole_file(tmp_path: P
     assert nth > 12
 
 
+def test_contents_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(what: Any, *given: Any) -> Any:
+            path = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else Path(what)
+            done.append((name, path.name))
+            return real(what, *given)
+
+        return call
+
+    for name in ("write", "fsync", "replace"):
+        monkeypatch.setattr(os, name, noted(name))
+    MapFile(tmp_path / "new" / "map").change(add)
+    assert done == [
+        ("fsync", tmp_path.name),
+        ("write", "map.part"),
+        ("fsync", "map.part"),
+        ("replace", "map.part"),
+        ("fsync", "new"),
+    ]
+
+
 # -- the disk
 
 
