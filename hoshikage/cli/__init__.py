@@ -63,7 +63,7 @@ def dispatch(argv: Sequence[str]) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose.capitalize() + ".")
         if name == chosen:
-            # A submodule becomes a name in here, and one called `list` would hide Python's own.
+            # A submodule becomes a name in here, and one called `list` or `eval` would hide Python's own.
             module = import_module(f"hoshikage.cli.{name}{'_' if hasattr(builtins, name) else ''}")
             module.describe(command)
     arguments = parser.read(argv)
