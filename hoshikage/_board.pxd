@@ -12,3 +12,7 @@ cdef struct board_words:
 
 cdef class Board:
     cdef board_words words
+
+
+cdef int job_begins(Board board) except -1
+cdef job_ends(Board board)

@@ -1,4 +1,8 @@
+from typing import Final
+
 from typing_extensions import disjoint_base
+
+PATIENCE: Final[float]
 
 @disjoint_base
 class Board:
@@ -11,3 +15,5 @@ class Board:
     def cancel(self) -> None: ...
     def attend(self) -> None: ...
     def reset(self) -> None: ...
+
+def stop_all_jobs() -> None: ...

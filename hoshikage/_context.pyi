@@ -8,6 +8,7 @@ from hoshikage._model import Model
 FLASH_ATTENTION: Final[dict[str, int]]
 CACHE_TYPES: Final[dict[str, int]]
 DEFAULT_CTX: Final[int]
+MOST_THREADS: Final[int]
 CELL_MULTIPLE: Final[int]
 CAUSAL_UBATCH: Final[int]
 

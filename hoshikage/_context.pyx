@@ -32,7 +32,8 @@ def usable_cores():
 
 cdef int checked_threads(str name, int n_threads) except -1:
     if not 0 <= n_threads <= MOST_THREADS:
-        raise ParameterError(name, f"{n_threads} threads are out of range", f"use at most {MOST_THREADS}; 0: one per core")
+        raise ParameterError(name, f"{n_threads} threads are out of range",
+                             f"use at most {MOST_THREADS}, or 0 for one per core")
     return n_threads
 
 

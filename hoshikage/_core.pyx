@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from hoshikage._board cimport Board, board_words
+from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowEdit, RowView, Span
 from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
 
@@ -248,12 +248,14 @@ cdef class Session:
         with self._alone():
             if not self._canvases:
                 return []
+            job_begins(watched)
             self.forward.board = &watched.words
             try:
                 with nogil:
                     self._many_steps(&watched.words, max_steps)
             finally:
                 self.forward.board = NULL
+                job_ends(watched)
             finished = [canvas for canvas in self._canvases if canvas.done]
             for canvas in finished:
                 self._release(canvas)
@@ -359,6 +361,7 @@ cdef class Session:
         with self._alone():
             if self._canvases:
                 raise RuntimeError("canvases are in work in this session; read logits in another")
+            job_begins(unwatched)
             self.forward.board = &unwatched.words
             try:
                 for row, keep, result in zip(tokens, real, out):
@@ -367,6 +370,7 @@ cdef class Session:
                         self._logits_of(np.ascontiguousarray(row[run], np.int32), result[run])
             finally:
                 self.forward.board = NULL
+                job_ends(unwatched)
         return out
 
     def _logits_of(self, const int32_t[::1] tokens, float[:, ::1] out):

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t
 from libc.stdio cimport FILE, fclose
 from libc.stdlib cimport calloc, free
 
-from hoshikage._board cimport Board, board_words
+from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._csrc cimport overlay_open, overlay_part
 from hoshikage._llama cimport *
 from hoshikage._log cimport forget_lines, last_lines
@@ -135,9 +135,13 @@ cdef class Model:
                 stream = open_retagged(self.header, retagged)
             else:
                 check_same_file(self.header, os.stat(self.path))
-            with nogil:
-                self.ptr = (llama_model_load_from_file_ptr(stream, params) if stream != NULL
-                            else llama_model_load_from_file(c_path, params))
+            job_begins(board)
+            try:
+                with nogil:
+                    self.ptr = (llama_model_load_from_file_ptr(stream, params) if stream != NULL
+                                else llama_model_load_from_file(c_path, params))
+            finally:
+                job_ends(board)
         finally:
             free(split)
             if stream != NULL:

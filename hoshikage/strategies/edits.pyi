@@ -1,8 +1,11 @@
 from collections.abc import Mapping
+from typing import Final
 
 from typing_extensions import disjoint_base
 
 from hoshikage._canvas import RowEdit
+
+LARGEST: Final[float]
 
 @disjoint_base
 class Guidance(RowEdit):

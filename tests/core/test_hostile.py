@@ -269,6 +269,33 @@ def test_cycles_are_collected_and_open_things_left_at_exit_in_any_order(tiny_mod
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+LEFT_AT_WORK = """
+import sys, threading
+from hoshikage._core import Board, Canvas, Model, Session
+from hoshikage.errors import Cancelled
+from hoshikage.strategies import make_rule, make_schedule
+model, board = Model(sys.argv[1]), Board()
+session = Session(model, n_ctx=1024, n_threads=1)
+canvas = Canvas([1] + [model.mask_id] * 1000, mask_id=model.mask_id, rule=make_rule(4), schedule=make_schedule(1),
+                steps=1000)
+session.add(canvas)
+def work():
+    try:
+        session.run(board)
+    except Cancelled:
+        pass
+threading.Thread(target=work, daemon=True).start()
+while board.steps == 0:
+    pass
+"""
+
+
+def test_a_daemon_thread_is_out_of_llama_cpp_before_the_interpreter_ends(tiny_model: TinyModel) -> None:
+    command = [sys.executable, "-X", "dev", "-c", LEFT_AT_WORK, str(tiny_model("llada", n_ctx_train=1024))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 # -- values
 
 
