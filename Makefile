@@ -57,6 +57,7 @@ ASAN_TESTS ?= tests/core tests/model/test_decode.py
 asan: build
 	@HOSHIKAGE_SANITIZE=1 $(PY) setup.py --quiet build --build-base $(ASAN) --build-lib $(ASAN)/lib
 	@$(PY) -m pytest tests/csrc/test_sanitized.py
+	@PYTHONPATH=$(ASAN)/lib $(PY) -P -c 'import hoshikage; assert "$(ASAN)" in hoshikage.__file__, hoshikage.__file__'
 	@LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONMALLOC=malloc PYTHONPATH=$(ASAN)/lib $(PY) -P -m pytest --import-mode=append -p no:cacheprovider $(ASAN_TESTS)
 

@@ -22,7 +22,9 @@ TAKES_THE_GIL = "cdef void careless() nogil:\n    pass\n\ncdef void caller() noe
 
 
 def translate(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    (folder / "module.pyx").write_text(text)
+    source = folder / "module.pyx"
+    if not source.exists() or source.read_text() != text:
+        source.write_text(text)
     return subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -42,3 +44,10 @@ def test_an_error_is_shown_without_a_stack(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "module.pyx:2" in done.stderr
     assert "hoshikage: Cython refused what is named above" in done.stderr
+
+
+def test_other_directives_translate_again(tmp_path: Path) -> None:
+    assert "Cythonizing" in translate(tmp_path, "x = 1\n").stdout
+    assert "Cythonizing" not in translate(tmp_path, "x = 1\n").stdout
+    (tmp_path / "build/cython/directives").write_text("those of yesterday")
+    assert "Cythonizing" in translate(tmp_path, "x = 1\n").stdout

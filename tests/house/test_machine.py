@@ -7,7 +7,6 @@ import os
 import subprocess
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import machine
 import pytest
@@ -54,11 +53,17 @@ def test_cmake_and_ninja_come_from_the_index_only_where_the_system_has_none(
     assert any(line.startswith("pytest") for line in wanted)
 
 
-def make(*arguments: str, **environment: Any) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A make of its own, not the child of the one that may be running these tests."""
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_make_names_its_targets() -> None:
