@@ -1,0 +1,34 @@
+"""A job for the manager, and the ticket that is given for it: the seam between a server and what computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from hoshikage.worker.ask import Ask, Event
+
+Tell: TypeAlias = Callable[[Event], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Something asked of a model by its label, on behalf of somebody.
+
+    Events go to the `tell` that was given with it, from the manager's threads, one at a time and in order; the last one is
+    `Done` or `Failed`, exactly once, whatever happens to the model.
+    """
+
+    model: str
+    ask: Ask
+    key: str = ""  # whose it is: those who share a key share its turns
+    wait: float | None = None  # seconds that it may wait for its first step; None: the manager's own limit
+    time: float | None = None  # seconds that it may take altogether
+    keep_alive: float | None = None  # seconds that the model stays afterwards; -1: for good, None: IDLE_TIMEOUT
+
+
+class Ticket(Protocol):
+    """What can still be done about a job that was handed in."""
+
+    def cancel(self) -> None:
+        """End it with what is there: safe from any thread, at any time, and more than once."""

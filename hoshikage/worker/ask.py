@@ -1,0 +1,106 @@
+"""What can be asked of a model, and what comes back: the values that cross from process to process.
+
+They are made of what JSON knows, and they say nothing about processes: whoever asks (a server, a command) gets the
+same events from a model that waits for memory, loads or is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from hoshikage.errors import HoshikageError
+
+Kind = Literal["generate", "chat", "infill", "tokenize", "detokenize", "template", "describe"]
+Watch = Literal["end", "text", "canvas"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One thing asked of one model.
+
+    The body of each kind; `options` are those of `engine.request`, and `n` answers each prompt so many times, with
+    seeds that follow each other:
+
+        generate    prompts (list of texts or lists of ids), n, parse_special, options
+        chat        messages, n, tools, template_options, options
+        infill      prefix, suffix (text or ids), n, length, parse_special, options
+        tokenize    text, parse_special, opens (whether BOS stands before it)   -> {"ids": [...], "pieces": [...]}
+        detokenize  ids, special                                               -> {"text": ...}
+        template    messages, tools, template_options                          -> {"text": ..., "ids": [...]}
+        describe                                                               -> facts of the loaded model
+    """
+
+    kind: Kind
+    body: Mapping[str, Any] = field(default_factory=dict)
+    watch: Watch = "end"  # what is told on the way: nothing, text as it is settled, or the whole canvas of each step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The request stands in the queue, so many before it."""
+
+    n_ahead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """The model is being loaded: from 0 to 1."""
+
+    progress: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A written token, with the logarithm of its probability: in a canvas, at the step that settled it."""
+
+    id: int
+    piece: bytes
+    logprob: float
+    top: tuple[tuple[int, bytes, float], ...] = ()  # the likeliest at that place, the surest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One answer at one moment; `delta` is text that is certain now and was not before, `tokens` what it came from."""
+
+    index: int  # of the answer: prompt number x n + its number
+    delta: str
+    step: int
+    n_steps: int
+    tokens: tuple[Token, ...] = ()  # only when logprobs were asked for
+    cells: tuple[str | None, ...] = ()  # watch="canvas": the text at each position, None where it is masked
+    confidence: tuple[float, ...] = ()  # watch="canvas": how sure each settled position was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One answer is complete. What `Said` told before is all of `text`; the rest of its text is in `delta`."""
+
+    index: int
+    delta: str
+    text: str
+    stop_reason: Literal["stop", "length", "cancelled"]
+    counts: Mapping[str, float]  # engine.result.Counts as a mapping
+    seed: int
+    warnings: tuple[str, ...] = ()
+    tokens: tuple[Token, ...] = ()  # those behind the last `Said`, when logprobs were asked for
+    prompt: tuple[Token, ...] = ()  # the prompt's, when they were asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The last event of what went well; `value` is what kinds without answers give."""
+
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The last event of what went wrong."""
+
+    error: HoshikageError
+
+
+Event: TypeAlias = Waiting | Loading | Said | Answered | Done | Failed
