@@ -135,3 +135,48 @@ class Cancelled(HoshikageError):  # noqa: N818 -- a wish granted
 
     def __init__(self, cause: str = "the work was cancelled", remedy: str = "") -> None:
         super().__init__(cause, remedy)
+
+
+class QueueFullError(HoshikageError):
+    """As many wait as may wait."""
+
+    default_remedy = "try again later"
+
+    def __init__(self, n_waiting: int, retry_after: int) -> None:
+        super().__init__(f"{n_waiting} requests wait already", f"try again in {retry_after} s")
+        self.args = (n_waiting, retry_after)
+        self.n_waiting = n_waiting
+        self.retry_after = retry_after  # seconds
+
+
+class WaitedTooLong(HoshikageError):  # noqa: N818 -- what happened to it, not what it did
+    """A request's turn did not come in time."""
+
+    default_remedy = "try again later, or allow a longer wait"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"its turn did not come within {seconds:g} s")
+        self.args = (seconds,)
+
+
+class TookTooLong(HoshikageError):  # noqa: N818 -- likewise
+    """A request's time was over before its work was."""
+
+    default_remedy = "ask for fewer tokens, or allow more time"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it was not done within {seconds:g} s")
+        self.args = (seconds,)
+
+
+class NoRoomError(HoshikageError):
+    """Models that must stay leave no room for this one."""
+
+    default_remedy = "unload or unpin one of them, or raise MAX_RESIDENT"
+
+
+class Stopping(HoshikageError):  # noqa: N818 -- a state, not a mistake
+    """Nothing new begins: the program is about to end."""
+
+    def __init__(self, cause: str = "Hoshikage is stopping", remedy: str = "ask again when it has started") -> None:
+        super().__init__(cause, remedy)
