@@ -10,14 +10,17 @@ import difflib
 import math
 import operator
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import ItemsView, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar, cast
 
 from hoshikage.errors import ParameterError
 
+SIZE = re.compile(r"\s*(?P<number>\d{1,30}(?:\.\d{1,9})?)\s*(?P<unit>|B|[KMGT](?:i?B)?)\s*", re.IGNORECASE | re.ASCII)
 SHOWN = 60  # characters of a refused value that an error repeats
 T_co = TypeVar("T_co", covariant=True)
 
@@ -35,6 +38,10 @@ class Check(ABC, Generic[T_co]):
     def parse(self, name: str, text: str) -> T_co:
         """The value that a flag or an environment variable spells."""
         return self.check(name, text)
+
+    def spelled(self, value: Any) -> str:
+        """The text that `parse` reads as this value."""
+        return str(value)
 
 
 def shown(value: object) -> str:
@@ -122,6 +129,9 @@ class Number(Check[float]):
             raise ParameterError(name, f"{shown(text)} is not a number", f"use {self._range()}") from None
         return self.check(name, number)
 
+    def spelled(self, value: float) -> str:
+        return repr(value).removesuffix(".0")
+
     def _range(self) -> str:
         return f"{'more than ' if self.open_least else ''}{self.least:g} to {self.most:g}"
 
@@ -142,6 +152,9 @@ class Flag(Check[bool]):
         if word not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
             raise ParameterError(name, f"{shown(text)} is neither true nor false", "use true or false")
         return word in ("1", "true", "yes", "on")
+
+    def spelled(self, value: bool) -> str:
+        return "true" if value else "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +244,73 @@ class Numbers(Check[tuple[float, ...]]):
 
     def parse(self, name: str, text: str) -> tuple[float, ...]:
         return self.check(name, [self.one.parse(name, part) for part in text.split(",")])
+
+    def spelled(self, value: tuple[float, ...]) -> str:
+        return ",".join(map(self.one.spelled, value))
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Check[tuple[str, ...]]):
+    """Several short texts, spelled with commas between them; none is empty, none is there twice."""
+
+    most: int  # words
+    most_characters: int  # in each
+    visible_ascii: bool = False  # what a header of HTTP can hold
+    metavar = "A,B"
+
+    def check(self, name: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise ParameterError(name, f"{shown(value)} is not a list of texts", 'give a list such as ["a", "b"]')
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} are too many", f"use at most {self.most}")
+        return tuple(dict.fromkeys(self._word(name, item) for item in value))
+
+    def parse(self, name: str, text: str) -> tuple[str, ...]:
+        return self.check(name, [word for part in text.split(",") if (word := part.strip())])
+
+    def spelled(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+    def _word(self, name: str, item: object) -> str:
+        word = Text(self.most_characters).check(name, item)
+        if not word or word != word.strip() or "," in word or not word.isprintable():
+            # The word itself may be a key, and is not repeated.
+            cause = "a part is empty, or has a comma, a space around it or a character that is not seen"
+            raise ParameterError(name, cause, "leave that out")
+        if self.visible_ascii and not (word.isascii() and " " not in word):
+            raise ParameterError(name, "a part has a space or a character outside of ASCII", "leave that out")
+        return word
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Check[int]):
+    """A number of bytes; a unit may stand behind it: 12GB is 12 * 10^9, 12GiB is 12 * 2^30, and 12G is that too."""
+
+    most: int
+    least: int = 1
+    metavar = "BYTES"
+
+    def check(self, name: str, value: object) -> int:
+        number = as_whole(name, value)
+        if not self.least <= number <= self.most:
+            raise ParameterError(name, f"{shown(number)} bytes are out of range", f"use {self._range()}")
+        return number
+
+    def parse(self, name: str, text: str) -> int:
+        match = SIZE.fullmatch(text)
+        if match is None:
+            cause = f"{shown(text)} is not a number of bytes"
+            raise ParameterError(name, cause, f"use {self._range()}, such as 512MB or 12GiB")
+        base = 1000 if match["unit"].upper().endswith("B") and "i" not in match["unit"].lower() else 1024
+        power = " KMGT".index(match["unit"][:1].upper() or " ") if match["unit"].upper() != "B" else 0
+        return self.check(name, int(Fraction(match["number"]) * base**power))
+
+    def spelled(self, value: int) -> str:
+        unit = next((unit for unit in ("TiB", "GiB", "MiB", "KiB") if value % 1024 ** " KMGT".index(unit[0]) == 0), "")
+        return f"{value // 1024 ** ' KMGT'.index(unit[:1] or ' ')}{unit}"
+
+    def _range(self) -> str:
+        return f"{self.least} to {self.most}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hoshikage.registry import Model, Registry
 
 def registry_rows() -> list[table.Row]:
     """The settings that say where models are registered and found."""
-    return [row for row in table.table() if not row.of_model]
+    return list(table.table("finding"))
 
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:

@@ -93,8 +93,8 @@ def add_flags(parser: argparse.ArgumentParser, title: str, rows: Iterable[TableR
     """A flag for each row of a table; the text is read by `read_flags`, with the row's own check."""
     group = parser.add_argument_group(title)
     for row in rows:
-        default = "" if row.default in (None, "", (), False) else f" [{str(row.default).replace('%', '%%')}]"
-        about = row.meaning.replace("%", "%%") + default
+        default = "" if row.default in (None, "", (), False) else f" [{row.check.spelled(row.default)}]"
+        about = (row.meaning + default).replace("%", "%%")
         if isinstance(row.check, Flag):
             group.add_argument(flag_of(row.name), action=argparse.BooleanOptionalAction, default=None, help=about)
         else:

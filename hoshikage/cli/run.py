@@ -28,16 +28,26 @@ def options() -> list[tuple[str, list[Option]]]:
     """Every option once, by who has a use for it."""
     shared = {option.name for option in options_of(Request)}
     return [
-        ("answer", list(options_of(Request))),
+        ("answer", shared_options()),
         ("diffusion models", [row for row in options_of(DiffusionRequest) if row.name not in shared]),
         ("autoregressive models", [row for row in options_of(CausalRequest) if row.name not in shared]),
     ]
 
 
+def shared_options() -> list[Option]:
+    """Those of every model; where kinds have different defaults, both are said."""
+    causal = {option.name: option for option in options_of(CausalRequest)}
+    return [
+        row
+        if row.default == causal[row.name].default
+        else row._replace(meaning=f"{row.meaning}; {row.check.spelled(causal[row.name].default)} autoregressively")
+        for row in options_of(Request)
+    ]
+
+
 def loading_rows() -> list[table.Row]:
-    """The settings that are no option of a request: those that a model is loaded with."""
-    named = {row.name for _, rows in options() for row in rows}
-    return [row for row in table.table() if row.name not in named]
+    """The settings that are no option of a request: where a model is found and what it is loaded with."""
+    return list(table.table("finding", "loading"))
 
 
 def describe(parser: argparse.ArgumentParser) -> None:

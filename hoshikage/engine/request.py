@@ -18,6 +18,7 @@ from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
 MAX_TOKENS = 2**20
 BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
 EPS = 1e-3
+SCHEDULED_STEPS = 50
 SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and top-p move their scores
 SEEDS = Whole(-(2**63), 2**64 - 1)
 PROBABILITY = Number(0, 1)
@@ -38,11 +39,16 @@ def _option(check: Check[Any], default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"check": check, "meaning": meaning})
 
 
+def _default(name: str, default: Any) -> Any:
+    """The option of `Request`, with another default."""
+    return field(default=default, metadata=Request.__dataclass_fields__[name].metadata)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """The options of every model. A setting of the same name is the default where one is not given."""
 
-    max_tokens: int = _option(Whole(1, MAX_TOKENS), 128, "length of the answer: the canvas of a diffusion model")
+    max_tokens: int = _option(Whole(1, MAX_TOKENS), 256, "length of the answer: the canvas of a diffusion model")
     temperature: float = _option(Number(0, 100), 0.0, "0: always the likeliest token; more: more variety")
     top_k: int = _option(Whole(0, 2**31 - 1), 0, "draw among so many tokens; 0: all")
     top_p: float = _option(POSITIVE_PROBABILITY, 1.0, "draw among the likeliest up to this probability; 1: all")
@@ -66,7 +72,11 @@ class Request:
 class DiffusionRequest(Request):
     """The options of a masked diffusion model. `None`: the model's own way, see `recipe_of`."""
 
-    steps: int | None = _option(Whole(1, 2**20), None, "denoising steps; unset: one per token, the exact way")
+    steps: int | None = _option(
+        Whole(1, 2**20),
+        None,
+        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise one per token, the exact way",
+    )
     algorithm: str | None = _option(
         Choice(ALGORITHMS), None, "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus"
     )
@@ -84,8 +94,11 @@ class DiffusionRequest(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CausalRequest(Request):
-    """The options of an autoregressive model: llama.cpp's samplers."""
+    """The options of an autoregressive model: llama.cpp's samplers, with the defaults of our ancestor."""
 
+    temperature: float = _default("temperature", 0.2)
+    top_p: float = _default("top_p", 0.8)
+    repetition_penalty: float = _default("repetition_penalty", 1.1)
     min_p: float = _option(PROBABILITY, 0.0, "drop tokens less likely than this share of the likeliest; 0: none")
     typical_p: float = _option(POSITIVE_PROBABILITY, 1.0, "locally typical sampling; 1: off")
     frequency_penalty: float = _option(Number(-2, 2), 0.0, "taken from a token's logit for each time it is there")
@@ -149,13 +162,15 @@ class Recipe:
 def recipe_of(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[Recipe, tuple[str, ...]]:
     """The model's own way where the request leaves it open, and a warning for each value that changes nothing.
 
-    LLaDA's way (rows not shifted): the surest first, in blocks. Dream's (shifted): least entropy, timesteps.
+    LLaDA's way (rows not shifted): the surest first, in blocks. Dream's (shifted): least entropy, timesteps. Nothing
+    named: exact, a step for each token. An algorithm or a schedule named: as many steps as people expect of those.
     """
     algorithm = request.algorithm or ("entropy" if shift else "low_confidence")
     schedule = request.schedule or ("timestep" if shift else "block")
     block_length = request.block_length or (BLOCK_LENGTH if schedule == "block" else n_masked)
     n_blocks = -(-n_masked // block_length)
-    steps = request.steps or n_masked
+    scheduled = request.algorithm is not None or request.schedule is not None
+    steps = request.steps or (max(SCHEDULED_STEPS, n_blocks) if scheduled else n_masked)
     warnings = []
     if steps < n_blocks:
         warnings.append(f"steps {steps} became {n_blocks}: each block takes one at least")

@@ -45,7 +45,7 @@ class ModelFile:
 
     def __init__(self, engine: Any, name: str, options: Mapping[str, object]) -> None:
         self.name = name
-        self._engine, self._options = engine, {"temperature": 0.0, **options}
+        self._engine, self._options = engine, {"temperature": 0.0, "repetition_penalty": 1.0, **options}
 
     def answer(self, item: Item) -> Reply:
         result = self._engine.chat(messages_of(item), **self._options)

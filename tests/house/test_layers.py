@@ -17,7 +17,7 @@ from tests.house.sources import CYTHON, code
 # From the ground up: a module may import what is on its own floor and below.
 FLOORS = (
     {"_version", "_fingerprint", "errors"},
-    {"_libs", "architectures", "checks"},
+    {"_libs", "architectures", "checks", "envfile"},
     {"gguf", "settings", "gbnf", "nano"},
     {"_csrc", "_llama"},
     {path.stem for path in (ROOT / "hoshikage").glob("_*.pyx")},  # the core

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hoshikage import settings
+from hoshikage.settings import manual
 from tests.house import ROOT
 from tests.house.sources import own_files
 
 ROOMS = (
     "README.md", "LICENSE", "Makefile", "Dockerfile", "pyproject.toml", "setup.py", ".ci/run", "llama.cpp/pin.toml",
     "bench", "hoshikage/csrc", "hoshikage/strategies", "hoshikage/engine", "hoshikage/gguf", "hoshikage/cli",
-    "hoshikage/errors.py", "hoshikage/settings.py", "hoshikage/_core.pyx", "hoshikage/_llama.pxd", "tests/reference.py",
+    "hoshikage/errors.py", "hoshikage/settings", "hoshikage/_core.pyx", "hoshikage/_llama.pxd", "tests/reference.py",
 )  # fmt: skip
 # Written apart, so that this file does not find itself.
 FOREIGN = [
@@ -81,8 +81,9 @@ def test_paths_are_found_from_any_folder() -> None:
     assert Path(ROOT, "hoshikage", "lib").is_dir(), "build first: make build"
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
-    for row in settings.table():
-        default = "" if row.default is None else f"`{row.default}`"
-        assert f"| `{row.variable}` | {default} | {row.meaning} |" in page
+def test_the_manual_and_the_example_are_made_from_the_table_of_settings() -> None:
+    remedy = "run python -m hoshikage.settings.manual"
+    assert manual.EXAMPLE.read_text(encoding="utf-8") == manual.env_example(), remedy
+    tables = manual.TABLES.search(manual.MANUAL.read_text(encoding="utf-8"))
+    assert tables, "the marks around the tables are gone"
+    assert tables[0] == manual.manual_tables(), remedy

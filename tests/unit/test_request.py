@@ -129,7 +129,9 @@ def test_a_missing_seed_is_drawn_and_a_given_one_kept() -> None:
     [
         ({}, False, ("low_confidence", "block", 32, 100)),
         ({}, True, ("entropy", "timestep", 100, 100)),
-        ({"schedule": "timestep"}, False, ("low_confidence", "timestep", 100, 100)),
+        ({"schedule": "timestep"}, False, ("low_confidence", "timestep", 100, 50)),
+        ({"algorithm": "entropy"}, False, ("entropy", "block", 32, 50)),
+        ({"algorithm": 4, "block_length": 1}, False, ("low_confidence", "block", 1, 100)),
         ({"schedule": "block", "steps": 10}, True, ("entropy", "block", 32, 10)),
         ({"block_length": 500, "steps": 7}, False, ("low_confidence", "block", 500, 7)),
         ({"block_length": 10, "steps": 3}, False, ("low_confidence", "block", 10, 10)),

@@ -99,7 +99,7 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = env_file(tmp_path, "DIFFUSION_STEPS=x\n")
     with pytest.raises(ParameterError) as caught:
         read(environment={}, env_files=[path])
-    assert f"{path}: DIFFUSION_STEPS" in str(caught.value)
+    assert f"{path}:1: DIFFUSION_STEPS" in str(caught.value)
 
 
 def test_files_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""`.env` files: which are read, what stands in them, and how a value is written into one. Any thread.
+
+Lines of NAME=VALUE; `export` in front, quotes around and a comment behind are understood. Nothing but the variables
+that somebody asks for is taken from such a file, and nothing is written to the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hoshikage.errors import ParameterError
+
+VARIABLE = "HOSHIKAGE_CONFIG_PATH"
+LARGEST = 1 << 20  # bytes: whatever is larger was not written by hand
+PLAIN = re.compile(r"[^\s'\"#\\][^\r\n'\"#\\]*(?<!\s)")
+ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class Assignment(NamedTuple):
+    """What a file gives a variable, and where."""
+
+    value: str
+    line: int  # from 1
+
+
+def config_folder(environment: Mapping[str, str]) -> Path:
+    """Where a person's own files are."""
+    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
+    return Path(home) / "hoshikage"
+
+
+def env_files_of(environment: Mapping[str, str], named: Sequence[Path] | None = None) -> list[Path]:
+    """The `.env` files that exist, the strongest last; `named` are looked at instead of the usual ones."""
+    if named is None and (only := environment.get(VARIABLE)):
+        path = Path(only).expanduser()
+        if not path.is_file():
+            raise ParameterError(VARIABLE, f"{path} is not a file", "name a .env file or unset it")
+        return [path]
+    if named is None:
+        named = [config_folder(environment) / ".env", Path(".env")]
+    return [path for path in named if path.is_file()]
+
+
+def variables_in(path: Path) -> dict[str, Assignment]:
+    """All assignments of a file; of two to the same name the last holds."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        lines = re.split(r"\r\n|\n|\r", raw.decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(str(path), f"cannot be read: {error}", "make it a readable UTF-8 file") from error
+    if len(raw) > LARGEST:
+        raise ParameterError(str(path), f"it has more than {LARGEST} bytes", "name a file of settings")
+    found = {}
+    for number, line in enumerate(lines, 1):
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and not name.lstrip().startswith("#"):
+            found[name.strip()] = Assignment(unquoted(value.strip()), number)
+    return found
+
+
+def unquoted(text: str) -> str:
+    """The value that the right side of a line means. Backslashes mean something between double quotes only."""
+    if text.startswith("'") and "'" in text[1:]:
+        return text[1 : text.index("'", 1)]
+    if match := re.match(r'"((?:[^"\\]|\\.)*)"', text):
+        return re.sub(r"\\(.)", lambda found: ESCAPED.get(found[1], found[1]), match[1])
+    return text.partition(" #")[0].strip() if not text.startswith("#") else ""
+
+
+def quoted(value: str) -> str:
+    """The right side of a line that means this value."""
+    if not value or PLAIN.fullmatch(value):
+        return value
+    if "'" not in value and value.isprintable():
+        return f"'{value}'"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    for letter, meant in ESCAPED.items():
+        escaped = escaped.replace(meant, f"\\{letter}")
+    return f'"{escaped}"'

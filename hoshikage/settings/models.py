@@ -1,0 +1,114 @@
+"""The settings of models: where they are found, what they are loaded with, how they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hoshikage.checks import Choice, Number, Numbers, Place, Whole
+from hoshikage.settings.choices import ALGORITHMS, CACHE_TYPES, DEVICES, ON_OFF_AUTO, SCHEDULES, SPLIT_MODES
+from hoshikage.settings.row import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Where files are found."""
+
+    model_map_file: str | None = setting(
+        "MODEL_MAP_FILE",
+        Place(),
+        None,
+        "the file of registered models; unset: `model_map.json` beside the `.env` at home",
+    )
+    model_dir: str | None = setting(
+        "MODEL_DIR", Place(), None, "a folder whose GGUF files can be asked for by name; unset: none"
+    )
+    config_path: str | None = setting(
+        "HOSHIKAGE_CONFIG_PATH", Place(), None, "the one `.env` file to read, instead of that at home and that here"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What a model is loaded with. `None` leaves the choice to the model."""
+
+    n_ctx: int = setting(
+        "N_CTX", Whole(0, 2**24), 0, "tokens of a request, prompt and answer; 0: what each request needs"
+    )
+    n_seq: int = setting("HOSHIKAGE_BATCH", Whole(1, 64), 8, "requests decoded side by side in one forward pass")
+    n_threads: int = setting("HOSHIKAGE_THREADS", Whole(0, 1024), 0, "threads of a one-token pass; 0: one per core")
+    n_threads_batch: int = setting(
+        "HOSHIKAGE_THREADS_BATCH", Whole(0, 1024), 0, "threads of every other pass; 0: the same number"
+    )
+    device_preference: str = setting(
+        "DEVICE_PREFERENCE",
+        Choice(DEVICES),
+        "auto",
+        "auto: a GPU where there is one; cuda: a GPU or an error; cpu: never a GPU",
+    )
+    n_gpu_layers: int = setting(
+        "N_GPU_LAYERS", Whole(-1, 10_000), -1, "layers put on the GPU; -1: as many as fit, 0: none"
+    )
+    main_gpu: int = setting("HOSHIKAGE_MAIN_GPU", Whole(0, 255), 0, "the GPU for what is not split")
+    tensor_split: tuple[float, ...] | None = setting(
+        "HOSHIKAGE_TENSOR_SPLIT", Numbers(Number(0, 1e6), 128), None, "share of the weights on each GPU, such as 3,1"
+    )
+    split_mode: str = setting(
+        "HOSHIKAGE_SPLIT_MODE", Choice(SPLIT_MODES), "layer", "how several GPUs share the weights"
+    )
+    flash_attn: str = setting("HOSHIKAGE_FLASH_ATTN", Choice(ON_OFF_AUTO), "auto", "flash attention")
+    type_k: str = setting("HOSHIKAGE_CACHE_TYPE_K", Choice(CACHE_TYPES), "f16", "number type of cached keys")
+    type_v: str = setting("HOSHIKAGE_CACHE_TYPE_V", Choice(CACHE_TYPES), "f16", "number type of cached values")
+    lib_path: str | None = setting(
+        "HOSHIKAGE_LIB_PATH",
+        Place(),
+        None,
+        "the folder of a llama.cpp build of your own; unset: the packaged one",
+        of_model=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What holds for a request that does not say otherwise. `None`: what `engine.request` has for its kind of model."""
+
+    max_tokens: int = setting("DIFFUSION_MAX_TOKENS", Whole(1, 2**20), 256, "tokens of an answer, at most")
+    temperature: float | None = setting(
+        "TEMPERATURE",
+        Number(0, 100),
+        None,
+        "0: always the likeliest token; more: more variety; unset: 0, and 0.2 for autoregressive models",
+    )
+    top_p: float | None = setting(
+        "TOP_P",
+        Number(0, 1, open_least=True),
+        None,
+        "keep the likeliest tokens up to this probability; unset: 1 (all), and 0.8 for autoregressive models",
+    )
+    repetition_penalty: float | None = setting(
+        "REPEAT_PENALTY",
+        Number(0, 100, open_least=True),
+        None,
+        "above 1: tokens already there become less likely; unset: 1, and 1.1 for autoregressive models",
+    )
+    repeat_last_n: int = setting(
+        "REPEAT_LAST_N", Whole(-1, 2**24), 64, "tokens that a causal model's penalties look back; -1: all, 0: none"
+    )
+    steps: int | None = setting(
+        "DIFFUSION_STEPS",
+        Whole(1, 2**20),
+        None,
+        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise one per token, the exact way",
+    )
+    algorithm: str | None = setting(
+        "DIFFUSION_ALGORITHM",
+        Choice(ALGORITHMS),
+        None,
+        "what is settled first: 0 origin, 1 entropy, 2 margin, 3 random, 4 confidence, or maskgit_plus; "
+        "unset: the model's own",
+    )
+    schedule: str | None = setting(
+        "DIFFUSION_SCHEDULE", Choice(SCHEDULES), None, "how many a step: 0 timestep, 1 block; unset: the model's own"
+    )
+    cfg_scale: float = setting(
+        "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"
+    )

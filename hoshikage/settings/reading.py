@@ -1,0 +1,106 @@
+"""Settings from all their sources, merged once: defaults < `.env` files < environment < flags. No state, any thread.
+
+Each value keeps where it came from, so that a person can be told. Variables that are not in the table are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hoshikage.checks import nearest
+from hoshikage.envfile import VARIABLE, env_files_of, variables_in
+from hoshikage.errors import ParameterError
+from hoshikage.settings.row import Row
+from hoshikage.settings.table import Settings, table
+
+
+class Found(NamedTuple):
+    """The value of a setting, and where it came from."""
+
+    row: Row
+    value: Any
+    origin: str  # "default", a file and a line, "environment" or "flag"
+
+
+def found(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    env_files: Sequence[Path] | None = None,
+) -> dict[str, Found]:
+    """Every setting by its name, from the strongest of its sources; a flag that is None is as if it were absent."""
+    flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    refuse_unknown(flags)
+    if path := flags.get("config_path"):
+        environment = {**environment, VARIABLE: str(path)}
+    values = {row.name: Found(row, row.default, "default") for row in table()}
+    for source in [*map(from_file, env_files_of(environment, env_files)), from_environment(environment)]:
+        values |= source
+    for name, value in flags.items():
+        row = values[name].row
+        values[name] = Found(row, row.check.check(name, value), "flag")
+    return values
+
+
+def read(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    env_files: Sequence[Path] | None = None,
+) -> Settings:
+    """The settings, merged from all sources."""
+    merged = found(flags, environment=environment, env_files=env_files)
+    return Settings(**{name: one.value for name, one in merged.items()})
+
+
+def replaced(settings: Settings, flags: Mapping[str, object]) -> Settings:
+    """The settings with some of them changed by name."""
+    refuse_unknown(flags)
+    given = {name: value for name, value in flags.items() if value is not None}
+    return replace(settings, **given)  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def refuse_unknown(flags: Mapping[str, object]) -> None:
+    known = {row.name for row in table()}
+    for name in flags:
+        if name not in known:
+            raise ParameterError(name, f"there is no such setting{nearest(name, known)}", "see docs/settings.md")
+
+
+def from_file(path: Path) -> dict[str, Found]:
+    """What a `.env` file sets."""
+    values = {}
+    variables = variables_in(path)
+    for row in table():
+        if (given := variables.get(row.variable)) and (text := given.value.strip()):
+            where = f"{path}:{given.line}"
+            if row.variable == VARIABLE:
+                raise ParameterError(
+                    f"{where}: {VARIABLE}", "a file cannot say which file is read", "set it in the environment"
+                )
+            values[row.name] = Found(row, row.check.parse(f"{where}: {row.variable}", text), where)
+    return values
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Found]:
+    """What environment variables set."""
+    return {
+        row.name: Found(row, row.check.parse(f"environment variable {row.variable}", text), "environment")
+        for row in table()
+        if (text := environment.get(row.variable, "").strip())
+    }
+
+
+def misspelt(environment: Mapping[str, str] = os.environ, env_files: Sequence[Path] | None = None) -> Iterator[str]:
+    """A sentence for each line of a `.env` file that is nearly one of our variables, and has no effect."""
+    known = [row.variable for row in table()]
+    for path in env_files_of(environment, env_files):
+        for name, given in variables_in(path).items():
+            close = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            if close and name not in known:
+                yield f"{path}:{given.line}: {name} has no effect, did you mean {close[0]}?"
