@@ -12,6 +12,7 @@ from libc.stdint cimport int32_t, uint64_t
 
 from hoshikage._board cimport board_words
 from hoshikage._csrc cimport scan_record
+from hoshikage._tops cimport Tops
 
 
 # What `settled_at` says of a position that no step has settled.
@@ -94,6 +95,8 @@ cdef class Canvas:
     cdef readonly Schedule schedule
     cdef readonly Plan plan
     cdef readonly tuple edits
+    cdef readonly int32_t n_top         # alternatives kept of each place; 0: none, and `tops` is None
+    cdef readonly Tops tops
     # the canvas; every array is [n] and lives as long as this object
     cdef int32_t *_tokens
     cdef int32_t *_unguided         # NULL unless an edit asks for it
@@ -114,6 +117,7 @@ cdef class Canvas:
     cdef _take_tokens(self, tokens)
     cdef _take_edits(self, edits)
     cdef _take_unguided(self)
+    cdef _take_tops(self, int32_t n_top)
     cdef _cut_blocks(self, int32_t block_length)
     cdef void enter_block(self, int32_t block) noexcept nogil
     cdef void advance(self) noexcept nogil

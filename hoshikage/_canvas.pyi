@@ -2,6 +2,8 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import disjoint_base
 
+from hoshikage._tops import Tops
+
 @disjoint_base
 class Plan: ...
 
@@ -53,6 +55,7 @@ class Canvas:
         eos_last: bool = ...,
         eos_id: int = ...,
         eot_id: int = ...,
+        n_top: int = ...,
     ) -> None: ...
     # what was asked for
     @property
@@ -122,4 +125,9 @@ class Canvas:
     def settled_at(self) -> list[int]: ...
     @property
     def confidence(self) -> list[float]: ...
+    @property
+    def n_top(self) -> int: ...
+    @property
+    def tops(self) -> Tops | None: ...
+    def top(self, position: int) -> list[tuple[int, float]]: ...
     def settled_prefix(self, lo: int) -> int: ...

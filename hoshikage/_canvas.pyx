@@ -10,6 +10,7 @@ from libc.math cimport exp
 from libc.stdlib cimport calloc, free, qsort
 
 from hoshikage._csrc cimport NOISE_ALG, noise_gumbel, noise_key
+from hoshikage._tops cimport Tops
 
 import math
 
@@ -116,9 +117,10 @@ cdef class Canvas:
     def __cinit__(self):
         self.seq = self.unguided_seq = -1
 
-    def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(), Plan plan=None,
-                 int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
-                 double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1):
+    def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(),
+                 Plan plan=None, int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
+                 double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1,
+                 int32_t n_top=0):
         if self._tokens != NULL:
             raise RuntimeError("a canvas is made once")
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
@@ -131,6 +133,7 @@ cdef class Canvas:
         self.seed = seed & 0xFFFFFFFFFFFFFFFF
         self._take_tokens(tokens)
         self._take_edits(edits)
+        self._take_tops(n_top)
         self._cut_blocks(_checked("block_length", block_length, least=0))
 
     def __dealloc__(self):
@@ -147,7 +150,8 @@ cdef class Canvas:
         if any(token < 0 or token > 0x7FFFFFFF for token in ids):
             raise ParameterError("tokens", "a token id is negative or too large", "use ids of the model's vocabulary")
         if self.mask_id not in ids:
-            raise ParameterError("tokens", "nothing is masked, so there is nothing to generate", "ask for at least one token")
+            raise ParameterError("tokens", "nothing is masked, so there is nothing to generate",
+                                 "ask for at least one token")
         self.n = len(ids)
         self._tokens = <int32_t *> calloc(self.n, sizeof(int32_t))
         self._settled_at = <int32_t *> calloc(self.n, sizeof(int32_t))
@@ -182,6 +186,12 @@ cdef class Canvas:
             raise MemoryError
         for i in range(self.n):
             self._unguided[i] = self.mask_id
+
+    cdef _take_tops(self, int32_t n_top):
+        if n_top != 0:
+            self.tops = Tops(n_top)
+            self.tops.resize(self.n)
+            self.n_top = n_top
 
     cdef _cut_blocks(self, int32_t block_length):
         cdef int32_t length = self.hi - self.lo
@@ -236,7 +246,8 @@ cdef class Canvas:
 
     cdef void row_span(self, int32_t *lo, int32_t *hi) noexcept nogil:
         """The output rows that the block's positions read: all of them, masked or not, so that their number
-        stays the same within a block (llama.cpp then keeps its graph). Shifted: position i reads row i - 1, and 0 reads 0."""
+        stays the same within a block (llama.cpp then keeps its graph). Shifted: position i reads row i - 1, and 0 reads
+        row 0."""
         lo[0] = max(self.block_lo - self.shift, 0)
         hi[0] = max(self.block_hi - self.shift, lo[0] + 1)
 
@@ -254,6 +265,10 @@ cdef class Canvas:
     def confidence(self):
         """The probability of each token in the step that settled it; 1 for given text, 0 while masked."""
         return [self._confidence[i] for i in range(self.n)]
+
+    def top(self, int32_t position):
+        """The `n_top` likeliest tokens with their logprobs, from the step that settled a position (or read it last)."""
+        return [] if self.tops is None else self.tops.at(position)
 
     def settled_prefix(self, int32_t lo):
         """The end of the run of settled positions that starts at `lo`."""

@@ -15,6 +15,7 @@ cdef struct Slot:           # one sequence of the context
 
 cdef struct Reading:        # a row of the present pass
     void *stream
+    int32_t position        # the token that the row follows
     const float *row        # [n_vocab], valid until the next pass
 
 
@@ -30,11 +31,12 @@ cdef class CausalSession:
     cdef Slot *_slots               # [n_seq]
     cdef int32_t *_live             # [n_seq] the slots at work
     cdef int32_t _n_live
-    cdef Reading *_readings         # [n_seq]
+    cdef Reading *_readings         # [n_rows of the context]
     cdef int32_t _n_readings
     cdef int32_t _n_shares          # threads among which the readings are shared
     cdef llama_token_data *_room    # [a share each, n_vocab] candidates, or NULL while no stream draws
 
+    cdef int _check_made(self) except -1
     cdef _release(self, Stream stream)
     cdef _borrow_streams(self)
     cdef _make_room(self)

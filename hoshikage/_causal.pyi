@@ -19,6 +19,7 @@ class CausalSession:
         n_ctx: int = ...,
         n_seq: int = ...,
         n_batch: int = ...,
+        n_rows: int = ...,
         n_threads: int = ...,
         **context: Any,
     ) -> None: ...

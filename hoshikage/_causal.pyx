@@ -11,7 +11,7 @@ a sequence has left in the cache serves the next stream that begins with the sam
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
-from hoshikage._board cimport Board, board_words
+from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._csrc cimport pool_run
 from hoshikage._llama cimport *
 from hoshikage._model cimport Model
@@ -28,18 +28,21 @@ __all__ = ["CausalSession", "Sampler", "Stream"]
 cdef class CausalSession:
     """A batch of streams on one context of `n_ctx` positions and `n_seq` sequences.
 
-    A pass computes at most `n_batch` tokens (0: what llama.cpp computes at once). The other options are those of
+    A pass computes at most `n_batch` tokens (0: what llama.cpp computes at once) and returns at most `n_rows` rows of
+    logits (0: one a sequence), which is what bounds the scoring of prompts. The other options are those of
     `hoshikage._context.Context`. Streams may come and go between steps; the session belongs to one thread at a time.
     """
 
-    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_batch=0, int n_threads=0, **context):
+    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_batch=0, int n_rows=0, int n_threads=0,
+                 **context):
         if self.context is not None:
             raise RuntimeError("a session is opened once")
         check_causal(model)
         if n_batch < 0 or 0 < n_batch < n_seq:
             raise ParameterError("n_batch", f"{n_batch} tokens a pass are too few for {n_seq} sequences",
                                  "use at least n_seq, or 0")
-        self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=n_seq, n_threads=n_threads, **context)
+        self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=max(n_rows, n_seq), n_threads=n_threads,
+                                          **context)
         self.n_threads = n_threads if n_threads > 0 else usable_cores()
         if self.context.memory == NULL:
             self.context.close()
@@ -51,7 +54,7 @@ cdef class CausalSession:
         self._kept = [None] * n_seq
         self._slots = <Slot *> calloc(n_seq, sizeof(Slot))
         self._live = <int32_t *> calloc(n_seq, sizeof(int32_t))
-        self._readings = <Reading *> calloc(n_seq, sizeof(Reading))
+        self._readings = <Reading *> calloc(self.context.n_rows, sizeof(Reading))
         if self._slots == NULL or self._live == NULL or self._readings == NULL:
             raise MemoryError
 
@@ -75,10 +78,14 @@ cdef class CausalSession:
             self._kept = [None] * len(self._kept)
             self.context.close()
 
+    cdef int _check_made(self) except -1:
+        if self._readings == NULL:
+            raise RuntimeError("the session was not opened")
+        return 0
+
     @contextmanager
     def _alone(self):
-        if self.context is None:
-            raise RuntimeError("the session was not opened")
+        self._check_made()
         if self._busy:
             raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
         self._busy = True
@@ -90,11 +97,13 @@ cdef class CausalSession:
     @property
     def n_ctx(self):
         """Positions that fit, over all streams."""
+        self._check_made()
         return self.context.n_cells
 
     @property
     def n_seq(self):
         """Streams that fit."""
+        self._check_made()
         return self.context.n_streams
 
     @property
@@ -125,7 +134,7 @@ cdef class CausalSession:
     def remove(self, Stream stream not None):
         """Let a stream go, finished or not. What it wrote stays readable, and it may be added again to go on."""
         with self._alone():
-            if stream not in self._streams:
+            if not any([stream is other for other in self.streams]):
                 raise ParameterError("stream", "it is not in this session", "remove it where it was added")
             self._release(stream)
 
@@ -167,7 +176,7 @@ cdef class CausalSession:
         return len(self._streams) < self.context.n_streams and n_taken + stream._room_for(n_ctx) <= n_ctx
 
     cdef _release(self, Stream stream):
-        self._streams.remove(stream)
+        self._streams = [other for other in self._streams if other is not stream]
         self._clock += 1
         self._slots[stream.seq].last_used = self._clock
         self._slots[stream.seq].stream = NULL
@@ -220,6 +229,8 @@ cdef class CausalSession:
         cdef int32_t n, most = min(self._slots[seq].n_cached, stream._n - 1)
         if kept is None:
             return 0
+        if stream.score_prompt and stream._n_scored < stream.n_prompt - 1:
+            most = min(most, stream._n_scored)  # a row is not cached: what was not read has to be computed
         n = 0
         while n < most and kept._tokens[n] == stream._tokens[n]:
             n += 1
@@ -259,12 +270,15 @@ cdef class CausalSession:
         with self._alone():
             if not self._streams:
                 return []
+            self.context.check_open()
+            job_begins(watched)
             self.context.board = &watched.words
             try:
                 with nogil:
                     self._many_steps(&watched.words, max_steps)
             finally:
                 self.context.board = NULL
+                job_ends(watched)
             finished = [stream for stream in self._streams if stream.done]
             for stream in finished:
                 self._release(stream)
@@ -300,8 +314,7 @@ cdef class CausalSession:
 
     cdef void _fill_batch(self) noexcept nogil:
         """The newest token of each stream that writes, and of those that still read their prompt an equal part each."""
-        cdef int32_t k, i, n, left, n_reading = 0
-        cdef const int32_t *tokens
+        cdef int32_t k, i, n, left, n_reading = 0, n_rows = self.context.n_rows - self._n_live
         cdef Slot *slot
         for k in range(self._n_live):
             slot = &self._slots[self._live[k]]
@@ -313,12 +326,15 @@ cdef class CausalSession:
             n = (<Stream> slot.stream)._n - slot.n_cached
             if n > 1:
                 n = min(n, left // n_reading)
+                if (<Stream> slot.stream).score_prompt:
+                    n = min(n, 1 + n_rows)
+                    n_rows -= n - 1
                 left -= n
                 n_reading -= 1
             slot.n_next = slot.n_cached + n
-            tokens = (<Stream> slot.stream)._tokens
             for i in range(slot.n_cached, slot.n_next):
-                self.context.put(tokens[i], i, self._live[k], i == (<Stream> slot.stream)._n - 1)
+                self.context.put((<Stream> slot.stream)._tokens[i], i, self._live[k],
+                                 (<Stream> slot.stream).wants_row(i))
 
     cdef int _decode(self) except -1 nogil:
         """Run the batch, at the expense of the oldest finished sequences when cells are short."""
@@ -335,26 +351,32 @@ cdef class CausalSession:
         return self.context.check(rc)
 
     cdef void _read_rows(self) noexcept nogil:
-        cdef int32_t k
+        cdef int32_t k, i
         cdef Slot *slot
         self._n_readings = 0
         for k in range(self._n_live):
             slot = &self._slots[self._live[k]]
             (<Stream> slot.stream).count(slot.n_cached, slot.n_next)
+            for i in range(slot.n_cached, slot.n_next):
+                if (<Stream> slot.stream).wants_row(i):
+                    self._readings[self._n_readings].stream = slot.stream
+                    self._readings[self._n_readings].position = i
+                    self._readings[self._n_readings].row = self.context.row(self._n_readings)
+                    self._n_readings += 1
             slot.n_cached = slot.n_next
-            if slot.n_cached == (<Stream> slot.stream)._n:
-                self._readings[self._n_readings].stream = slot.stream
-                self._readings[self._n_readings].row = self.context.row(self._n_readings)
-                self._n_readings += 1
         self._n_shares = min(self.n_threads, self._n_readings)
         pool_run(read_share, <void *> self, self._n_shares, self._n_shares)
+        for k in range(self._n_live):
+            slot = &self._slots[self._live[k]]
+            if (<Stream> slot.stream).score_prompt:
+                (<Stream> slot.stream).scored(slot.n_cached)
 
     cdef void _read_share(self, int32_t share) noexcept nogil:
         """Every so many readings are one thread's, which has candidates of its own."""
         cdef int32_t k = share
         cdef llama_token_data *room = NULL if self._room == NULL else self._room + <size_t> share * self.context.n_vocab
         while k < self._n_readings:
-            (<Stream> self._readings[k].stream).read(self._readings[k].row, room)
+            (<Stream> self._readings[k].stream).read(self._readings[k].position, self._readings[k].row, room)
             k += self._n_shares
 
 

@@ -57,8 +57,8 @@ cdef class Context(Forward):
     physical batch is as long as the context.
     """
 
-    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0, int n_threads_batch=0,
-                 str flash_attn="auto", str type_k="f16", str type_v="f16"):
+    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0,
+                 int n_threads_batch=0, str flash_attn="auto", str type_k="f16", str type_v="f16"):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         model.check_open()

@@ -68,9 +68,11 @@ cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
         if row.scan.best < 0:
             return
         row.token, row.logit = row.scan.best, row.scan.best_logit
+        note_tops(canvas, row, view)
     if temperature > 0.0 or (cuts and canvas.rule.cut):
         if cuts:
-            row_keep(view.logits, n_vocab, 1.0 / temperature if temperature > 0.0 else 1.0, canvas.top_p, canvas.top_k, 0.0)
+            row_keep(view.logits, n_vocab, 1.0 / temperature if temperature > 0.0 else 1.0, canvas.top_p, canvas.top_k,
+                     0.0)
         if temperature > 0.0:
             row.token = scan_noisy_best(view.logits, n_vocab, temperature, canvas.noise(row.position))
         if canvas.rule.cut:
@@ -91,6 +93,13 @@ cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
         row.token = row.scan.best
     if row.token >= 0:
         row.logit = view.logits[row.token]
+        note_tops(canvas, row, view)
+
+
+cdef void note_tops(Canvas canvas, const Row *row, const RowView *view) noexcept nogil:
+    """Keep what else was likely in the distribution that was scanned; what is kept last is that of the settling."""
+    if canvas.n_top > 0:
+        canvas.tops.read(row.position, view.logits, view.n_vocab, &row.scan)
 
 
 cdef void read_job(void *jobs, int32_t i) noexcept nogil:
@@ -223,7 +232,8 @@ cdef class Session:
         if n_streams > len(self._free_streams):
             raise ParameterError("n_seq", f"{n_streams} streams are needed and {len(self._free_streams)} of "
                                           f"{forward.n_streams} are free", "open the session with a larger n_seq")
-        n_cells = canvas.n * n_streams + sum([other.n * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        n_cells = canvas.n * n_streams + sum(
+            [other.n * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_cells > forward.n_cells:
             raise ContextOverflowError(n_cells, forward.n_cells)
         n_rows = canvas.block_length * n_streams + sum(
@@ -333,7 +343,8 @@ cdef class Session:
         for i in range(self._n_turns):
             turn = &self._turns[i]
             if turn.span >= 0:
-                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, &self._rows[turn.first_job], turn.n_jobs, turn.quota)
+                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, &self._rows[turn.first_job], turn.n_jobs,
+                                                   turn.quota)
             (<Canvas> turn.canvas).advance()
             finished = finished or (<Canvas> turn.canvas).done
         return finished
@@ -386,7 +397,8 @@ cdef class Session:
             with nogil:
                 self.forward.run(&span, 1)
                 for i in range(span.row_hi - span.row_lo):
-                    memcpy(&out[span.row_lo + i, 0], self.forward.row(span.first_row + i), self.forward.n_vocab * sizeof(float))
+                    memcpy(&out[span.row_lo + i, 0], self.forward.row(span.first_row + i),
+                           self.forward.n_vocab * sizeof(float))
             span.row_lo = span.row_hi
         self.forward.forget(0)
 

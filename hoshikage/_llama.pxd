@@ -210,9 +210,11 @@ cdef extern from "llama.h" nogil:
     llama_sampler *llama_sampler_init_mirostat(int32_t n_vocab, uint32_t seed, float tau, float eta, int32_t m)
     llama_sampler *llama_sampler_init_mirostat_v2(uint32_t seed, float tau, float eta)
     llama_sampler *llama_sampler_init_grammar(const llama_vocab *vocab, const char *grammar, const char *root)
-    llama_sampler *llama_sampler_init_penalties(int32_t n_vocab, int32_t last_n, float repeat, float freq, float present)
-    llama_sampler *llama_sampler_init_dry(const llama_vocab *vocab, float multiplier, float base, int32_t allowed_length,
-                                          int32_t penalty_last_n, const char **seq_breakers, size_t num_breakers)
+    llama_sampler *llama_sampler_init_penalties(int32_t n_vocab, int32_t last_n, float repeat, float freq,
+                                                float present)
+    llama_sampler *llama_sampler_init_dry(const llama_vocab *vocab, float multiplier, float base,
+                                          int32_t allowed_length, int32_t penalty_last_n, const char **seq_breakers,
+                                          size_t num_breakers)
     llama_sampler *llama_sampler_init_logit_bias(int32_t n_vocab, int32_t n_logit_bias, const llama_logit_bias *bias)
     llama_token llama_sampler_sample(llama_sampler *smpl, llama_context *ctx, int32_t idx)
 

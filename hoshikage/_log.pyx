@@ -2,7 +2,9 @@
 
 from libc.stdio cimport fputs, stderr
 
-from hoshikage._llama cimport GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_WARN, ggml_log_level, llama_backend_init, llama_log_set
+from hoshikage._llama cimport (
+    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_WARN, ggml_log_level, llama_backend_init, llama_log_set,
+)
 
 import os
 

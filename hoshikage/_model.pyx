@@ -46,10 +46,11 @@ cdef void report_progress(load_watch *watch, float fraction) noexcept with gil:
         watch.failed = True
 
 
-def check_same_file(header, status):
+cdef int check_same_file(object header, object status) except -1:
     """The header was judged; whatever replaced its file since was not."""
     if header.identity != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
         raise ModelLoadError(header.path, "the file was replaced or changed while it was being opened", "load it again")
+    return 0
 
 
 cdef FILE *open_retagged(object header_before, object retagged) except NULL:
@@ -337,7 +338,8 @@ cdef class Model:
 cdef float *split_of(tensor_split) except NULL:
     """llama.cpp reads one share per possible device."""
     shares = [float(share) for share in tensor_split]
-    if not 0 < len(shares) <= <Py_ssize_t> llama_max_devices() or not all(0 <= share < float("inf") for share in shares):
+    n_most = <Py_ssize_t> llama_max_devices()
+    if not 0 < len(shares) <= n_most or not all(0 <= share < float("inf") for share in shares):
         raise ParameterError("tensor_split", f"{tensor_split!r} does not divide the model",
                              f"give up to {llama_max_devices()} shares, none negative")
     cdef float *split = <float *> calloc(llama_max_devices(), sizeof(float))

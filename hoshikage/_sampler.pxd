@@ -31,6 +31,6 @@ cdef class Chain:
 
 
 cdef class Sampler:
-    cdef readonly dict settings
+    cdef dict _settings     # as they were judged: never handed out
 
     cdef Chain open(self, Model model, int32_t n_ctx)

@@ -1,4 +1,5 @@
 # distutils: language = c++
+# cython: auto_pickle=False
 """Sampler: llama.cpp's own samplers in its usual order, checked before they are made and caught when they throw.
 
     logit bias, penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw
@@ -73,19 +74,19 @@ cdef class Sampler:
         for name in settings:
             if name not in SETTINGS:
                 raise ParameterError(name, f"there is no such setting{nearest(name, SETTINGS)}", "see the signature")
-        self.settings = {
+        self._settings = {
             name: default if settings.get(name, default) is default else check.check(name, settings[name])
             for name, (check, default) in SETTINGS.items()
         }
-        if self.settings["grammar"] is not None:
-            gbnf.check(self.settings["grammar"])
-        if any("\0" in text for text in self.settings["dry_sequence_breakers"]):
+        if self._settings["grammar"] is not None:
+            gbnf.check(self._settings["grammar"])
+        if any("\0" in text for text in self._settings["dry_sequence_breakers"]):
             raise ParameterError("dry_sequence_breakers", "one holds a zero byte", "leave it out")
 
     cdef Chain open(self, Model model, int32_t n_ctx):
         """A new stream's chain. Settings that only a model can judge are refused here."""
         cdef Chain chain = Chain()
-        cdef dict settings = self.settings
+        cdef dict settings = self._settings
         chain._take_bias(model, settings["logit_bias"])
         chain._add_penalties(model, settings, n_ctx)
         chain._add_dry(model, settings, n_ctx)
@@ -94,6 +95,11 @@ cdef class Sampler:
             chain._constrain(model, settings["grammar"])
         chain.draws = chain.bias != NULL or chain.chain != NULL or chain.grammar != NULL
         return chain
+
+    @property
+    def settings(self):
+        """All settings, judged; a copy, for what is made of them relies on their bounds."""
+        return dict(self._settings)
 
 
 cdef class Chain:

@@ -1,5 +1,6 @@
 """Stream: the tokens of one autoregressive request, and how the next one is chosen and written."""
 
+from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, realloc
 
@@ -7,6 +8,7 @@ from hoshikage._csrc cimport SCAN_INVALID, scan_record, scan_row
 from hoshikage._llama cimport llama_token_data, llama_vocab_is_eog
 from hoshikage._model cimport Model
 from hoshikage._sampler cimport PICK_NONE, Chain, Sampler
+from hoshikage._tops cimport Tops
 
 import operator
 
@@ -39,17 +41,21 @@ cdef class Stream:
     """A prompt, and the tokens written behind it.
 
     It ends with a token of `stop_ids` (None: those that the model says), after `max_tokens` (None: with the context),
-    or because no token can follow; then `stop_reason` is "error", and `error` says why.
+    or because no token can follow; then `stop_reason` is "error", and `error` says why. `n_top` alternatives are kept
+    of each token, and with `score_prompt` the prompt's own tokens are judged as if they had been written.
     """
 
     def __cinit__(self):
         self.seq = -1
 
-    def __init__(self, tokens, *, max_tokens=None, Sampler sampler=None, stop_ids=None):
+    def __init__(self, tokens, *, max_tokens=None, Sampler sampler=None, stop_ids=None, n_top=0,
+                 bint score_prompt=False):
         if self._tokens != NULL:
             raise RuntimeError("a stream is made once")
         self.max_tokens = 0 if max_tokens is None else Whole(1, MAX_ID).check("max_tokens", max_tokens)
         self.sampler = sampler if sampler is not None else Sampler()
+        self.score_prompt = score_prompt
+        self._tops = Tops(n_top) if n_top else None
         self._take_tokens(tokens)
         self._take_stop_ids(stop_ids)
 
@@ -62,6 +68,8 @@ cdef class Stream:
         ids = _ids("tokens", tokens)
         if not ids:
             raise ParameterError("tokens", "the prompt is empty", "give at least one token, such as BOS")
+        if self._tokens != NULL:  # made meanwhile, by that iteration
+            raise RuntimeError("a stream is made once")
         self._tokens = _array_of(ids)
         self.n_prompt = self._n = len(ids)
 
@@ -84,12 +92,23 @@ cdef class Stream:
 
     def tail(self, int32_t lo):
         """What was written, from number `lo` on."""
-        return [self._tokens[i] for i in range(self.n_prompt + max(lo, 0), self._n)]
+        cdef int64_t first = <int64_t> self.n_prompt + max(lo, 0)
+        cdef int64_t i
+        return [self._tokens[i] for i in range(first, self._n)]
 
     @property
     def logprobs(self):
         """For each written token, the logarithm of its probability in the model's own distribution."""
         return [self._logprobs[i] for i in range(self.n_prompt, self._n)]
+
+    @property
+    def prompt_logprobs(self):
+        """The same of the prompt's tokens, as far as it was read; NaN for the first, which follows nothing."""
+        return [NAN, *[self._logprobs[i] for i in range(1, self._n_scored + 1)]]
+
+    def top(self, int32_t number):
+        """The likeliest tokens with their logprobs where written token `number` stands; negative ones: the prompt's."""
+        return [] if self._tops is None else self._tops.at(self.n_prompt + number)
 
     @property
     def n_tokens(self):
@@ -132,20 +151,25 @@ cdef class Stream:
         """Make ready for a context: buffers for all that can come, and the sampler's chain."""
         cdef int32_t limit = self._room_for(n_ctx) + 1
         cdef int32_t *tokens = <int32_t *> realloc(self._tokens, limit * sizeof(int32_t))
-        cdef float *logprobs
         if tokens == NULL:
             raise MemoryError
         self._tokens = tokens
-        logprobs = <float *> realloc(self._logprobs, limit * sizeof(float))
-        if logprobs == NULL:
-            raise MemoryError
-        self._logprobs = logprobs
+        self._take_logprobs(limit)
         self._limit = limit
         if self._chain is None:
             chain = self.sampler.open(model, n_ctx)
             if not (<Chain> chain).recall(self._tokens, self._n):
                 raise MemoryError
             self._model, self._chain = model, chain
+
+    cdef int _take_logprobs(self, int32_t limit) except -1:
+        cdef float *logprobs = <float *> realloc(self._logprobs, limit * sizeof(float))
+        if logprobs == NULL:
+            raise MemoryError
+        self._logprobs = logprobs
+        if self._tops is not None:
+            self._tops.resize(limit)
+        return 0
 
     cdef int32_t largest(self) noexcept nogil:
         cdef int32_t i, found = 0
@@ -167,7 +191,14 @@ cdef class Stream:
         self.n_passes += 1
         self.n_prompt_computed += min(hi, self.n_prompt) - min(lo, self.n_prompt)
 
-    cdef void read(self, const float *row, llama_token_data *room) noexcept nogil:
+    cdef void read(self, int32_t position, const float *row, llama_token_data *room) noexcept nogil:
+        """Take what the row behind a token says; rows of a prompt may be read by several threads at once."""
+        if position < self.n_prompt - 1:
+            self.read_prompt(position, row)
+        else:
+            self.choose(row, room)
+
+    cdef void choose(self, const float *row, llama_token_data *room) noexcept nogil:
         """Choose the next token from its row."""
         cdef scan_record scan
         cdef int32_t token
@@ -175,6 +206,8 @@ cdef class Stream:
         if scan.best < 0:
             self._end = END_UNREADABLE if scan.best == SCAN_INVALID else END_NO_TOKEN
             return
+        if self._tops is not None:
+            self._tops.read(self._n, row, self._model.n_vocab, &scan)
         token = self._chain.pick(row, self._model.n_vocab, scan.best, room)
         if token < 0:
             self._end = END_NO_TOKEN if token == PICK_NONE else END_SAMPLER
@@ -182,6 +215,28 @@ cdef class Stream:
             self._end = END_SAMPLER
         else:
             self.write(token, row[token] - scan.best_logit - scan.excess)
+
+    cdef bint wants_row(self, int32_t position) noexcept nogil:
+        """Whether the logits behind a token are read."""
+        return position == self._n - 1 or (self.score_prompt and position < self.n_prompt)
+
+    cdef void scored(self, int32_t n) noexcept nogil:
+        """The rows before position `n` have been read."""
+        self._n_scored = max(self._n_scored, min(n, self.n_prompt - 1))
+        if self._unreadable:
+            self._end = END_UNREADABLE
+
+    cdef void read_prompt(self, int32_t position, const float *row) noexcept nogil:
+        """Judge the token that the prompt has behind this position."""
+        cdef scan_record scan
+        cdef int32_t token = self._tokens[position + 1]
+        scan_row(row, self._model.n_vocab, &scan)
+        if scan.best < 0:
+            self._unreadable = True
+            return
+        self._logprobs[position + 1] = row[token] - scan.best_logit - scan.excess
+        if self._tops is not None:
+            self._tops.read(position + 1, row, self._model.n_vocab, &scan)
 
     cdef void write(self, int32_t token, float logprob) noexcept nogil:
         self._tokens[self._n] = token

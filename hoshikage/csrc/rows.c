@@ -77,6 +77,22 @@ void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p,
     }
 }
 
+int32_t row_top(const float *row, int32_t n_vocab, int32_t k, int32_t *tokens, float *logits) {
+    int32_t n = 0;
+    for (int32_t v = 0; v < n_vocab && k > 0; v++) {
+        if (!(row[v] > (n < k ? -INFINITY : logits[n - 1])))
+            continue;
+        int32_t at = n < k ? n++ : k - 1;
+        for (; at > 0 && row[v] > logits[at - 1]; at--) {
+            logits[at] = logits[at - 1];
+            tokens[at] = tokens[at - 1];
+        }
+        logits[at] = row[v];
+        tokens[at] = v;
+    }
+    return n;
+}
+
 void row_scale(float *row, int32_t n_vocab, float factor) {
     for (int32_t v = 0; v < n_vocab; v++)
         row[v] *= factor;

@@ -30,6 +30,10 @@ int32_t scan_noisy_best(const float *row, int32_t n_vocab, double temperature, u
    Off: top_p outside (0, 1); top_k < 1 or >= n_vocab. An invalid row is left as it is. */
 void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k, double min_p_unused);
 
+/* The k largest logits and their tokens, in descending order, among equals the lower token first. Returns how many there
+   are: fewer than k where others are -INFINITY. */
+int32_t row_top(const float *row, int32_t n_vocab, int32_t k, int32_t *tokens, float *logits);
+
 void row_scale(float *row, int32_t n_vocab, float factor);
 
 /* cond <- uncond + (scale + 1) * (cond - uncond); -INFINITY in cond stays. */

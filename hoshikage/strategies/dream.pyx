@@ -29,7 +29,8 @@ cdef class Margin(Rule):
 
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
         cdef double best = exp(-<double> row.scan.excess)
-        cdef double second = exp(<double> row.scan.second_logit - <double> row.scan.best_logit - <double> row.scan.excess)
+        cdef double second = exp(
+            <double> row.scan.second_logit - <double> row.scan.best_logit - <double> row.scan.excess)
         return best - second
 
 
@@ -64,13 +65,14 @@ cdef class Origin(Rule):
 
 
 cdef class Timesteps(Schedule):
-    """At step j of s, time goes from t_j to t_(j+1) on a line from 1 to eps: settle 1 - t_(j+1)/t_j of what is masked."""
+    """At step j of s, time goes from t_j to t_(j+1) on a line from 1 to eps: settle 1 - t_(j+1)/t_j of the masked."""
 
     cdef readonly double eps
 
     def __init__(self, *, double eps=1e-3):
         if not 0.0 < eps < 1.0:
-            raise ParameterError("eps", f"{eps} is not a time before the end", "use a number between 0 and 1, such as 1e-3")
+            raise ParameterError("eps", f"{eps} is not a time before the end",
+                                 "use a number between 0 and 1, such as 1e-3")
         self.eps = eps
 
     cdef double time(self, int32_t step, int32_t n_steps) noexcept nogil:

@@ -78,10 +78,12 @@ cdef class Repetition(RowEdit):
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
         cdef int32_t i, token
         cdef float factor = <float> self.penalty
+        cdef float *logit
         for i in range(canvas.n):
             token = canvas._tokens[i]
             if not canvas.masked(i) and first_seen(canvas, i):
-                view.logits[token] = view.logits[token] / factor if view.logits[token] > 0 else view.logits[token] * factor
+                logit = &view.logits[token]
+                logit[0] = logit[0] / factor if logit[0] > 0 else logit[0] * factor
 
 
 cdef bint first_seen(Canvas canvas, int32_t position) noexcept nogil:

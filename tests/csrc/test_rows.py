@@ -113,3 +113,14 @@ def test_scaling(library: ctypes.CDLL) -> None:
     got = row.copy()
     library.row_scale(got.ctypes.data, len(got), 1.7)
     assert np.array_equal(got, row * np.float32(1.7))
+
+
+@given(row=rows, k=st.integers(0, 70))
+def test_the_likeliest_are_the_first_of_a_sorted_row(library: ctypes.CDLL, row: Row, k: int) -> None:
+    if np.isnan(row).any():
+        return  # such a row is refused before anybody asks for its best
+    tokens, logits = np.full(k + 1, -7, dtype=np.int32), np.zeros(k + 1, dtype=np.float32)
+    n = library.row_top(row.ctypes.data, len(row), k, tokens.ctypes.data, logits.ctypes.data)
+    order = np.argsort(-row, kind="stable")[: min(k, int((row > -np.inf).sum()))]
+    assert n == len(order) and np.array_equal(tokens[:n], order) and np.array_equal(logits[:n], row[order])
+    assert tokens[k] == -7
