@@ -1,5 +1,7 @@
 """Loads libllama before the first compiled module that needs it: the packaged one, or that in HOSHIKAGE_LIB_PATH.
 
+That variable is a setting like others, of the environment or a `.env` file; a command's flag reaches `use`.
+
 The compiled modules find the packaged libraries by themselves. A person's own build has to be in the process before
 them, so importing `hoshikage` puts a finder in front of Python's, which loads the libraries as soon as a compiled
 module is asked for, and not before: the server imports none and never loads libllama.
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hoshikage import _fingerprint as fp
+from hoshikage.envfile import env_files_of, variables_in
 from hoshikage.errors import LibraryError
 
 PACKAGED = Path(__file__).with_name("lib")
@@ -31,6 +34,7 @@ REMEDY = (
 )
 
 _loaded: Path | None = None
+_used = ""
 
 
 class LibrariesFirst:
@@ -46,9 +50,21 @@ class LibrariesFirst:
         return spec
 
 
+def use(folder: str | None) -> None:
+    """Names a folder, before anything else does and before the first compiled module; None names none."""
+    global _used
+    _used = folder or ""
+
+
+def named_folder() -> str:
+    """The folder of a person's own build; empty: the packaged one is meant."""
+    given = [file[VARIABLE].value for file in map(variables_in, env_files_of(os.environ)) if VARIABLE in file]
+    return next(filter(None, (_used, os.environ.get(VARIABLE), *reversed(given))), "")
+
+
 def library_folder() -> Path:
     """Where the libraries come from in this process."""
-    named = os.environ.get(VARIABLE)
+    named = named_folder()
     return Path(named).expanduser().resolve() if named else PACKAGED
 
 
@@ -58,9 +74,9 @@ def load_libraries() -> Path:
     if _loaded is None:
         folder = library_folder()
         try:
-            llama = load_own(folder) if os.environ.get(VARIABLE) else fp.open_llama(folder)
+            llama = load_own(folder) if folder != PACKAGED else fp.open_llama(folder)
         except OSError as error:
-            remedy = REMEDY if os.environ.get(VARIABLE) else ""
+            remedy = REMEDY if folder != PACKAGED else ""
             raise LibraryError(f"libllama could not be loaded from {folder}: {error}", remedy) from None
         refuse_stranger(llama, folder)
         load_plugins(folder)

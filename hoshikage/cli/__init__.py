@@ -25,6 +25,7 @@ COMMANDS = {
     "rm": "forget the name of a model; its file stays",
     "list": "name every model there is",
     "show": "say everything about one model that has a name",
+    "config": "say how everything is set, and by what",
     "eval": "say how good and how fast a model is, on questions with checkable answers",
 }
 INTERRUPTED = 130

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hoshikage import _libs
 from hoshikage import settings as table_of_settings
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.run import loading_rows, options
@@ -75,9 +76,11 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
             key = os.environ.get("OPENAI_API_KEY")
             subject: Subject = Server(check_url(arguments.server), arguments.model, key, given)
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
+        settings = table_of_settings.read(read_flags(arguments, loading_rows()))
+        _libs.use(settings.lib_path)
+
         from hoshikage.engine.engine import load
 
-        settings = table_of_settings.read(read_flags(arguments, loading_rows()))
         with load(resolve(arguments.model), settings=settings) as engine:
             kind = GapFiller if arguments.gaps else ModelFile
             subject = kind(engine, Path(arguments.model).stem, given)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from hoshikage import _libs
 from hoshikage import settings as table
 from hoshikage.cli import INTERRUPTED, complain
 from hoshikage.cli.background import Background
@@ -78,6 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
     if model.stop:
         given["stop"] = tuple(dict.fromkeys((*given.get("stop", ()), *model.stop)))
     show = Show(arguments)
+    _libs.use(settings.lib_path)
 
     from hoshikage._board import Board
 

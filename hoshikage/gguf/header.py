@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from struct import Struct
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 DIFFUSION = frozenset({"llada", "dream", "llada-moe", "rnd1"})
 
@@ -90,6 +92,8 @@ class Array:
         """The numbers, without a copy."""
         if self.item == STRING:
             raise TypeError("an array of strings has no numbers")
+        import numpy as np  # here, because a process that only reads headers stays small without it
+
         dtype = np.dtype("<" + SCALARS[self.item][1])
         return np.frombuffer(self.raw, dtype, self.n, self.start)
 

@@ -36,8 +36,7 @@ def found(
     """Every setting by its name, from the strongest of its sources; a flag that is None is as if it were absent."""
     flags = {name: value for name, value in (flags or {}).items() if value is not None}
     refuse_unknown(flags)
-    if path := flags.get("config_path"):
-        environment = {**environment, VARIABLE: str(path)}
+    environment = with_config_path(environment, flags)
     values = {row.name: Found(row, row.default, "default") for row in table()}
     for source in [*map(from_file, env_files_of(environment, env_files)), from_environment(environment)]:
         values |= source
@@ -96,9 +95,21 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Found]:
     }
 
 
-def misspelt(environment: Mapping[str, str] = os.environ, env_files: Sequence[Path] | None = None) -> Iterator[str]:
+def with_config_path(environment: Mapping[str, str], flags: Mapping[str, object]) -> Mapping[str, str]:
+    """The flag that names the file is stronger than the variable, as every flag is."""
+    path = flags.get("config_path")
+    return {**environment, VARIABLE: str(path)} if path else environment
+
+
+def misspelt(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    env_files: Sequence[Path] | None = None,
+) -> Iterator[str]:
     """A sentence for each line of a `.env` file that is nearly one of our variables, and has no effect."""
     known = [row.variable for row in table()]
+    environment = with_config_path(environment, flags or {})
     for path in env_files_of(environment, env_files):
         for name, given in variables_in(path).items():
             close = get_close_matches(name.upper(), known, n=1, cutoff=0.8)

@@ -131,3 +131,10 @@ def test_a_compiled_module_gets_its_libraries_first() -> None:
     program = "import sys, hoshikage; from hoshikage import _libs; print(sys.meta_path[0] is _libs.LibrariesFirst)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True", "hoshikage/__init__.py has to import hoshikage._libs"
+
+
+def test_what_only_reads_headers_and_settings_stays_small() -> None:
+    """NumPy alone takes more memory than a server with nothing loaded should."""
+    program = "import sys, hoshikage.registry, hoshikage.settings, hoshikage.gguf; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

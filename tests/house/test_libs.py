@@ -121,6 +121,16 @@ def test_somebodys_own_build_takes_their_place(tmp_path: Path) -> None:
     assert load_from(mine) == f"loaded {mine / 'libllama.so.0'}"
 
 
+def test_a_file_of_settings_or_a_flag_names_it_too(tmp_path: Path) -> None:
+    mine, other = (shutil.copytree(PACKAGED, tmp_path / name) for name in ("mine", "other"))
+    (tmp_path / ".env").write_text(f"HOSHIKAGE_LIB_PATH={mine}\n", encoding="utf-8")
+    choose = f"import os; os.environ['HOSHIKAGE_CONFIG_PATH'] = {str(tmp_path / '.env')!r}\n"
+    assert load_from(None, choose + IMPORT) == f"loaded {mine / 'libllama.so.0'}"
+    assert load_from(other, choose + IMPORT) == f"loaded {other / 'libllama.so.0'}"
+    flag = f"from hoshikage import _libs; _libs.use({str(mine)!r})\n"
+    assert load_from(other, flag + IMPORT) == f"loaded {mine / 'libllama.so.0'}"
+
+
 def test_a_build_tree_with_full_versions_and_links_is_fine(tmp_path: Path) -> None:
     for path in PACKAGED.glob("libggml*.so.0"), PACKAGED.glob("libllama.so.0"):
         for library in path:

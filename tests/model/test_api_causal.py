@@ -16,6 +16,7 @@ from tests.conftest import TinyModel
 from tests.tiny import CAUSAL, CHAT_TEMPLATE
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
+GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0}
 BAN = -float("inf")
 CLOSE_CALL = 1e-4  # logits nearer than this may change places in a batch of another shape
 PROMPT = "hello and the "
@@ -23,13 +24,13 @@ PROMPT = "hello and the "
 
 @pytest.fixture(scope="module", params=CAUSAL)
 def engine(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[Engine]:
-    with hoshikage.load(tiny_model(request.param, chat_template=CHAT_TEMPLATE), **EXACT) as loaded:
+    with hoshikage.load(tiny_model(request.param, chat_template=CHAT_TEMPLATE), **EXACT, **GREEDY) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module")
 def llama(tiny_model: TinyModel) -> Iterator[Engine]:
-    with hoshikage.load(tiny_model("llama", chat_template=CHAT_TEMPLATE), **EXACT) as loaded:
+    with hoshikage.load(tiny_model("llama", chat_template=CHAT_TEMPLATE), **EXACT, **GREEDY) as loaded:
         yield loaded
 
 

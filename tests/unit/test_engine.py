@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hoshikage import strategies
 from hoshikage._board import Board
 from hoshikage.engine.engine import Engine
+from hoshikage.engine.request import SCHEDULED_STEPS
 from hoshikage.engine.result import Result, Snapshot, cells_of
 from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError, TemplateError, UnsupportedModelError
 from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
@@ -68,7 +69,7 @@ def test_the_canvas_is_the_one_that_the_papers_define(model: Speaker, prompt: st
         model.mask_id,
         algorithm={"margin": "topk_margin"}.get(algorithm, algorithm),
         schedule=schedule,
-        steps=options.get("steps", n),
+        steps=options.get("steps", SCHEDULED_STEPS if {"algorithm", "schedule"} & options.keys() else n),
         block_length=options.get("block_length", 32 if schedule == "block" else 0),
         shift=model.shift,
         eos_id=model.eos_id,
