@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
-from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowEdit, RowView, Span
+from hoshikage._canvas cimport Canvas, Forward, Row, RowEdit, RowView, Span
 from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
 
 import os
