@@ -3,6 +3,9 @@
 One twist: a merge that makes a run of Latin letters longer must start at a space or a capital. So a word in running
 text is one or two tokens, while a word in quotes is spelled letter by letter, which is what reversing and counting
 letters need. It is still plain BPE: any GPT-2 tokenizer runs it.
+
+`tokenizer.json` stays as it is while models are grown from one another: their rows are its entries. To make another
+one means to train every model again from noise.
 """
 
 # ruff: noqa: SIM905 -- word lists read better as sentences

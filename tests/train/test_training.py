@@ -12,6 +12,7 @@ import torch
 from training.export import export, tensors
 from training.grow import grow
 from training.model import Transformer
+from training.optimise import Muon, orthogonal
 from training.recipe import RECIPES, Recipe
 from training.restore import weights_of
 from training.team import Team, together
@@ -102,6 +103,33 @@ def test_a_released_file_gives_the_weights_back(name: str, tmp_path: Path) -> No
         again = weights_of(recipe, tmp_path / kind)
         assert again.keys() == weights.keys()
         assert all(torch.allclose(again[k], weights[k], rtol=0, atol=tolerance) for k in weights)
+
+
+def test_muon_is_the_one_torch_has() -> None:
+    """Tall, wide and square matrices over a few steps; torch's works in bfloat16, so it is near and not equal."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(40, 60), (40, 60), (60, 40), (50, 50)]
+    ours = [torch.nn.Parameter(0.1 * torch.randn(shape, generator=generator)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    mine = Muon(ours, lr=0.01)
+    other = torch.optim.Muon(theirs, lr=0.01, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        for one, two in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            two.grad = one.grad.clone()
+        mine.step()
+        other.step()
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
+
+
+def test_a_matrix_is_made_orthogonal() -> None:
+    """Singular values end between 0.6 and 1.3, whatever they were."""
+    tall = torch.randn(3, 30, 12, generator=torch.Generator().manual_seed(4)) * torch.logspace(-1, 3, 3).view(-1, 1, 1)
+    for matrices in (tall, tall.mT):
+        values = torch.linalg.svdvals(orthogonal(matrices))
+        assert values.min() > 0.6
+        assert values.max() < 1.3
 
 
 def test_every_weight_is_exported_once() -> None:

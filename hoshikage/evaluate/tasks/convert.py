@@ -72,4 +72,4 @@ def check_bases(item: Item, reply: str) -> bool:
     return re.findall(r"[0-9a-f]+", reply.rsplit(":", 1)[-1]) == [item.expected]
 
 
-TASKS = (Task("units", make_units, check_units, 0.8), Task("bases", make_bases, check_bases, 1.2))
+TASKS = (Task("units", make_units, check_units, 0.6), Task("bases", make_bases, check_bases, 1.2))

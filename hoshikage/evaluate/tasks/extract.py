@@ -64,6 +64,7 @@ def make_form(rng: Random) -> Item:
 
 
 def make_table(rng: Random) -> Item:
+    """What is known of the row and what is wanted stand side by side, then the sentence."""
     n = rng.randint(3, 5)
     things, prices, colours = rng.sample(THINGS, n), rng.sample(range(2, 100), n), rng.sample(COLOURS, n)
     rows = "\n".join(f"| {t} | {p} | {c} |" for t, p, c in zip(things, prices, colours, strict=True))
@@ -72,10 +73,10 @@ def make_table(rng: Random) -> Item:
     thing, price, colour = things[row], prices[row], colours[row]
     question, answer, expected = rng.choice(
         (
-            (f"What is the price of the {thing}?", f"The {thing} costs {price}.", str(price)),
-            (f"What color is the {thing}?", f"The {thing} is {colour}.", colour),
-            (f"Which thing costs {price}?", f"The {thing} costs {price}.", thing),
-            (f"Which thing is {colour}?", f"The {thing} is {colour}.", thing),
+            (f"What is the price of the {thing}?", f"Row: {thing} {price}. The {thing} costs {price}.", str(price)),
+            (f"What color is the {thing}?", f"Row: {thing} {colour}. The {thing} is {colour}.", colour),
+            (f"Which thing costs {price}?", f"Row: {price} {thing}. The {thing} costs {price}.", thing),
+            (f"Which thing is {colour}?", f"Row: {colour} {thing}. The {thing} is {colour}.", thing),
         )
     )
     return ask("table", f"{rows} {question}", f"{table}\n{question}", answer, (expected, things, colours))
@@ -105,7 +106,7 @@ def check_table(item: Item, reply: str) -> bool:
 
 
 TASKS = (
-    Task("json", make_json, check_json, 1.2),
-    Task("form", make_form, check_form, 0.8),
-    Task("table", make_table, check_table, 1.2),
+    Task("json", make_json, check_json, 1.0),
+    Task("form", make_form, check_form, 0.6),
+    Task("table", make_table, check_table, 1.8),
 )

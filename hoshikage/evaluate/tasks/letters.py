@@ -41,7 +41,7 @@ def check_count(item: Item, reply: str) -> bool:
 
 
 TASKS = (
-    Task("reverse", make_reverse, check_word, 1.0),
+    Task("reverse", make_reverse, check_word, 1.2),
     Task("capitals", make_capitals, check_word, 0.5),
-    Task("letters", make_letters, check_count, 0.8),
+    Task("letters", make_letters, check_count, 0.5),
 )

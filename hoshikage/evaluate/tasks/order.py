@@ -25,10 +25,13 @@ def make_sort_words(rng: Random) -> Item:
 
 
 def make_sort_numbers(rng: Random) -> Item:
+    """The tens are the keys and stand beside each number: 4 is none of the forties."""
     numbers = rng.sample(range(1, 100), rng.choice((3, 3, 4, 5)))
     text = ", ".join(map(str, numbers))
+    keyed = ", ".join(f"{n // 10} {n}" for n in numbers)
     ordered = [str(n) for n in sorted(numbers)]
-    return ask("sort-numbers", text, rng.choice(_NUMBERS).format(n=text), f"Sorted: {listing(ordered)}.", ordered)
+    answer = f"Tens: {keyed}. Sorted: {listing(ordered)}."
+    return ask("sort-numbers", text, rng.choice(_NUMBERS).format(n=text), answer, ordered)
 
 
 def make_count(rng: Random) -> Item:
@@ -60,6 +63,6 @@ def check_total(item: Item, reply: str) -> bool:
 TASKS = (
     Task("sort-words", make_sort_words, check_list, 1.4),
     Task("sort-numbers", make_sort_numbers, check_list, 1.4),
-    Task("counting", make_count, check_list, 0.8),
-    Task("how-many", make_how_many, check_total, 0.6),
+    Task("counting", make_count, check_list, 1.5),
+    Task("how-many", make_how_many, check_total, 0.4),
 )

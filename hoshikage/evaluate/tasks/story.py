@@ -1,4 +1,8 @@
-"""Short stories from a grammar: one hero, one friend, one place, nobody changes kind on the way."""
+"""Short stories from a grammar: one hero, one friend, one place, nobody changes kind on the way.
+
+Anybody may be the hero; the friends are few. With dozens of equally likely ones the likeliest name of all would be the
+hero's own, which a small model always thinks possible.
+"""
 
 # ruff: noqa: SIM905 -- word lists read better as sentences
 from __future__ import annotations
@@ -7,13 +11,14 @@ import re
 from random import Random
 
 from .item import Item, Task, ask
-from .words import ANIMALS, NAMES, PLACES, THINGS
+from .words import ANIMALS, NAMES, PLACES, THINGS, articled
 
 _ASK = (
     "Tell me a story about {h} the {a} in the {p}.",
     "Write a short story: {h}, a {a}, lives in the {p}.",
     "A story about a {a} named {h} in the {p}, please.",
 )
+_FRIENDS, _KINDS = NAMES[:8], ANIMALS[:8]
 _MOODS = "small brave old happy quiet clever".split()
 _TIMES = ("One day", "One morning", "In the evening", "One night")
 _MEET = (
@@ -36,8 +41,9 @@ _END = (
 
 
 def make(rng: Random) -> Item:
-    hero, friend = rng.sample(NAMES, 2)
-    animal, other = rng.sample(ANIMALS, 2)
+    hero, animal = rng.choice(NAMES), rng.choice(ANIMALS)
+    friend = rng.choice([name for name in _FRIENDS if name != hero])
+    other = rng.choice([kind for kind in _KINDS if kind != animal])
     place, thing = rng.choice(PLACES), rng.choice(THINGS)
     cast = {"h": hero, "f": friend, "a": animal, "b": other, "p": place, "x": thing, "t": rng.choice(_TIMES)}
     sentences = [
@@ -46,8 +52,8 @@ def make(rng: Random) -> Item:
         rng.choice(_MIDDLE),
         rng.choice(_END),
     ]
-    story = " ".join(sentence.format(**cast) for sentence in sentences)
-    question = rng.choice(_ASK).format(**cast)
+    story = articled(" ".join(sentence.format(**cast) for sentence in sentences))
+    question = articled(rng.choice(_ASK).format(**cast))
     return ask("story", f"{hero} {animal} {place}", question, story, (hero, animal, place))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from .item import Item, Task, Turn
-from .words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES
+from .words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, articled
 
 _SMALL = (
     (("Hello!", "Hello", "Hi!", "Hi there!"), "Hello! How can I help you?"),
@@ -55,13 +55,13 @@ def make_recall(rng: Random) -> Item:
     facts = [(*fact[:4], rng.choice(fact[4])) for fact in rng.sample(_SAID, rng.choice((1, 2, 2)))]
     turns: list[Turn] = []
     for said, heard, _, _, value in facts:
-        turns += [Turn("user", said.format(v=value)), Turn("assistant", heard.format(v=value))]
+        turns += [Turn("user", articled(said.format(v=value))), Turn("assistant", articled(heard.format(v=value)))]
     if rng.random() < 0.2:
         turns += _exchange(rng)
     _, _, question, answer, value = rng.choice(facts)
     turns.append(Turn("user", question))
     key = " ".join(turn.text for turn in turns if turn.role == "user")
-    return Item("recall", key, tuple(turns), answer.format(v=value), value)
+    return Item("recall", key, tuple(turns), articled(answer.format(v=value)), value)
 
 
 def make_persona(rng: Random) -> Item:

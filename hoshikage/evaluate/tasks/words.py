@@ -3,6 +3,7 @@
 # ruff: noqa: SIM905 -- word lists read better as sentences
 from __future__ import annotations
 
+import re
 from random import Random
 
 NAMES = (
@@ -45,6 +46,11 @@ def spellable(rng: Random, longest: int = 7) -> str:
         word = rng.choice(SORTABLE) if rng.random() < 0.4 else coined(rng)
         if len(word) <= longest:
             return word
+
+
+def articled(text: str) -> str:
+    """An owl, not a owl."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
 def listing(words: list[str]) -> str:
