@@ -180,3 +180,21 @@ class Stopping(HoshikageError):  # noqa: N818 -- a state, not a mistake
 
     def __init__(self, cause: str = "Hoshikage is stopping", remedy: str = "ask again when it has started") -> None:
         super().__init__(cause, remedy)
+
+
+class WorkerDied(HoshikageError):  # noqa: N818 -- a state, not a mistake
+    """The process that held the model has ended, and what it was asked with it."""
+
+    default_remedy = "ask again: the model is loaded anew"
+
+
+class DiedLoading(WorkerDied):
+    """It ended before its model was there."""
+
+    default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
+
+
+class InternalError(HoshikageError):
+    """Something happened that should not."""
+
+    default_remedy = "the log has the details; please report it"

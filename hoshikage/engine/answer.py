@@ -57,12 +57,25 @@ class Answer(ABC):
 
     @property
     @abstractmethod
+    def progress(self) -> tuple[int, int]:
+        """Steps taken, and of how many at most."""
+
+    @property
+    @abstractmethod
     def ends_early(self) -> bool:
         """Whether its text may be complete before its work is."""
 
     @abstractmethod
     def read(self) -> str:
         """The text that the last steps made certain."""
+
+    @abstractmethod
+    def logprobs(self, lo: int) -> list[float]:
+        """The logarithms of the probabilities of the tokens read so far, from number `lo` on."""
+
+    @abstractmethod
+    def confidence(self) -> list[float]:
+        """The probability with which each position was written; 0 where nothing is."""
 
     @abstractmethod
     def snapshot(self, delta: str, result: Result | None = None) -> Snapshot:
@@ -77,10 +90,9 @@ class Answer(ABC):
         """Whether no further step can change the text."""
         return self.work.done or (self.reader.stopped and self.ends_early)
 
-    def ended(self, delta: str, cancelled: bool = False) -> Snapshot:
-        """The last snapshot, the result in it."""
-        delta += self.reader.finish()
-        return self.snapshot(delta, self.result(cancelled))
+    def ended(self, cancelled: bool = False) -> tuple[str, Result]:
+        """The text that was held until the end, and the result; raises what kept it from one."""
+        return self.reader.finish(), self.result(cancelled)
 
     def _result(self, cancelled: bool, *, n_passes: int, n_rows: int, canvas: Sequence[int] = ()) -> Result:
         # A text that has met its stop is whole, whoever cancels.
@@ -101,9 +113,8 @@ class Answer(ABC):
             canvas=tuple(canvas),
         )
 
-    def _snapshot(
-        self, delta: str, result: Result | None, *, step: int, n_steps: int, tokens: Sequence[int | None]
-    ) -> Snapshot:
+    def _snapshot(self, delta: str, result: Result | None, tokens: Sequence[int | None]) -> Snapshot:
+        step, n_steps = self.progress
         return Snapshot(
             index=self.index,
             delta=delta,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hoshikage._board import Board
 from hoshikage._causal import CausalSession, Sampler, Stream
 from hoshikage.engine.answer import Answer, stop_ids
-from hoshikage.engine.batch import room_for, work_through
+from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
@@ -46,14 +46,23 @@ class StreamAnswer(Answer):
     def ends_early(self) -> bool:
         return bool(self.request.stop)  # tokens that end it are the stream's business
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        return self.n_read, self.request.max_tokens
+
     def read(self) -> str:
         tokens = self.work.tail(self.n_read)
         self.n_read += len(tokens)
         return self.reader.feed(tokens)
 
+    def logprobs(self, lo: int) -> list[float]:
+        return self.work.logprobs[lo : len(self.reader.tokens)]
+
+    def confidence(self) -> list[float]:
+        return [math.exp(logprob) for logprob in self.logprobs(0)]
+
     def snapshot(self, delta: str, result: Result | None = None) -> Snapshot:
-        tokens = self.reader.tokens
-        return self._snapshot(delta, result, step=self.n_read, n_steps=self.request.max_tokens, tokens=tokens)
+        return self._snapshot(delta, result, self.reader.tokens)
 
     def result(self, cancelled: bool) -> Result:
         stream = self.work
@@ -93,12 +102,16 @@ class Writer:
             work=Stream(ids, max_tokens=request.max_tokens, sampler=sampler_of(request), stop_ids=ends),
         )
 
-    def run(self, answers: Sequence[Answer], board: Board, watched: bool) -> Iterator[Snapshot]:
-        """Write all answers; snapshots of each token when watched, otherwise of each answer's end."""
-        room = room_for(answers, self._settings.n_seq, SHARED_CELLS, self._sessions.rows_for)
-        # As many sequences as there may ever be: what one leaves in the cache serves a later prompt.
-        session = self._sessions.open(room.n_cells, self._settings.n_seq)
-        return work_through(session, answers, room, board, watched)
+    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+        """A session's size for these, so many of them side by side."""
+        return room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+
+    def open(self, room: Room) -> CausalSession:
+        """A session of this size, with as many sequences as there may ever be.
+
+        What one of them leaves in the cache serves a later prompt.
+        """
+        return self._sessions.open(room.n_cells, self._settings.n_seq)
 
     def close(self) -> None:
         """Give the context's memory back."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from hoshikage import strategies
-from hoshikage._board import Board
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
 from hoshikage.engine.answer import Answer, stop_ids
-from hoshikage.engine.batch import room_for, work_through
+from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import DiffusionRequest, Recipe, check_bias, fitted, read, recipe_of
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
@@ -53,6 +53,10 @@ class CanvasAnswer(Answer):
     def ends_early(self) -> bool:
         return self.request.early_stop
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        return self.work.step, self.work.n_steps
+
     def read(self) -> str:
         end = min(self.work.settled_prefix(self.n_read), self.hi)
         if end == self.n_read:
@@ -61,11 +65,18 @@ class CanvasAnswer(Answer):
         self.n_read = end
         return self.reader.feed(tokens)
 
+    def logprobs(self, lo: int) -> list[float]:
+        settled = self.work.confidence[self.lo + lo : self.lo + len(self.reader.tokens)]
+        return [math.log(probability) if probability > 0 else -math.inf for probability in settled]
+
+    def confidence(self) -> list[float]:
+        return self.work.confidence[self.lo : self.hi]
+
     def snapshot(self, delta: str, result: Result | None = None) -> Snapshot:
         canvas = self.work
         pairs = zip(canvas.tokens[self.lo : self.hi], canvas.settled_at[self.lo : self.hi], strict=True)
         tokens = [token if settled_at >= 0 else None for token, settled_at in pairs]
-        return self._snapshot(delta, result, step=canvas.step, n_steps=canvas.n_steps, tokens=tokens)
+        return self._snapshot(delta, result, tokens)
 
     def result(self, cancelled: bool) -> Result:
         canvas = self.work
@@ -88,17 +99,21 @@ class Denoiser:
         request, more = fitted(request, len(ids), self._sessions.n_ctx)
         return self._answer(index, ids, [], request, warnings + more)
 
-    def prepare_gap(self, prefix: Sequence[int], suffix: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
+    def prepare_gap(
+        self, index: int, prefix: Sequence[int], suffix: Sequence[int], options: Mapping[str, object]
+    ) -> CanvasAnswer:
         """Two texts and the gap between them, which is as long as it was asked to be."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         self._sessions.check_fits(len(prefix) + request.max_tokens + len(suffix))
-        return self._answer(0, prefix, suffix, request, warnings)
+        return self._answer(index, prefix, suffix, request, warnings)
 
-    def run(self, answers: Sequence[Answer], board: Board, watched: bool) -> Iterator[Snapshot]:
-        """Decode all canvases; snapshots of each step when watched, otherwise of each answer's end."""
-        room = room_for(answers, self._settings.n_seq, SHARED_CELLS, self._sessions.rows_for)
-        session = self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
-        return work_through(session, answers, room, board, watched)
+    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+        """A session's size for these, so many of them side by side."""
+        return room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+
+    def open(self, room: Room) -> Session:
+        """A session of this size."""
+        return self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
 
     def close(self) -> None:
         """Nothing here is its own."""

@@ -7,7 +7,7 @@ is in `hoshikage._core` and needs no Python between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
 from typing import Any, Literal, TypeAlias, overload
 
@@ -20,6 +20,7 @@ from hoshikage._core import Model, Session
 from hoshikage.checks import Whole, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.causal import Writer
+from hoshikage.engine.desk import Desk
 from hoshikage.engine.diffusion import Denoiser
 from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
@@ -27,7 +28,7 @@ from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.turn import Turn
-from hoshikage.errors import ParameterError, UnsupportedModelError
+from hoshikage.errors import Cancelled, ParameterError, UnsupportedModelError
 from hoshikage.nano import resolve
 from hoshikage.settings import Settings
 
@@ -154,8 +155,8 @@ class Engine:
         Special tokens written in a prompt are plain text unless `parse_special`.
         """
         prompts, single = as_prompts(prompt)
-        ids = [self._ids(one, "prompt", parse_special) for one in prompts]
-        answers = [self._way.prepare(index, one, options) for index, one in enumerate(ids)]
+        ids = [self.prompt_tokens(one, parse_special=parse_special) for one in prompts]
+        answers = [self.answer(index, one, options) for index, one in enumerate(ids)]
         return self._answered(answers, single, stream, board)
 
     def chat(
@@ -174,7 +175,7 @@ class Engine:
         as `enable_thinking`) are what the template knows by these names.
         """
         ids = self.chat_tokens(messages, tools=tools, template_options=template_options)
-        return self._answered([self._way.prepare(0, ids, options)], True, stream, board)
+        return self._answered([self.answer(0, ids, options)], True, stream, board)
 
     def infill(
         self,
@@ -191,15 +192,10 @@ class Engine:
 
         Gives a Result, or with `stream=True` an iterator of snapshots; `text` is what stands in the gap.
         """
-        self._check_open()
-        if not isinstance(self._way, Denoiser):
-            cause = "an autoregressive model reads from left to right and cannot fill a gap"
-            raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
         if length is not None:
             options = {**options, "max_tokens": Whole(1, MAX_TOKENS).check("length", length)}
-        before = self._ids(prefix, "prefix", parse_special)
-        after = self._ids(suffix, "suffix", parse_special, opens=False)
-        return self._answered([self._way.prepare_gap(before, after, options)], True, stream, board)
+        gap = self.gap_tokens(prefix, suffix, parse_special=parse_special)
+        return self._answered([self.gap_answer(0, gap, options)], True, stream, board)
 
     def logits(self, ids: ArrayLike, mask: ArrayLike | None = None) -> NDArray[np.float32]:
         """The model's raw logits, float32 [batch, position, vocabulary], for ids [batch, position].
@@ -250,6 +246,34 @@ class Engine:
         raw: bytes = self.model.detokenize(checked_ids(self.model, as_ids(ids, "ids"), name="ids"), special=special)
         return raw.decode(errors="replace")
 
+    def prompt_tokens(self, prompt: Prompt, *, parse_special: bool = False) -> list[int]:
+        """The tokens of a prompt, as the model wants it to begin."""
+        return self._ids(prompt, "prompt", parse_special)
+
+    def gap_tokens(self, prefix: Prompt, suffix: Prompt, *, parse_special: bool = False) -> tuple[list[int], list[int]]:
+        """The tokens before a gap and those behind it."""
+        before = self._ids(prefix, "prefix", parse_special)
+        return before, self._ids(suffix, "suffix", parse_special, opens=False)
+
+    # -- answers that somebody else brings to their end
+
+    def answer(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> Answer:
+        """An answer to be made: nothing is computed yet."""
+        self._check_open()
+        return self._way.prepare(index, ids, options)
+
+    def gap_answer(self, index: int, gap: tuple[Sequence[int], Sequence[int]], options: Mapping[str, object]) -> Answer:
+        """The same for what stands between two texts."""
+        self._check_open()
+        if not isinstance(self._way, Denoiser):
+            cause = "an autoregressive model reads from left to right and cannot fill a gap"
+            raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
+        return self._way.prepare_gap(index, *gap, options)
+
+    def desk(self, *, n_expected: int = 1, gate: AbstractContextManager[Any] | None = None) -> Desk:
+        """Where answers of this engine are worked on. It has the engine to itself while it is busy."""
+        return Desk(self._way, self.settings.n_seq, n_expected, gate or nullcontext())
+
     # -- inside
 
     def _check_open(self) -> None:
@@ -275,7 +299,22 @@ class Engine:
             return
         with self._turn:
             self._check_open()
-            yield from self._way.run(answers, board, watched)
+            yield from work_through(self.desk(), answers, board, watched)
+
+
+def work_through(desk: Desk, answers: Sequence[Answer], board: Board, watched: bool) -> Iterator[Snapshot]:
+    """Bring all answers to their end; snapshots of each step when watched, otherwise of each answer's end."""
+    for answer in answers:
+        desk.join(answer, watched=watched)
+    try:
+        while desk.busy:
+            for news in desk.step(board):
+                yield news.snapshot()
+    except Cancelled:
+        for news in desk.leave():
+            yield news.snapshot()
+    finally:
+        desk.clear()
 
 
 def as_prompts(prompt: Any) -> tuple[Sequence[Any], bool]:

@@ -1,0 +1,273 @@
+"""The desk: answers worked on side by side in one session, which come and go between steps. One thread.
+
+Who comes first is let in first. One that does not fit beside those at work waits for room; meanwhile later ones may be
+let in before it, but only so often, so that nobody waits for ever. For one that is larger than the session a larger
+one is opened, as soon as nobody is at work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from hoshikage._board import Board
+from hoshikage.engine.answer import Answer
+from hoshikage.engine.batch import Room
+from hoshikage.engine.result import Result, Snapshot
+from hoshikage.errors import Cancelled, HoshikageError
+
+STEPS = 64  # at most in one call when nobody looks
+SECONDS = 0.25  # about as long as such a call should take: between two of them signals and newcomers are heard
+OVERTAKEN = 16  # times that a waiting answer lets later ones pass
+LOOKED_AT = 32  # waiting answers that may be let in before the first
+
+
+class Session(Protocol):
+    """It takes work in, and lets go by itself of what it has finished."""
+
+    def add(self, work: Any, /) -> None: ...
+    def remove(self, work: Any, /) -> None: ...
+    def run(self, board: Board, max_steps: int) -> Any: ...
+
+
+class Way(Protocol):
+    """How a kind of model answers: what a desk needs of it."""
+
+    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+        """A session's size for these, so many of them side by side."""
+
+    def open(self, room: Room) -> Session:
+        """A session of at least this size."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """An answer at the desk, and on whose behalf it is there."""
+
+    answer: Answer
+    watched: bool
+    owner: object
+    n_overtaken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a step brought to an answer: text, its result, or its failure."""
+
+    answer: Answer
+    owner: object
+    delta: str = ""
+    result: Result | None = None
+    error: HoshikageError | None = None
+
+    def snapshot(self) -> Snapshot:
+        """What a watcher sees now; raises the failure."""
+        if self.error is not None:
+            raise self.error
+        return self.answer.snapshot(self.delta, self.result)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many steps a call takes when nobody looks."""
+
+    n_steps: int = 1
+
+    def took(self, seconds: float) -> None:
+        """A call took so long."""
+        if seconds > SECONDS:
+            self.n_steps = max(1, self.n_steps // 2)
+        elif seconds < SECONDS / 2:
+            self.n_steps = min(STEPS, self.n_steps * 2)
+
+
+@dataclass(slots=True)
+class Desk:
+    """`n_seq` answers at most are worked on at a time, and a session is opened for `n_expected` of them at least.
+
+    `gate` is held during each call of the session.
+    """
+
+    way: Way
+    n_seq: int
+    n_expected: int = 1
+    gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    _waiting: deque[Place] = field(default_factory=deque, init=False)
+    _working: list[Place] = field(default_factory=list, init=False)
+    _room: Room | None = field(default=None, init=False)
+    _session: Any = field(default=None, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self._working or self._waiting)
+
+    def join(self, answer: Answer, *, watched: bool = False, owner: object = None) -> None:
+        """Take an answer on. There is news of a watched one after each step, of others when they end."""
+        self._waiting.append(Place(answer, watched, owner))
+
+    def leave(self, owner: object = None) -> list[News]:
+        """End the answers of an owner with what is there."""
+        leaving = [place for place in [*self._working, *self._waiting] if place.owner is owner]
+        for place in leaving:
+            self._let_go(place)
+        return [ended(place, place.answer.read(), cancelled=True) for place in leaving]
+
+    def clear(self) -> None:
+        """Drop all that is there."""
+        for place in [*self._working, *self._waiting]:
+            self._let_go(place)
+
+    def step(self, board: Board) -> list[News]:
+        """Let in who has room, and take a step or a few.
+
+        Raises Cancelled when the board says so; all stay where they were, and the next call goes on.
+        """
+        refused = self._admit()
+        if refused or not self._working:
+            return refused
+        try:
+            self._run(board, self._n_steps())
+        except Cancelled:
+            raise
+        except HoshikageError as error:
+            return self._blame(error) + self._look()
+        return self._look()
+
+    # -- coming
+
+    def _admit(self) -> list[News]:
+        """Let in who has room; news of those that no room can be made for."""
+        refused: list[News] = []
+        passed: list[Place] = []
+        if self._waiting and not self._working:
+            refused += self._make_room(self._waiting[0])
+        for place in list(islice(self._waiting, LOOKED_AT)):
+            if len(self._working) == self.n_seq or any(other.n_overtaken == OVERTAKEN for other in passed):
+                break
+            if self._fits(place):
+                refused += self._let_in(place)
+                for other in passed:
+                    other.n_overtaken += 1
+            else:
+                passed.append(place)
+        return refused
+
+    def _fits(self, place: Place) -> bool:
+        together = [*(other.answer for other in self._working), place.answer]
+        return self._room is not None and self._room.holds(together)
+
+    def _let_in(self, place: Place) -> list[News]:
+        self._waiting.remove(place)
+        try:
+            self._session.add(place.answer.work)
+        except HoshikageError as error:
+            return [failed(place, error)]
+        self._working.append(place)
+        return []
+
+    def _make_room(self, first: Place) -> list[News]:
+        """A session that holds the first, and better all that are here."""
+        if self._fits(first):
+            return []
+        answers = [place.answer for place in self._waiting]
+        n_together = min(self.n_seq, max(self.n_expected, len(answers)))
+        wanted = self.way.room(answers, n_together)
+        try:
+            self._open(wanted if self._room is None else wanted | self._room)
+        except HoshikageError:  # there may be memory for it alone
+            return self._make_room_alone(first)
+        return []
+
+    def _make_room_alone(self, first: Place) -> list[News]:
+        try:
+            self._open(self.way.room([first.answer], 1))
+        except HoshikageError as error:
+            self._waiting.remove(first)
+            return [failed(first, error)]
+        return []
+
+    def _open(self, room: Room) -> None:
+        self._session = self._room = None
+        self._session = self.way.open(room)
+        self._room = room
+
+    # -- working
+
+    def _n_steps(self) -> int:
+        # A text that may end early is looked at after every step, so that the same request takes the same passes.
+        looked_at = any(place.watched or place.answer.ends_early for place in self._working)
+        return 1 if looked_at else self._pace.n_steps
+
+    def _run(self, board: Board, n_steps: int) -> None:
+        start = time.monotonic()
+        with self.gate:
+            self._session.run(board, n_steps)
+        self._pace.took(time.monotonic() - start)
+
+    def _blame(self, error: HoshikageError) -> list[News]:
+        """After a pass that failed for all: each gets a step alone, and who fails again is who made it fail."""
+        places, self._working = self._working, []
+        for place in places:
+            self._session.remove(place.answer.work)
+        news = [failed(places[0], error)] if len(places) == 1 else [*map(self._tried, places)]
+        to_blame = {id(item.answer) for item in news if item is not None}
+        self._working = [place for place in places if id(place.answer) not in to_blame]
+        for place in self._working:
+            if not place.answer.work.done:
+                self._session.add(place.answer.work)
+        return [item for item in news if item is not None]
+
+    def _tried(self, place: Place) -> News | None:
+        """A step of one alone, with a board of its own: this is over soon, and no cancel may end it half-way."""
+        work = place.answer.work
+        self._session.add(work)
+        try:
+            self._run(Board(), 1)
+        except HoshikageError as error:
+            return failed(place, error)
+        finally:
+            if not work.done:
+                self._session.remove(work)
+        return None
+
+    def _look(self) -> list[News]:
+        """What has come of everyone's work."""
+        news = []
+        for place in list(self._working):
+            delta = place.answer.read()
+            if place.answer.complete:
+                self._let_go(place)
+                news.append(ended(place, delta))
+            elif place.watched:
+                news.append(News(place.answer, place.owner, delta))
+        return news
+
+    def _let_go(self, place: Place) -> None:
+        """Take one out; the session has let go of finished work by itself."""
+        if place not in self._working:
+            self._waiting.remove(place)
+            return
+        self._working.remove(place)
+        if not place.answer.work.done:
+            self._session.remove(place.answer.work)
+
+
+def ended(place: Place, delta: str, cancelled: bool = False) -> News:
+    """The last news of an answer."""
+    try:
+        rest, result = place.answer.ended(cancelled)
+    except HoshikageError as error:
+        return failed(place, error)
+    return News(place.answer, place.owner, delta + rest, result)
+
+
+def failed(place: Place, error: HoshikageError) -> News:
+    """The last news of an answer that there is no result of."""
+    return News(place.answer, place.owner, error=error)

@@ -1,0 +1,180 @@
+"""From an ask to the answers that are to be made, or to a value that takes no step. Nothing here computes a pass."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from hoshikage.checks import Check, Flag, Whole, nearest, shown
+from hoshikage.engine.answer import Answer
+from hoshikage.engine.engine import Engine, as_prompts
+from hoshikage.engine.request import SEEDS
+from hoshikage.errors import ParameterError
+from hoshikage.worker.ask import Ask
+from hoshikage.worker.facts import Facts
+
+MOST_ANSWERS = 1024  # to one ask
+LOGPROBS = Whole(0, 20)
+FIELDS = {
+    "generate": {"prompts", "n", "parse_special", "options"},
+    "chat": {"messages", "n", "tools", "template_options", "options"},
+    "infill": {"prefix", "suffix", "n", "length", "parse_special", "options"},
+    "tokenize": {"text", "parse_special", "opens"},
+    "detokenize": {"ids", "special"},
+    "template": {"messages", "tools", "template_options"},
+    "describe": set[str](),
+}
+
+
+class Body:
+    """The body of an ask, read field by field."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._given = {name: value for name, value in ask.body.items() if value is not None}
+        for name in self._given:
+            if name not in FIELDS[ask.kind]:
+                cause = f"{ask.kind} knows no such field{nearest(name, FIELDS[ask.kind])}"
+                raise ParameterError(name, cause, "leave it out")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._given
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._given:
+            raise ParameterError(name, "it is missing", "give it")
+        return self._given[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field that the engine judges itself."""
+        return self._given.get(name, default)
+
+    def checked(self, name: str, check: Check[Any], default: Any) -> Any:
+        """A field of a simple kind."""
+        return check.check(name, self._given[name]) if name in self._given else default
+
+    def table(self, name: str) -> dict[str, Any]:
+        """A field that is an object."""
+        value = self.get(name, {})
+        if not isinstance(value, Mapping):
+            raise ParameterError(name, f"{shown(value)} is no object", "give a mapping")
+        return dict(value)
+
+
+def answers_for(engine: Engine, ask: Ask) -> tuple[list[Answer], int | None]:
+    """The answers that an ask wants, and how many alternatives of each token are to be told (None: no logprobs)."""
+    body = Body(ask)
+    options = body.table("options")
+    logprobs = options.pop("logprobs", None)
+    n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
+    answers = MAKERS[ask.kind](engine, body, n, options)
+    return answers, None if logprobs is None else LOGPROBS.check("logprobs", logprobs)
+
+
+def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+    """Prompts, each answered `n` times."""
+    prompts, single = as_prompts(body["prompts"])
+    if single or not prompts:
+        raise ParameterError(
+            "prompts", f"{shown(body['prompts'])} is no list of prompts", "give a list of at least one"
+        )
+    if len(prompts) * n > MOST_ANSWERS:
+        cause = f"{len(prompts)} prompts, {n} times each, are too many"
+        raise ParameterError("prompts", cause, f"use at most {MOST_ANSWERS} answers")
+    parse_special = body.checked("parse_special", Flag(), False)
+    many = [engine.prompt_tokens(prompt, parse_special=parse_special) for prompt in prompts]
+    return [
+        engine.answer(i * n + k, ids, {**options, "seed": seed})
+        for i, ids in enumerate(many)
+        for k, seed in enumerate(seeds(options.get("seed"), n))
+    ]
+
+
+def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+    """A conversation, continued `n` times."""
+    ids = chat_tokens(engine, body)
+    return [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
+
+
+def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+    """A gap, filled `n` times."""
+    parse_special = body.checked("parse_special", Flag(), False)
+    gap = engine.gap_tokens(body["prefix"], body.get("suffix", ""), parse_special=parse_special)
+    if "length" in body:
+        options["max_tokens"] = body["length"]
+    return [
+        engine.gap_answer(k, gap, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))
+    ]
+
+
+def seeds(first: object, n: int) -> list[int]:
+    """`n` seeds that follow each other; the noise counts them modulo 2^64."""
+    base = secrets.randbits(32) if first is None else SEEDS.check("seed", first)
+    return [base + k if base + k <= SEEDS.most else base + k - 2**64 for k in range(n)]
+
+
+def chat_tokens(engine: Engine, body: Body) -> list[int]:
+    """The tokens of a conversation."""
+    template_options = body.table("template_options")
+    return engine.chat_tokens(body["messages"], tools=body.get("tools"), template_options=template_options)
+
+
+def tokenized(engine: Engine, body: Body) -> dict[str, Any]:
+    """A text's tokens, and the bytes of each."""
+    parse_special = body.checked("parse_special", Flag(), False)
+    opens = body.checked("opens", Flag(), False)
+    make = engine.prompt_tokens if opens else engine.tokenize
+    ids = make(body["text"], parse_special=parse_special)
+    return {"ids": ids, "pieces": [engine.model.piece(token) for token in ids]}
+
+
+def detokenized(engine: Engine, body: Body) -> dict[str, Any]:
+    """The text of tokens."""
+    return {"text": engine.detokenize(body["ids"], special=body.checked("special", Flag(), False))}
+
+
+def templated(engine: Engine, body: Body) -> dict[str, Any]:
+    """A conversation as the model reads it."""
+    ids = chat_tokens(engine, body)
+    return {"text": engine.detokenize(ids, special=True), "ids": ids}
+
+
+def described(engine: Engine, _: Body) -> dict[str, Any]:
+    """The facts of the model."""
+    return asdict(facts_of(engine))
+
+
+MAKERS: dict[str, Callable[[Engine, Body, int, dict[str, Any]], list[Answer]]] = {
+    "generate": generated,
+    "chat": chatted,
+    "infill": infilled,
+}
+VALUES: dict[str, Callable[[Engine, Body], dict[str, Any]]] = {
+    "tokenize": tokenized,
+    "detokenize": detokenized,
+    "template": templated,
+    "describe": described,
+}
+
+
+def value_of(engine: Engine, ask: Ask) -> dict[str, Any]:
+    """What an ask without answers gives."""
+    return VALUES[ask.kind](engine, Body(ask))
+
+
+def facts_of(engine: Engine) -> Facts:
+    """The facts of the model."""
+    model = engine.model
+    return Facts(
+        kind="diffusion" if model.is_diffusion else "causal",
+        architecture=model.architecture,
+        served_as=model.served_as,
+        description=model.description,
+        n_ctx=engine.n_ctx,
+        n_ctx_train=model.n_ctx_train,
+        n_vocab=model.n_vocab,
+        n_params=model.n_params,
+        n_bytes=model.size,
+        has_chat_template=engine.has_chat_template,
+    )

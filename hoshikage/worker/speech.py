@@ -1,0 +1,50 @@
+"""The child's end of the socket: what it says, from any of its threads, and what it cannot live without."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from socket import socket
+from typing import Any
+
+from hoshikage.errors import InternalError
+from hoshikage.worker.ask import Answered, Done, Failed, Said
+from hoshikage.worker.frames import event_frame
+from hoshikage.worker.wire import FrameError, frame
+
+
+def leave(code: int) -> None:
+    """End this process at once, in the middle of a pass as well: the kernel gives back all that it holds."""
+    os._exit(code)
+
+
+class Speech:
+    """Says frames to the parent; waits while the parent does not listen, and ends when it is gone."""
+
+    def __init__(self, end: socket) -> None:
+        self._socket = end
+        self._lock = threading.Lock()
+
+    def say(self, **words: Any) -> None:
+        """One frame."""
+        self._send(frame(words))
+
+    def tell(self, number: int, *events: Said | Answered | Done | Failed) -> None:
+        """What has happened to an ask."""
+        self._send(b"".join(event_bytes(event_frame(number, event)) for event in events))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with self._lock:
+                self._socket.sendall(data)
+        except OSError:
+            leave(0)
+
+
+def event_bytes(event: Mapping[str, Any]) -> bytes:
+    """A frame; of an event that no frame holds, that it failed."""
+    try:
+        return frame(event)
+    except FrameError as error:
+        return frame(event_frame(event["id"], Failed(error=InternalError(str(error), "ask for less at a time"))))
