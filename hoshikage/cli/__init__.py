@@ -19,6 +19,7 @@ from hoshikage.cli.screen import printable
 from hoshikage.errors import HoshikageError
 
 COMMANDS = {
+    "serve": "answer OpenAI's clients and others; what `hoshikage` alone does too",
     "run": "answer a prompt, or a chat's message, in the terminal",
     "inspect": "say what a model file is, without loading it",
     "add": "give a model file a name",
@@ -34,7 +35,7 @@ NO_READER = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv) or ["serve"]
     complete_streams()
     try:
         return dispatch(given)

@@ -1,0 +1,115 @@
+"""The routes of our ancestor: what its clients send and read, word for word; and what else only an owner may ask."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage._version import __version__
+from hoshikage.checks import Place, Text, Texts
+from hoshikage.errors import ParameterError, RegistryError
+from hoshikage.registry import rows_of_model
+from hoshikage.server import jsons
+from hoshikage.server.fields import Field, Table
+from hoshikage.server.openai.models import card, state_of
+from hoshikage.server.openai.reply import json_response
+from hoshikage.server.openai.values import FLAG, Duration
+from hoshikage.server.problem import Problem
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+
+ADD = Table(
+    [
+        Field(name="name", check=Text(128), meaning="the name to give it", required=True),
+        Field(name="path", check=Place(), meaning="the GGUF file", required=True),
+        Field(
+            name="stop",
+            check=Texts(most=128, most_characters=1024),
+            meaning="strings that end every answer, beside the usual ones",
+        ),
+        Field(name="replace", check=FLAG, meaning="give a name that is taken to this file", default=False),
+        *(
+            Field(name=row.name, check=row.check, meaning=row.meaning, default=row.default, option=row.name)
+            for row in rows_of_model().values()
+        ),
+    ]
+)
+WAKE = Table(
+    [Field(name="keep_alive", check=Duration(), meaning='how long it stays: seconds or "5m"; below 0: for good')]
+)
+
+
+async def status(services: Services, exchange: Exchange) -> Response:
+    """That the server is there."""
+    del services, exchange
+    return json_response({"status": "ok"})
+
+
+async def version(services: Services, exchange: Exchange) -> Response:
+    """The version of the server."""
+    del services, exchange
+    return json_response({"version": __version__})
+
+
+async def add(services: Services, exchange: Exchange) -> Response:
+    """Give a model file a name, for good."""
+    given = ADD.read(body_of(exchange))
+    name, path = given["name"], Path(given["path"])
+    try:
+        await asyncio.to_thread(
+            services.registry.add, path, name, given.get("stop", ()), given.options, replace=given.get("replace", False)
+        )
+    except ParameterError as error:
+        taken = error.name == "LABEL" and "taken" in error.cause
+        remedy = "choose another name, or send replace: true" if taken else error.remedy
+        code = "model_exists" if taken else "validation_error"
+        raise Problem(409 if taken else 400, f"{error.cause}; {remedy}", code, param=lower(error.name)) from None
+    except RegistryError as error:
+        raise Problem(500, f"{error.cause}; {error.remedy}", "registry_error") from error
+    return json_response({"status": "ok", "model": card(await state_of(services, name), services.started)}, 201)
+
+
+async def remove(services: Services, exchange: Exchange) -> Response:
+    """Forget the name of a model; its file stays. What it is doing is finished first."""
+    name = exchange.values["name"]
+    try:
+        await asyncio.to_thread(services.registry.remove, name)
+    except ParameterError as error:
+        raise Problem(409, f"{error.cause}; {error.remedy}", "model_fixed", param="name") from None
+    await asyncio.to_thread(services.manager.unload, name)
+    return json_response({"status": "ok"})
+
+
+async def reload(services: Services, exchange: Exchange) -> Response:
+    """Read `model_map.json` and MODEL_DIR again, which every request does anyway, and say what is there."""
+    del exchange
+    catalogue = await asyncio.to_thread(services.registry.catalogue)
+    broken = {label: error.cause for label, error in catalogue.broken.items()}
+    return json_response({"status": "ok", "models": list(catalogue.models), "broken": broken})
+
+
+async def load(services: Services, exchange: Exchange) -> Response:
+    """Begin to load a model; the answer does not wait for it."""
+    given = WAKE.read(body_of(exchange) if exchange.body else {})
+    state = await state_of(services, exchange.values["name"])
+    await asyncio.to_thread(services.manager.wake, state.label, given.get("keep_alive"))
+    return json_response(card(await state_of(services, state.label), services.started), 202)
+
+
+async def unload(services: Services, exchange: Exchange) -> Response:
+    """Take a model out of memory once what it is doing is finished."""
+    state = await state_of(services, exchange.values["name"])
+    await asyncio.to_thread(services.manager.unload, state.label)
+    return json_response(card(await state_of(services, state.label), services.started), 202)
+
+
+def body_of(exchange: Exchange) -> dict[str, Any]:
+    return jsons.read_object(exchange.body, exchange.headers.get("content-type", ""))
+
+
+def lower(name: str) -> str:
+    """The command line's names of parameters as this API's."""
+    return {"LABEL": "name", "label": "name", "PATH": "path", "STOP": "stop"}.get(name, name)

@@ -1,0 +1,83 @@
+"""The wiring: the table of all routes, BlackSheep behind it, and the shell in front."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from blacksheep import Application, Content, Request, Response, Router
+
+from hoshikage.server import ancestor, health, jsons, manual
+from hoshikage.server.failures import noted
+from hoshikage.server.openai import chat, completions, models, tables
+from hoshikage.server.routes import Route, Routes
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import IN_SCOPE, Exchange
+from hoshikage.server.shell.hosts import ANY, Hosts
+from hoshikage.server.shell.keys import Access, Keys
+from hoshikage.server.shell.shell import Shell
+
+Answer: TypeAlias = Callable[[Services, Exchange], Awaitable[Response]]
+Line: TypeAlias = tuple[str, str, Answer, Access, str, Mapping[str, Any]]
+
+
+def lines() -> list[Line]:
+    """Every route: method, path, what answers, for whom, and what it is for."""
+    user, admin, anybody = Access.USER, Access.ADMIN, Access.OPEN
+    return [
+        ("POST", "/v1/chat/completions", chat.answer, user, "Answer a conversation", {"table": tables.CHAT}),
+        ("POST", "/v1/completions", completions.answer, user, "Continue prompts", {"table": tables.COMPLETIONS}),
+        ("GET", "/v1/models", models.listing, user, "List the models", {}),
+        ("GET", "/v1/models/{id}", models.one, user, "One model", {}),
+        ("GET", "/v1/status", ancestor.status, user, "That the server is there", {}),
+        ("GET", "/v1/api/version", ancestor.version, user, "The version of the server", {}),
+        ("POST", "/admin/models", ancestor.add, admin, "Give a model file a name", {"table": ancestor.ADD}),
+        ("DELETE", "/admin/models/{name}", ancestor.remove, admin, "Forget the name of a model", {}),
+        ("POST", "/admin/models/{name}/load", ancestor.load, admin, "Load a model", {"table": ancestor.WAKE}),
+        ("POST", "/admin/models/{name}/unload", ancestor.unload, admin, "Unload a model", {}),
+        ("POST", "/admin/reload", ancestor.reload, admin, "Read the file of models again", {}),
+        ("GET", "/health", health.health, anybody, "Whether the process lives", {}),
+        ("GET", "/ready", health.ready, anybody, "Whether requests are served", {}),
+        ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
+        ("GET", "/openapi.json", manual.openapi, user, "This table as OpenAPI 3.1", {}),
+    ]
+
+
+def build(services: Services) -> Shell:
+    """The ASGI app of one server."""
+    routes = Routes(
+        Route(method=method, path=path, handle=partial(answer, services), access=access, about=about, **more)
+        for method, path, answer, access, about, more in lines()
+    )
+    services.routes.extend(routes.all)
+    app = Application(router=Router())
+    for route in routes.all:
+        app.router.add(route.method, route.path, handler_of(route, services))
+    settings = services.settings
+    # Whoever has a key is no page that a browser was tricked into: then any name will do.
+    hosts = (ANY,) if settings.api_keys and not settings.allowed_hosts else settings.allowed_hosts
+    return Shell(
+        app,
+        routes,
+        limits=services.limits,
+        hosts=Hosts(settings.host, hosts, settings.allowed_origins),
+        keys=Keys(settings.host, settings.api_keys, settings.admin_key),
+        metrics=services.metrics,
+    )
+
+
+def handler_of(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+    """What BlackSheep calls."""
+
+    async def handle(request: Request) -> Response:
+        scope: Any = request.scope
+        exchange: Exchange = scope[IN_SCOPE]
+        try:
+            return await route.handle(exchange)
+        except Exception as error:
+            problem = noted(error, exchange, services.metrics)
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
+            return Response(problem.status, headers, Content(b"application/json", jsons.write(problem.body)))
+
+    return handle

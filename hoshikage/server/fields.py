@@ -1,0 +1,132 @@
+"""The fields of a request's body: one table for each route, from which it is read and from which its manual is made.
+
+A value is read by the same check as a setting or a flag of that name. A name that is nearly one of ours is an error,
+because it was meant to do something; one that means nothing here is answered with a warning.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hoshikage.checks import Check, shown
+from hoshikage.engine.request import KINDS, CausalRequest, DiffusionRequest, options_of
+from hoshikage.errors import ParameterError
+from hoshikage.server.problem import Problem
+
+NEAR = 0.82  # of difflib's ratio: `temperatur`, `maxtokens`, `diffusion_step`, but not `min_tokens`
+SHOWN_WARNINGS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A line of a table."""
+
+    name: str
+    check: Check[Any]
+    meaning: str
+    default: Any = None  # as the manual shows it; a value that is absent stays absent
+    required: bool = False
+    option: str = ""  # the engine's option that it becomes; the route itself reads those that become none
+    kinds: tuple[str, ...] = tuple(KINDS)  # of models on which it has an effect
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a body said, clean."""
+
+    values: Mapping[str, Any]  # of the fields that the route reads itself
+    options: Mapping[str, Any]  # of the engine
+    warnings: Sequence[str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field, or what holds when it was not sent."""
+        return self.values.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The fields of one route, and those of others' servers that mean nothing here."""
+
+    fields: Sequence[Field]
+    idle: Mapping[str, str] = field(default_factory=dict)  # name -> why it has no effect
+    by_name: dict[str, Field] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {entry.name: entry for entry in self.fields})
+
+    def read(self, body: Mapping[str, Any]) -> Given:
+        """Raises ParameterError for a wrong value, a missing field or a misspelt name. null is as if it were absent."""
+        values: dict[str, Any] = {}
+        options: dict[str, Any] = {}
+        warnings: list[str] = []
+        for name, value in body.items():
+            entry = self.by_name.get(name)
+            if entry is None:
+                warnings.append(self._unknown(name))
+            elif value is not None:
+                self._take(entry, entry.check.check(name, value), values, options)
+        for entry in self.fields:
+            if entry.required and entry.name not in values and entry.option not in options:
+                raise ParameterError(entry.name, "it is missing", f"send {entry.meaning}")
+        return Given(values, options, [text for text in warnings if text][:SHOWN_WARNINGS])
+
+    def _take(self, entry: Field, value: Any, values: dict[str, Any], options: dict[str, Any]) -> None:
+        if not entry.option:
+            values[entry.name] = value
+            return
+        if entry.option in options and options[entry.option] != value:
+            twin = next(other.name for other in self.fields if other.option == entry.option and other is not entry)
+            raise ParameterError(entry.name, f"{twin} means the same and has another value", "send one of them")
+        options[entry.option] = value
+
+    def _unknown(self, name: str) -> str:
+        if name in self.idle:
+            return f"{name} has no effect: {self.idle[name]}"
+        found = difflib.get_close_matches(name.lower().replace("-", "_"), self.by_name, n=1, cutoff=NEAR)
+        if found:
+            cause, remedy = f"there is no such parameter, did you mean {found[0]!r}?", "correct or leave it out"
+            raise Problem(400, f"{shown(name)}: {cause} {remedy}", "unknown_parameter", param=name)
+        return f"{shown(name)} is no parameter of this server and has no effect"
+
+
+def engine_fields(leave_out: Iterable[str] = ()) -> list[Field]:
+    """A field for each option of the engine, by its own name."""
+    left_out = set(leave_out)
+    rows: dict[str, Field] = {}
+    for kind in KINDS.values():
+        for option in options_of(kind):
+            if option.name not in left_out and option.name not in rows:
+                rows[option.name] = Field(
+                    name=option.name,
+                    check=option.check,
+                    meaning=option.meaning,
+                    default=option.default,
+                    option=option.name,
+                    kinds=kinds_of(option.name),
+                )
+    return list(rows.values())
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds of models that have an option."""
+    return tuple(kind for kind, request in KINDS.items() if name in {option.name for option in options_of(request)})
+
+
+def alias(name: str, of: str, meaning: str = "") -> Field:
+    """Another name of an engine's option."""
+    request = next(kind for kind in (DiffusionRequest, CausalRequest) if of in {row.name for row in options_of(kind)})
+    option = next(row for row in options_of(request) if row.name == of)
+    return Field(
+        name=name,
+        check=option.check,
+        meaning=meaning or f"another name of {of}",
+        default=option.default,
+        option=of,
+        kinds=kinds_of(of),
+    )

@@ -1,0 +1,134 @@
+"""`GET /openapi.json`: the tables of routes and fields, as tools read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage import checks
+from hoshikage._version import __version__
+from hoshikage.checks import Check
+from hoshikage.server.fields import Field, Table
+from hoshikage.server.openai import values
+from hoshikage.server.openai.reply import json_response
+from hoshikage.server.routes import Route
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.shell.keys import Access
+
+IN_JSON = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
+DURATION = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?\s*(ms|s|m|h|)$"}]}
+SHAPES: dict[type, dict[str, Any]] = {
+    checks.Flag: {"type": "boolean"},
+    checks.Place: {"type": "string", "minLength": 1},
+    checks.TokenBias: {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}},
+    values.Messages: OBJECTS | {"minItems": 1},
+    values.Tools: OBJECTS,
+    values.Duration: DURATION,
+    values.StreamOptions: {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+    values.ToolChoice: {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
+    values.ResponseFormat: {"type": "object"},
+    values.Mapped: {"type": "object"},
+}
+
+
+async def openapi(services: Services, exchange: Exchange) -> Response:
+    """The whole document."""
+    del exchange
+    return json_response(document(services.routes))
+
+
+def document(routes: list[Route]) -> dict[str, Any]:
+    """OpenAPI 3.1 of a table of routes."""
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Hoshikage", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": ERROR_SCHEMA},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def operation(route: Route) -> dict[str, Any]:
+    """One route."""
+    named = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    said: dict[str, Any] = {
+        "summary": route.about,
+        "description": f"For {route.access.value}.",
+        "security": [] if route.access is Access.OPEN else [{}, {"key": []}],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
+        ],
+        "responses": {
+            "2XX": {"description": "what was asked for"},
+            "4XX": {"description": "what was asked for cannot be done", "content": IN_JSON},
+            "5XX": {"description": "the server cannot do it", "content": IN_JSON},
+        },
+    }
+    if route.table is not None:
+        content = {"application/json": {"schema": schema_of_table(route.table)}}
+        said["requestBody"] = {"required": any(row.required for row in route.table.fields), "content": content}
+    return said
+
+
+def schema_of_table(table: Table) -> dict[str, Any]:
+    """The object that a route reads."""
+    return {
+        "type": "object",
+        "properties": {row.name: schema_of_field(row) for row in table.fields},
+        "required": [row.name for row in table.fields if row.required],
+    }
+
+
+def schema_of_field(row: Field) -> dict[str, Any]:
+    schema = schema_of(row.check)
+    if not row.required:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    of_kind = f" ({row.kinds[0]} models only)" if len(row.kinds) == 1 else ""
+    default = {} if row.default in (None, ()) else {"default": row.default}
+    return {**schema, "description": row.meaning + of_kind, **default}
+
+
+def schema_of(check: Check[Any]) -> dict[str, Any]:
+    """What a check lets through, as JSON Schema."""
+    match check:
+        case checks.Whole(least, most):
+            return {"type": "integer", "minimum": least, "maximum": most}
+        case checks.Number(least, most, open_least):
+            return {"type": "number", "exclusiveMinimum" if open_least else "minimum": least, "maximum": most}
+        case checks.Choice(names):
+            numbers = [int(name) for name in names if name.isdigit()]
+            return {"enum": [*names, *numbers]}
+        case checks.Text(most):
+            return {"type": "string", "maxLength": most}
+        case checks.Texts(most, most_characters):
+            one = {"type": "string", "minLength": 1, "maxLength": most_characters}
+            return {"anyOf": [one, {"type": "array", "items": one, "maxItems": most}]}
+        case values.Prompts(most):
+            several = {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": [{"type": "string"}, IDS]}}
+            return {"anyOf": [{"type": "string"}, IDS | {"minItems": 1}, several]}
+    return SHAPES.get(type(check), {})

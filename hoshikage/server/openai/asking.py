@@ -1,0 +1,61 @@
+"""From what a body said to a job: the engine's options, and how the answer is watched on its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hoshikage.manager.job import Job
+from hoshikage.server.fields import Given
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.work import Chosen
+from hoshikage.settings import Settings
+from hoshikage.worker.ask import Ask, Kind, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How an answer is watched, and what of the wishes about it means nothing."""
+
+    watch: Watch
+    single: bool  # streamed as one chunk
+    warnings: tuple[str, ...] = ()
+
+
+def ways_of(given: Given, chosen: Chosen, settings: Settings) -> Ways:
+    """Nobody is told of steps that nobody looks at."""
+    stream, diffusing = given.get("stream", False), given.get("diffusing", False)
+    warnings = []
+    if diffusing and not chosen.is_diffusion:
+        warnings.append("diffusing has no effect on a causal model")
+    elif diffusing and not stream:
+        warnings.append("diffusing has no effect without stream")
+    if given.get("stream_options", False) and not stream:
+        warnings.append("stream_options has no effect without stream")
+    canvas = diffusing and stream and chosen.is_diffusion
+    single = stream and chosen.is_diffusion and not canvas and settings.diffusion_stream == "single"
+    watch: Watch = "canvas" if canvas else "text" if stream and not single else "end"
+    return Ways(watch, single, tuple(warnings))
+
+
+def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:
+    """The options as they cross to another process: what JSON knows."""
+    options = dict(given.options)
+    if "logit_bias" in options:
+        options["logit_bias"] = {str(token): bias for token, bias in options["logit_bias"]}
+    stop = tuple(dict.fromkeys((*options.get("stop", ()), *chosen.model.stop)))
+    if stop:
+        options["stop"] = list(stop)
+    return options
+
+
+def job_of(exchange: Exchange, given: Given, kind: Kind, body: dict[str, Any], watch: Watch) -> Job:
+    """The job of a request."""
+    return Job(
+        model=given["model"],
+        ask=Ask(kind=kind, body=body, watch=watch),
+        key=exchange.who,
+        wait=given.get("queue_timeout"),
+        time=given.get("timeout"),
+        keep_alive=given.get("keep_alive"),
+    )

@@ -1,0 +1,120 @@
+"""Calls of functions, as models write them: read out of the text of an answer.
+
+Two shapes are known: `<tool_call>{"name", "arguments"}</tool_call>` (Hermes, Qwen), any number of them behind text,
+and an answer that is nothing but one JSON object `{"name", "parameters"}` (Llama 3). Text is handed on as it comes, up
+to where a call may begin; what turns out to be none is text after all.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Sequence
+from typing import Any
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+PYTHON_TAG = "<|python_tag|>"  # what Llama 3 may write first
+
+
+class Reader:
+    """Reads an answer in which nothing is a call."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def feed(self, text: str) -> str:
+        """The next text; returns what is content for certain."""
+        return text
+
+    def finish(self) -> str:
+        """No more will come; returns what was held back and is content."""
+        return ""
+
+
+class CallReader(Reader):
+    """Reads an answer that may hold calls of functions with these names."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self._names = names
+        self._held = ""
+        self._said_any = False
+
+    def feed(self, text: str) -> str:
+        self._held += text
+        start = self._held.lstrip()
+        if not self._said_any and (not start or start[0] == "{" or PYTHON_TAG.startswith(start[: len(PYTHON_TAG)])):
+            return ""  # it may be a bare object to its end
+        at = self._held.find(OPEN)
+        return self._give(at if at >= 0 else len(self._held) - n_begun(self._held, OPEN))
+
+    def finish(self) -> str:
+        text = self._held
+        self._held = ""
+        if not self._said_any:
+            bare = text.strip().removeprefix(PYTHON_TAG)
+            if (call := self._call_of(bare)) is not None:
+                self.calls.append(call)
+                return ""
+        return self._read_marked(text)
+
+    def _give(self, n: int) -> str:
+        given, self._held = self._held[:n], self._held[n:]
+        self._said_any = self._said_any or bool(given.strip())
+        return given
+
+    def _read_marked(self, text: str) -> str:
+        """Takes the marked calls; returns the text round them."""
+        content = []
+        while (at := text.find(OPEN)) >= 0:
+            inside, _, rest = text[at + len(OPEN) :].partition(CLOSE)
+            call = self._call_of(inside)
+            content.append(text[:at].rstrip() if call else text[: len(text) - len(rest)])
+            self.calls += [call] if call else []
+            text = rest.lstrip() if call else rest
+        return "".join([*content, text])
+
+    def _call_of(self, text: str) -> dict[str, Any] | None:
+        """The call that a text is; None if it is none, or of a function that was not offered."""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(said, dict) or said.get("name") not in self._names:
+            return None
+        arguments = said.get("arguments", said.get("parameters", {}))
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return {
+            "id": f"call_{secrets.token_hex(12)}",
+            "type": "function",
+            "function": {"name": said["name"], "arguments": written},
+        }
+
+
+def n_begun(text: str, mark: str) -> int:
+    """How many characters at the end of a text may be the beginning of a mark."""
+    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:n])), 0)
+
+
+def for_template(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as chat templates expect them: a developer is the system, arguments of earlier calls are objects."""
+    return [_for_template(message) for message in messages]
+
+
+def _for_template(message: dict[str, Any]) -> dict[str, Any]:
+    role = "system" if message["role"] == "developer" else message["role"]
+    if not isinstance(message.get("tool_calls"), list):
+        return {**message, "role": role}
+    return {**message, "role": role, "tool_calls": [with_object(call) for call in message["tool_calls"]]}
+
+
+def with_object(call: Any) -> Any:
+    """A call whose arguments are an object and not the text of one."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except (ValueError, RecursionError):
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}

@@ -1,0 +1,180 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage.errors import ParameterError
+from hoshikage.server import jsons
+from hoshikage.server.fields import Given
+from hoshikage.server.openai import calls, constraint
+from hoshikage.server.openai.asking import engine_options, job_of, ways_of
+from hoshikage.server.openai.calls import Reader
+from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
+from hoshikage.server.openai.logprobs import as_chat
+from hoshikage.server.openai.reply import reply
+from hoshikage.server.openai.tables import CHAT
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.work import choose
+from hoshikage.worker.ask import Answered, Said, Token
+
+
+async def answer(services: Services, exchange: Exchange) -> Response:
+    """Answer one turn of a conversation."""
+    given = CHAT.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+    chosen = await choose(services, given["model"])
+    ways = ways_of(given, chosen, services.settings)
+    limits = constraint.of_chat(given, chosen)
+    options = engine_options(given, chosen) | limits.options | logprob_options(given)
+    tools = given.get("tools") if given.get("tool_choice", "auto") != "none" else None
+    body = {
+        "messages": calls.for_template(given["messages"]),
+        "n": given.get("n", 1),
+        "tools": tools,
+        "template_options": given.get("chat_template_kwargs"),
+        "options": options,
+    }
+    form = ChatForm(
+        Envelope(
+            prefix="chatcmpl",
+            kind="chat.completion",
+            chunk_kind="chat.completion.chunk",
+            model=given["model"],
+            usage=given.get("stream_options", False),
+            n=given.get("n", 1),
+            warnings=[*given.warnings, *ways.warnings],
+        ),
+        reader=limits.reader,
+        logprobs=given.get("logprobs", False),
+        canvas=ways.watch == "canvas",
+    )
+    job = job_of(exchange, given, "chat", body, ways.watch)
+    return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
+
+
+def logprob_options(given: Given) -> dict[str, int]:
+    """What the engine is asked for, so that the answer can say how probable its tokens were."""
+    if given.get("logprobs", False):
+        return {"logprobs": given.get("top_logprobs", 0)}
+    if given.get("top_logprobs", 0):
+        raise ParameterError("top_logprobs", "it means nothing without logprobs", "send logprobs: true as well")
+    return {}
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer as far as it is known."""
+
+    index: int
+    reader: Reader
+    content: list[str] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    end: Answered | None = None
+
+
+class ChatForm:
+    """Writes a chat's answers as OpenAI does."""
+
+    def __init__(
+        self, envelope: Envelope, *, reader: Callable[[], Reader], logprobs: bool = False, canvas: bool = False
+    ) -> None:
+        self._envelope = envelope
+        self._logprobs = logprobs
+        self._canvas = canvas
+        self._choices = [Choice(i, reader()) for i in range(envelope.n)]
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        for choice in self._choices:
+            delta = {"role": "assistant", "content": ""}
+            yield self._chunk(choice, delta, warnings=self._envelope.warnings if choice.index == 0 else ())
+
+    def said(self, event: Said) -> Iterator[dict[str, Any]]:
+        choice = self._choices[event.index]
+        content = choice.reader.feed(event.delta)
+        choice.content.append(content)
+        choice.tokens += event.tokens
+        if content or event.tokens or self._canvas:
+            more = {"diffusion": canvas_of(event)} if self._canvas else {}
+            yield self._chunk(choice, {"content": content} if content else {}, event.tokens, more=more)
+
+    def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
+        choice = self._choices[event.index]
+        content = choice.reader.feed(event.delta) + choice.reader.finish()
+        choice.content.append(content)
+        choice.tokens += event.tokens
+        choice.end = event
+        self._envelope.count(event)
+        if content or event.tokens:
+            yield self._chunk(choice, {"content": content}, event.tokens)
+        if choice.reader.calls:
+            yield self._chunk(choice, {"tool_calls": numbered(choice.reader.calls)})
+        yield self._chunk(choice, {}, finish=finish_of(choice), more=about(event), warnings=event.warnings)
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        if self._envelope.usage:
+            yield self._envelope.usage_chunk()
+
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        choices = [self._whole_choice(choice, "message") for choice in self._choices]
+        return self._envelope.whole(choices, self._warnings())
+
+    def single(self) -> dict[str, Any]:
+        """The whole answer as the only chunk of a stream."""
+        choices = [self._whole_choice(choice, "delta") for choice in self._choices]
+        return self._envelope.chunk(choices, self._warnings())
+
+    def _warnings(self) -> Sequence[str]:
+        ends = [choice.end for choice in self._choices if choice.end is not None]
+        return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
+
+    def _whole_choice(self, choice: Choice, where: str) -> dict[str, Any]:
+        text = "".join(choice.content)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if choice.reader.calls:
+            calls = choice.reader.calls
+            message |= {"content": text or None, "tool_calls": numbered(calls) if where == "delta" else calls}
+        return {
+            "index": choice.index,
+            where: message,
+            "logprobs": as_chat(choice.tokens) if self._logprobs else None,
+            "finish_reason": finish_of(choice),
+            **(about(choice.end) if choice.end else {}),
+        }
+
+    def _chunk(
+        self,
+        choice: Choice,
+        delta: dict[str, Any],
+        tokens: Sequence[Token] = (),
+        *,
+        finish: str | None = None,
+        more: dict[str, Any] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        logprobs = as_chat(tokens) if self._logprobs and tokens else None
+        entry = {"index": choice.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish, **(more or {})}
+        return self._envelope.chunk([entry], warnings)
+
+
+def finish_of(choice: Choice) -> str | None:
+    """Why an answer ended."""
+    if choice.end is None:
+        return None
+    if choice.reader.calls and choice.end.stop_reason == "stop":
+        return "tool_calls"
+    return FINISH[choice.end.stop_reason]
+
+
+def numbered(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Calls as a stream sends them."""
+    return [{"index": i, **call} for i, call in enumerate(calls)]
+
+
+def about(event: Answered) -> dict[str, Any]:
+    return {"hoshikage": about_work(event)}

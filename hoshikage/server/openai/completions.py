@@ -1,0 +1,180 @@
+"""`POST /v1/completions`: prompts continued, or a gap between two texts filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage.errors import ParameterError
+from hoshikage.manager.job import Job
+from hoshikage.server import jsons
+from hoshikage.server.fields import Given
+from hoshikage.server.openai.asking import engine_options, job_of, ways_of
+from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
+from hoshikage.server.openai.logprobs import LegacyLogprobs
+from hoshikage.server.openai.reply import reply
+from hoshikage.server.openai.tables import COMPLETIONS, N_JOINT
+from hoshikage.server.openai.values import Prompt
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.work import Chosen, choose, value_of
+from hoshikage.worker.ask import Answered, Ask, Said, Token
+
+
+async def answer(services: Services, exchange: Exchange) -> Response:
+    """Continue prompts."""
+    given = COMPLETIONS.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+    chosen = await choose(services, given["model"])
+    check(given, chosen)
+    ways = ways_of(given, chosen, services.settings)
+    prompts: list[Prompt] = given["prompt"]
+    form = TextForm(
+        Envelope(
+            prefix="cmpl",
+            kind="text_completion",
+            chunk_kind="text_completion",
+            model=given["model"],
+            usage=given.get("stream_options", False),
+            n=given.get("n", 1),
+            warnings=[*given.warnings, *ways.warnings],
+        ),
+        echoes=await echoes_of(services, exchange, given) if given.get("echo", False) else [""] * len(prompts),
+        logprobs=given.get("logprobs") is not None,
+        canvas=ways.watch == "canvas",
+    )
+    job = job_of_prompts(exchange, given, chosen, ways.watch)
+    return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
+
+
+def check(given: Given, chosen: Chosen) -> None:
+    """Refuses wishes that contradict each other or the kind of model."""
+    n_joint = len(given["prompt"]) * given.get("n", 1)
+    if n_joint > N_JOINT:
+        raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
+    if given.get("suffix") is not None and len(given["prompt"]) > 1:
+        raise ParameterError("suffix", "there are several prompts", "send one prompt with a suffix")
+    if given.get("echo", False) and given.get("logprobs") is not None and chosen.is_diffusion:
+        cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
+        raise ParameterError("echo", cause, "leave out echo or logprobs, or use an autoregressive model")
+
+
+def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any) -> Job:
+    """Prompts to be continued, or with a suffix a gap to be filled."""
+    options = engine_options(given, chosen)
+    if given.get("logprobs") is not None:
+        options["logprobs"] = given["logprobs"]
+        if given.get("echo", False):
+            options["prompt_logprobs"] = given["logprobs"]
+    if given.get("suffix") is not None:
+        body = {"prefix": given["prompt"][0], "suffix": given["suffix"], "n": given.get("n", 1), "options": options}
+        return job_of(exchange, given, "infill", body, watch)
+    body = {"prompts": given["prompt"], "n": given.get("n", 1), "options": options}
+    return job_of(exchange, given, "generate", body, watch)
+
+
+async def echoes_of(services: Services, exchange: Exchange, given: Given) -> list[str]:
+    """The texts of the prompts; those sent as ids are spelled by their model."""
+    return [
+        prompt if isinstance(prompt, str) else await spelled(services, exchange, given, prompt)
+        for prompt in given["prompt"]
+    ]
+
+
+async def spelled(services: Services, exchange: Exchange, given: Given, ids: list[int]) -> str:
+    ask = Ask(kind="detokenize", body={"ids": ids})
+    job = Job(model=given["model"], ask=ask, key=exchange.who, wait=given.get("queue_timeout"))
+    return str((await value_of(services, exchange, job))["text"])
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer as far as it is known."""
+
+    index: int
+    echo: str
+    text: list[str] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    legacy: LegacyLogprobs = field(default_factory=LegacyLogprobs)
+    end: Answered | None = None
+
+
+class TextForm:
+    """Writes completions as OpenAI did."""
+
+    def __init__(self, envelope: Envelope, *, echoes: Sequence[str], logprobs: bool, canvas: bool = False) -> None:
+        self._envelope = envelope
+        self._logprobs = logprobs
+        self._canvas = canvas
+        n = envelope.n
+        self._choices = [Choice(i, echoes[i // n]) for i in range(len(echoes) * n)]
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        for choice in self._choices:
+            warnings = self._envelope.warnings if choice.index == 0 else ()
+            if choice.echo or warnings:
+                yield self._chunk(choice, choice.echo, warnings=warnings)
+
+    def said(self, event: Said) -> Iterator[dict[str, Any]]:
+        choice = self._choices[event.index]
+        choice.text.append(event.delta)
+        choice.tokens += event.tokens
+        if event.delta or event.tokens or self._canvas:
+            more = {"diffusion": canvas_of(event)} if self._canvas else {}
+            yield self._chunk(choice, event.delta, event.tokens, more=more)
+
+    def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
+        choice = self._choices[event.index]
+        choice.text.append(event.delta)
+        choice.tokens += event.tokens
+        choice.end = event
+        self._envelope.count(event)
+        more = {"hoshikage": about_work(event)}
+        finish = FINISH[event.stop_reason]
+        yield self._chunk(choice, event.delta, event.tokens, finish=finish, more=more, warnings=event.warnings)
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        if self._envelope.usage:
+            yield self._envelope.usage_chunk()
+
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        return self._envelope.whole([self._whole_choice(choice) for choice in self._choices], self._warnings())
+
+    def single(self) -> dict[str, Any]:
+        """The whole answer as the only chunk of a stream."""
+        return self._envelope.chunk([self._whole_choice(choice) for choice in self._choices], self._warnings())
+
+    def _warnings(self) -> Sequence[str]:
+        ends = [choice.end for choice in self._choices if choice.end is not None]
+        return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
+
+    def _whole_choice(self, choice: Choice) -> dict[str, Any]:
+        end = choice.end
+        return {
+            "index": choice.index,
+            "text": choice.echo + "".join(choice.text),
+            "logprobs": self._legacy(choice) if self._logprobs else None,
+            "finish_reason": FINISH[end.stop_reason] if end else None,
+            **({"hoshikage": about_work(end)} if end else {}),
+        }
+
+    def _legacy(self, choice: Choice) -> dict[str, Any]:
+        prompt = choice.end.prompt if choice.end is not None and choice.echo else ()
+        return choice.legacy.take([*prompt, *choice.tokens], opens=bool(prompt))
+
+    def _chunk(
+        self,
+        choice: Choice,
+        text: str,
+        tokens: Sequence[Token] = (),
+        *,
+        finish: str | None = None,
+        more: dict[str, Any] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        logprobs = choice.legacy.take(tokens) if self._logprobs and tokens else None
+        entry = {"index": choice.index, "text": text, "logprobs": logprobs, "finish_reason": finish, **(more or {})}
+        return self._envelope.chunk([entry], warnings)

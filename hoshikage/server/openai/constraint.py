@@ -1,0 +1,84 @@
+"""What an answer has to follow: `response_format`, and `tool_choice` where a call is demanded, as a grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hoshikage import jsonschema
+from hoshikage.errors import ParameterError
+from hoshikage.server.fields import Given
+from hoshikage.server.openai.calls import CallReader, Reader
+from hoshikage.server.work import Chosen
+
+NO_GRAMMAR = "a diffusion model writes in any order, which no grammar can follow yet"
+USE_CAUSAL = "leave it out, or use an autoregressive model"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Options for the engine, and how the text is read."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    reader: Callable[[], Reader] = Reader
+
+
+def of_chat(given: Given, chosen: Chosen) -> Constraint:
+    """Raises ParameterError for what contradicts itself, or cannot be promised of this kind of model."""
+    tools, choice = given.get("tools") or [], given.get("tool_choice", "auto")
+    wanted = given.get("response_format", {"type": "text"})
+    refuse_on_diffusion(chosen, tools, wanted)
+    names = [tool["function"]["name"] for tool in tools]
+    check_choice(choice, names)
+    forced = names if choice == "required" else [choice[1:]] if choice.startswith("=") else []
+    if forced and wanted["type"] != "text":
+        raise ParameterError("response_format", "a call is demanded by tool_choice", "leave out one of them")
+    if len([wish for wish in (forced, wanted["type"] != "text", given.options.get("grammar")) if wish]) > 1:
+        raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
+    if forced:
+        schema = call_schema([tool["function"] for tool in tools if tool["function"]["name"] in forced])
+        return Constraint({"grammar": grammar("tools", schema)}, lambda: CallReader(names))
+    if wanted["type"] != "text":
+        schema = wanted.get("schema", {"type": "object"})
+        return Constraint({"grammar": grammar("response_format", schema)})
+    return Constraint({}, lambda: CallReader(names)) if names and choice != "none" else Constraint()
+
+
+def refuse_on_diffusion(chosen: Chosen, tools: list[Any], wanted: dict[str, Any]) -> None:
+    if chosen.is_diffusion and wanted["type"] != "text":
+        raise ParameterError("response_format", NO_GRAMMAR, USE_CAUSAL)
+    if chosen.is_diffusion and tools:
+        raise ParameterError("tools", NO_GRAMMAR, USE_CAUSAL)
+
+
+def check_choice(choice: str, names: list[str]) -> None:
+    if choice == "required" and not names:
+        raise ParameterError("tool_choice", "there are no tools to choose from", "send tools as well")
+    if choice.startswith("=") and choice[1:] not in names:
+        raise ParameterError("tool_choice", f"there is no tool {choice[1:]!r}", f"use one of {', '.join(names)}")
+
+
+def call_schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
+    """The schema of a call of one of these functions."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": function["name"]},
+                "arguments": function.get("parameters") or {"type": "object", "properties": {}},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for function in functions
+    ]
+    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+def grammar(name: str, schema: Any) -> str:
+    """The grammar of a schema; errors name the field that the schema came in."""
+    try:
+        return jsonschema.grammar_of(schema)
+    except ParameterError as error:
+        raise ParameterError(f"{name}: {error.name}", error.cause, error.remedy) from None

@@ -1,0 +1,61 @@
+"""Probabilities of tokens, in the two shapes that OpenAI has given them.
+
+On a diffusion model they are those at the step in which a token was settled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hoshikage.worker.ask import Token
+
+NEVER = -9999.0  # stands for minus infinity, which JSON cannot write
+
+
+def finite(logprob: float) -> float:
+    return logprob if math.isfinite(logprob) else NEVER
+
+
+def text_of(piece: bytes) -> str:
+    """The text of a token; of a part of a character its bytes, as OpenAI writes them."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+def as_chat(tokens: Iterable[Token]) -> dict[str, Any]:
+    """`choices[].logprobs` of a chat."""
+    return {"content": [chat_token(token) for token in tokens], "refusal": None}
+
+
+def chat_token(token: Token) -> dict[str, Any]:
+    top = [chat_entry(piece, logprob) for _, piece, logprob in token.top]
+    return chat_entry(token.piece, token.logprob) | {"top_logprobs": top}
+
+
+def chat_entry(piece: bytes, logprob: float) -> dict[str, Any]:
+    return {"token": text_of(piece), "logprob": finite(logprob), "bytes": list(piece)}
+
+
+class LegacyLogprobs:
+    """`choices[].logprobs` of a completion, piece by piece: offsets go on where the last piece ended."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+
+    def take(self, tokens: Sequence[Token], *, opens: bool = False) -> dict[str, Any]:
+        """The next tokens; the first one of a prompt follows nothing, so it has no probability."""
+        rows: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        for i, token in enumerate(tokens):
+            known = not (opens and i == 0)
+            rows["tokens"].append(text_of(token.piece))
+            rows["token_logprobs"].append(finite(token.logprob) if known else None)
+            rows["top_logprobs"].append(
+                {text_of(piece): finite(logprob) for _, piece, logprob in token.top} if known else None
+            )
+            rows["text_offset"].append(self._offset)
+            self._offset += len(token.piece.decode(errors="ignore"))
+        return rows

@@ -1,0 +1,129 @@
+"""From a job to its answer, whole or streamed: the same way for every route, which brings its own form.
+
+An answer that fails before its first byte is an HTTP error; later, an event with the error ends the stream. What says
+`[DONE]` is whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+from blacksheep import Content, Response
+
+from hoshikage.manager.job import Job
+from hoshikage.server import jsons, sse
+from hoshikage.server.failures import noted
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.work import Work, first_of
+from hoshikage.worker.ask import Answered, Event, Said
+
+
+class Form(Protocol):
+    """How a route writes what it is told of an answer; one object for each request."""
+
+    def opening(self) -> Iterator[Any]:
+        """What a stream begins with."""
+
+    def said(self, event: Said) -> Iterator[Any]:
+        """What it says of an answer that grows."""
+
+    def answered(self, event: Answered) -> Iterator[Any]:
+        """What it says of one that is complete."""
+
+    def closing(self) -> Iterator[Any]:
+        """What it ends with."""
+
+    def whole(self) -> Any:
+        """The answer in one piece, once it has been told of everything."""
+
+    def single(self) -> Any:
+        """The same as the only chunk of a stream."""
+
+
+async def reply(
+    services: Services, exchange: Exchange, job: Job, form: Form, *, stream: bool, single: bool
+) -> Response:
+    """Answer a request; `single` streams the whole answer as one chunk."""
+    work = Work(services, exchange, job)
+    await work.begin()
+    if not stream:
+        await hear_all(work, form)
+        return json_response(form.whole())
+    events = work.events(services.limits.quiet_seconds)
+    first = await first_of(events, services.limits.quiet_seconds)
+    exchange.notes["stream"] = True
+    writer = Writer(services, exchange, form, single)
+    return sse.stream(writer.write(first, events))
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A value of ours as an answer."""
+    return Response(status, None, Content(b"application/json", jsons.write(value)))
+
+
+async def hear_all(work: Work, form: Form) -> None:
+    async for event in work.events():
+        told(form, event)
+
+
+def told(form: Form, event: Event | None) -> list[Any]:
+    """What a form makes of an event."""
+    if isinstance(event, Said):
+        return list(form.said(event))
+    return list(form.answered(event)) if isinstance(event, Answered) else []
+
+
+class Writer:
+    """Writes one stream."""
+
+    def __init__(self, services: Services, exchange: Exchange, form: Form, single: bool) -> None:
+        self._metrics = services.metrics
+        self._quiet = services.limits.quiet_seconds
+        self._exchange = exchange
+        self._form = form
+        self._single = single
+        self._last = time.monotonic()
+
+    async def write(self, first: Event | None, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+        """The bytes of the stream, to its end or to its error."""
+        try:
+            if not self._single:
+                yield self._bytes(list(self._form.opening()))
+            async for piece in self._body(first, events):
+                yield piece
+            yield self._end()
+        except Exception as error:
+            yield self._failed(error)
+
+    async def _body(self, first: Event | None, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+        if first is not None and (piece := self._of(first)):
+            yield piece
+        async for event in events:
+            if self._exchange.gone:
+                return  # the job ends by its cancelled ticket; nobody reads what would be written
+            if piece := self._of(event):
+                yield piece
+
+    def _of(self, event: Event | None) -> bytes:
+        """What one event adds, maybe nothing; a comment when there has been nothing for long."""
+        chunks = told(self._form, event)
+        if chunks and not self._single:
+            return self._bytes(chunks)
+        if time.monotonic() - self._last < self._quiet:
+            return b""
+        self._last = time.monotonic()
+        return sse.ALIVE
+
+    def _bytes(self, chunks: list[Any]) -> bytes:
+        self._last = time.monotonic()
+        return b"".join(map(sse.event, chunks)) or sse.ALIVE
+
+    def _end(self) -> bytes:
+        chunks = [*([self._form.single()] if self._single else []), *self._form.closing()]
+        return b"".join(map(sse.event, chunks)) + sse.DONE
+
+    def _failed(self, error: Exception) -> bytes:
+        return sse.event(noted(error, self._exchange, self._metrics).body)

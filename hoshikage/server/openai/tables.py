@@ -1,0 +1,142 @@
+"""The fields that the OpenAI routes read."""
+
+from __future__ import annotations
+
+from hoshikage.checks import Text, Whole
+from hoshikage.server.fields import Field, Table, alias, engine_fields
+from hoshikage.server.openai.values import (
+    FLAG,
+    Duration,
+    Mapped,
+    Messages,
+    Prompts,
+    ResponseFormat,
+    StreamOptions,
+    ToolChoice,
+    Tools,
+)  # fmt: skip
+
+N_PROMPTS = 256
+N_ANSWERS = 128  # to one prompt; and prompts x n is bounded by N_JOINT
+N_JOINT = 1024
+LABEL = Text(256)
+
+HERE_ALONE = "this server answers one user's request with one model"
+IDLE = {
+    "user": "requests are told apart by their keys",
+    "safety_identifier": "requests are told apart by their keys",
+    "metadata": "nothing is stored",
+    "store": "nothing is stored",
+    "service_tier": HERE_ALONE,
+    "prompt_cache_key": "what the cache holds of a prompt's beginning is used in any case",
+    "prompt_cache_retention": "what the cache holds of a prompt's beginning is used in any case",
+    "cache_prompt": "what the cache holds of a prompt's beginning is used in any case",
+    "id_slot": "requests are put where there is room",
+    "parallel_tool_calls": "a model decides itself how many functions it calls",
+    "reasoning_effort": "a model thinks as long as it does",
+    "verbosity": "say it in the prompt",
+    "prediction": "nothing is predicted from a draft",
+    "modalities": "models here read and write text",
+    "audio": "models here read and write text",
+    "web_search_options": "models here have no access to the web",
+    "best_of": "as many answers are made as `n` says",
+    "use_beam_search": "answers are drawn, not searched",
+    "length_penalty": "answers are drawn, not searched",
+    "min_tokens": "an answer ends where the model ends it",
+    "ignore_eos": "an answer ends where the model ends it",
+    "skip_special_tokens": "special tokens have no text",
+    "spaces_between_special_tokens": "special tokens have no text",
+    "truncate_prompt_tokens": "a prompt that is too long is refused",
+    "functions": "send `tools` instead",
+    "function_call": "send `tool_choice` instead",
+    "draft": "nothing is predicted from a draft",
+}
+
+COMMON = [
+    Field(name="model", check=LABEL, meaning="the name of a model", required=True),
+    Field(name="stream", check=FLAG, meaning="send the answer while it is made", default=False),
+    Field(
+        name="stream_options",
+        check=StreamOptions(),
+        meaning="{include_usage: true} ends a stream with a chunk that counts its tokens",
+    ),
+    Field(name="n", check=Whole(1, N_ANSWERS), meaning="answers to each prompt", default=1),
+    Field(
+        name="diffusing",
+        check=FLAG,
+        meaning="a stream shows also the moving canvas of a diffusion model, in `diffusion`",
+        default=False,
+        kinds=("diffusion",),
+    ),
+    Field(
+        name="keep_alive",
+        check=Duration(),
+        meaning='how long the model stays in memory afterwards: seconds or "5m"; below 0: for good, 0: not at all',
+    ),
+    Field(name="timeout", check=Duration(least=0.001), meaning="seconds that the request may take altogether"),
+    Field(name="queue_timeout", check=Duration(least=0), meaning="seconds that it may wait for its first step"),
+    *engine_fields(leave_out=("max_tokens", "logprobs")),
+    alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model"),
+    alias("repeat_penalty", "repetition_penalty"),
+    alias("diffusion_steps", "steps"),
+    alias("diffusion_algorithm", "algorithm"),
+    alias("diffusion_schedule", "schedule"),
+    alias("diffusion_cfg_scale", "cfg_scale"),
+    alias("guidance_scale", "cfg_scale"),
+    alias("diffusion_block_length", "block_length"),
+]
+
+CHAT = Table(
+    [
+        *COMMON,
+        Field(
+            name="messages",
+            check=Messages(most=4096),
+            meaning="the conversation: [{role, content}, ...]",
+            required=True,
+        ),
+        alias("max_completion_tokens", "max_tokens"),
+        Field(name="logprobs", check=FLAG, meaning="say how probable each token was", default=False),
+        Field(name="top_logprobs", check=Whole(0, 20), meaning="so many likely tokens at each place", default=0),
+        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call", kinds=("causal",)),
+        Field(
+            name="tool_choice",
+            check=ToolChoice(),
+            meaning="auto, none, required, or {type: function, function: {name}}",
+            default="auto",
+            kinds=("causal",),
+        ),
+        Field(
+            name="response_format",
+            check=ResponseFormat(),
+            meaning="text, json_object, or json_schema with a schema that the answer follows",
+            kinds=("causal",),
+        ),
+        Field(
+            name="chat_template_kwargs",
+            check=Mapped(most=64),
+            meaning="what else the model's chat template is told, such as {enable_thinking: false}",
+        ),
+    ],
+    IDLE,
+)
+
+COMPLETIONS = Table(
+    [
+        *COMMON,
+        Field(
+            name="prompt",
+            check=Prompts(most=N_PROMPTS),
+            meaning="a text, token ids, or a list of either",
+            required=True,
+        ),
+        Field(name="suffix", check=Text(2**24), meaning="the text behind the gap that the answer fills"),
+        Field(name="echo", check=FLAG, meaning="the answer begins with the prompt", default=False),
+        Field(
+            name="logprobs",
+            check=Whole(0, 20),
+            meaning="say how probable each token was, and so many likely ones at each place",
+        ),
+    ],
+    IDLE,
+)

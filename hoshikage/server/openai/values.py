@@ -1,0 +1,176 @@
+"""Checks of what only a server is sent: messages, prompts, tools, formats, durations."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from hoshikage.checks import Check, Flag, Number, Text, Whole, nearest, shown
+from hoshikage.engine.prompt import checked_list, checked_message
+from hoshikage.errors import ParameterError
+
+Prompt: TypeAlias = str | list[int]
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+TOKEN = Whole(0, 2**31 - 1)
+FLAG = Flag()
+
+
+@dataclass(frozen=True, slots=True)
+class Messages(Check[list[dict[str, Any]]]):
+    """A conversation: at least one message, each with a known role and text."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        messages = checked_list(value)
+        if len(messages) > self.most:
+            raise ParameterError(name, f"{len(messages)} messages are too many", f"send at most {self.most}")
+        return [checked_message(message) for message in messages]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts(Check[list[Prompt]]):
+    """A text, a list of texts, a list of token ids, or a list of such lists."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[Prompt]:
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list) or not value:
+            cause = f"{shown(value)} is neither text nor a list"
+            raise ParameterError(name, cause, "send a string, a list of strings, or token ids")
+        if not any(isinstance(item, (str, list)) for item in value):
+            return [ids_of(name, value)]
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} prompts are too many", f"send at most {self.most}")
+        return [item if isinstance(item, str) else ids_of(name, item) for item in value]
+
+
+def ids_of(name: str, value: object) -> list[int]:
+    """A list of token ids; whether the model has them is for the model to say."""
+    if not isinstance(value, list):
+        raise ParameterError(name, f"{shown(value)} is neither text nor a list of token ids", "send one of them")
+    return [TOKEN.check(name, item) for item in value]
+
+
+@dataclass(frozen=True, slots=True)
+class Duration(Check[float]):
+    """Seconds as a number, or text such as `5m`; a negative one stands for ever."""
+
+    least: float = -math.inf
+
+    def check(self, name: str, value: object) -> float:
+        if isinstance(value, str):
+            matched = DURATION.fullmatch(value.strip())
+            if matched is None:
+                raise ParameterError(name, f"{shown(value)} is no time", 'write seconds, or for example "90s" or "5m"')
+            value = float(matched[1]) * UNITS[matched[2]]
+        seconds = Number(-1e9, 1e9).check(name, value)
+        if seconds < self.least:
+            raise ParameterError(name, f"{seconds:g} s is too short", f"use at least {self.least:g}")
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions(Check[bool]):
+    """Whether a stream ends with its usage."""
+
+    def check(self, name: str, value: object) -> bool:
+        options = table_of(name, value, ("include_usage", "include_obfuscation"))
+        return FLAG.check(f"{name}.include_usage", options.get("include_usage") or False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools(Check[list[dict[str, Any]]]):
+    """Functions that a model may call."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        if not isinstance(value, list):
+            raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} tools are too many", f"send at most {self.most}")
+        tools = [self._tool(f"{name}[{i}]", tool) for i, tool in enumerate(value)]
+        names = [tool["function"]["name"] for tool in tools]
+        if len(set(names)) < len(names):
+            raise ParameterError(name, "two tools have one name", "give each its own")
+        return tools
+
+    def _tool(self, name: str, value: object) -> dict[str, Any]:
+        tool = table_of(name, value, ("type", "function"))
+        if tool.get("type") != "function":
+            raise ParameterError(f"{name}.type", f"{shown(tool.get('type'))} is unknown", 'use "function"')
+        function = table_of(f"{name}.function", tool.get("function"), ())
+        called = function.get("name")
+        if not isinstance(called, str) or not TOOL_NAME.fullmatch(called):
+            remedy = "use 1 to 64 letters, digits and _ - . :"
+            raise ParameterError(f"{name}.function.name", f"{shown(called)} cannot name a function", remedy)
+        parameters = function.get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
+            raise ParameterError(f"{name}.function.parameters", f"{shown(parameters)} is no schema", "send an object")
+        return {"type": "function", "function": dict(function)}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice(Check[str]):
+    """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
+
+    def check(self, name: str, value: object) -> str:
+        if isinstance(value, str) and value in ("auto", "none", "required"):
+            return value
+        if isinstance(value, str):
+            hint = nearest(value, ("auto", "none", "required"))
+            raise ParameterError(name, f"{shown(value)} is unknown{hint}", "use auto, none, required or a function")
+        function = table_of(f"{name}.function", table_of(name, value, ("type", "function")).get("function"), ("name",))
+        return "=" + Text(64).check(f"{name}.function.name", function.get("name"))
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat(Check[dict[str, Any]]):
+    """text, json_object, or json_schema with its schema."""
+
+    def check(self, name: str, value: object) -> dict[str, Any]:
+        wanted = table_of(name, value, ())
+        kind = wanted.get("type")
+        if kind in ("text", "json_object"):
+            return {"type": kind}
+        if kind != "json_schema":
+            hint = nearest(str(kind), ("text", "json_object", "json_schema"))
+            remedy = "use text, json_object or json_schema"
+            raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", remedy)
+        about = table_of(f"{name}.json_schema", wanted.get("json_schema"), ())
+        schema = about.get("schema")
+        if not isinstance(schema, (dict, bool)):
+            raise ParameterError(f"{name}.json_schema.schema", f"{shown(schema)} is no schema", "send an object")
+        return {"type": kind, "schema": schema}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(Check[dict[str, Any]]):
+    """Any object of JSON, within a size that a template can be given."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> dict[str, Any]:
+        table = table_of(name, value, ())
+        if len(table) > self.most:
+            raise ParameterError(name, f"{len(table)} entries are too many", f"send at most {self.most}")
+        return dict(table)
+
+
+def table_of(name: str, value: object, known: tuple[str, ...]) -> Mapping[str, Any]:
+    """An object of JSON; where `known` names its keys, no other ones."""
+    if not isinstance(value, Mapping):
+        raise ParameterError(name, f"{shown(value)} is not an object", "send an object")
+    for key in value:
+        if known and key not in known:
+            raise ParameterError(f"{name}.{key}", f"there is no such key{nearest(key, known)}", f"use {known}")
+    return value

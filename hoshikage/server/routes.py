@@ -1,0 +1,52 @@
+"""The table of routes: method, path, who may ask, and the function that answers. There is no other way in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from blacksheep import Response
+
+from hoshikage.server.fields import Table
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.shell.keys import Access
+
+Handler: TypeAlias = Callable[[Exchange], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A line of the table; `{name}` in its path stands for one segment."""
+
+    method: str
+    path: str
+    handle: Handler
+    about: str  # one sentence, for the manual and openapi.json
+    access: Access = Access.USER
+    table: Table | None = None  # of the body's fields
+
+
+class Routes:
+    """Finds the routes of a path."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.all: Sequence[Route] = tuple(routes)
+        self._patterns: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
+        for route in self.all:
+            if route.path not in self._patterns:
+                pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
+                self._patterns[route.path] = (re.compile(pattern), {})
+            self._patterns[route.path][1][route.method] = route
+
+    def find(self, raw_path: str) -> tuple[dict[str, Route], dict[str, str]]:
+        """(routes by method, values of the names in the path); both empty where there is nothing.
+
+        The path is matched as it was sent, so an escaped slash stays inside its segment.
+        """
+        for pattern, by_method in self._patterns.values():
+            if matched := pattern.fullmatch(raw_path):
+                return by_method, {name: unquote(value) for name, value in matched.groupdict().items()}
+        return {}, {}

@@ -1,0 +1,157 @@
+"""The server's life: bind, serve, stop. Runs in the main thread of its process.
+
+The first SIGINT or SIGTERM lets nothing new in, gives what runs its DRAIN_TIMEOUT and then cancels it; a second one
+does not wait. Either way every worker has ended before the process does, with exit code 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Generator
+
+import uvicorn
+
+from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.server.app import build
+from hoshikage.server.services import Services
+from hoshikage.server.shell.protocol import connections
+from hoshikage.server.shell.shell import Shell
+from hoshikage.settings import Settings
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AFTERWARDS = 5.0  # seconds for answers to be written once their jobs have ended
+BACKLOG = 2048
+SPARE_FILES = 256  # descriptors beside those of connections
+log = logging.getLogger(__name__)
+
+
+class Serving(uvicorn.Server):
+    """uvicorn's server, told by us when to end."""
+
+    def __init__(self, config: uvicorn.Config, services: Services, shell: Shell, sockets: list[socket.socket]) -> None:
+        super().__init__(config)
+        self._services = services
+        self._shell = shell
+        self._sockets = sockets
+        self._stops: list[threading.Thread] = []
+
+    def run_to_the_end(self, when_listening: Callable[[], object]) -> None:
+        """Serve until a signal; returns when nothing is left."""
+        asyncio.run(self._all(when_listening))
+        for thread in self._stops:
+            thread.join()
+
+    async def _all(self, when_listening: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        loop.call_soon(when_listening)
+        try:
+            await self.serve(self._sockets)
+        finally:
+            if not self._stops:
+                self._stop_manager()
+
+    def stop(self) -> None:
+        """End in order; called a second time, at once."""
+        self._shell.stopping = True
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._stop_manager()
+
+    def _stop_manager(self) -> None:
+        # Draining takes its time, and the loop has answers to write meanwhile.
+        drain = 0.0 if self._stops else None
+        thread = threading.Thread(target=self._services.manager.stop, args=(drain,), name="stop", daemon=True)
+        self._stops.append(thread)
+        thread.start()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals are ours
+
+
+def serve(services: Services, when_listening: Callable[[str], object]) -> None:
+    """Listen and serve until a signal. `when_listening` is told the address. Raises ParameterError for a bad one."""
+    settings = services.settings
+    allow_files(settings.max_connections + SPARE_FILES)
+    bound = bind(settings)
+    shell = build(services)
+    config = uvicorn.Config(
+        shell,
+        http=connections(services.limits),  # type: ignore[arg-type]  # it is called like a class
+        ws="none",
+        lifespan="on",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=services.limits.header_bytes,
+        timeout_keep_alive=round(services.limits.idle_seconds),
+        timeout_graceful_shutdown=round(settings.drain_timeout + AFTERWARDS),
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client does wrong is no news
+    logging.getLogger("blacksheep.server").setLevel(logging.ERROR)
+    services.metrics.watch(services.manager.models, services.manager.pulse)
+    services.manager.start()
+    Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_listening(url_of(bound)))
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A socket that listens. Raises ParameterError with what to do."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ParameterError("HOST", f"{settings.host!r} is no address: {error.strerror}", "use 127.0.0.1") from None
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise cannot_listen(settings, error) from None
+    bound.setblocking(False)
+    return bound
+
+
+def cannot_listen(settings: Settings, error: OSError) -> HoshikageError:
+    where = f"{settings.host}:{settings.port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            remedy = "stop it, or choose another with --port; --port 0 takes any that is free"
+            return ParameterError("PORT", f"something listens on {where} already", remedy)
+        case errno.EACCES:
+            return ParameterError("PORT", f"this user may not listen on {where}", "choose a port from 1024 on")
+        case errno.EADDRNOTAVAIL:
+            return ParameterError("HOST", f"{settings.host} is no address of this machine", "use 127.0.0.1 or 0.0.0.0")
+    return ParameterError("HOST", f"cannot listen on {where}: {os.strerror(error.errno or 0)}", "use another address")
+
+
+def url_of(bound: socket.socket) -> str:
+    """How to reach it from here."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def allow_files(n: int) -> None:
+    """As many open files as connections may need, where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < n:
+        print(f"hoshikage: this user may open {wanted} files; more connections are refused", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hoshikage.manager.job import Job, Tell, Ticket
+from hoshikage.manager.state import ModelState, Pulse
+from hoshikage.registry import Registry
+from hoshikage.server.metrics import Metrics
+from hoshikage.server.routes import Route
+from hoshikage.server.shell.limits import Limits
+from hoshikage.settings import Settings
+
+
+class Manager(Protocol):
+    """What the server asks of whoever holds the models. Safe from any thread; all but `pulse` may take a while."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def submit(self, job: Job, tell: Tell) -> Ticket:
+        """Queue a job; raises what is known at once."""
+
+    def models(self) -> Sequence[ModelState]:
+        """Every model there is, and what is being done with it."""
+
+    def wake(self, label: str, keep_alive: float | None = None) -> Ticket:
+        """Load a model though nothing is asked of it yet."""
+
+    def unload(self, label: str) -> None:
+        """Give its memory back as soon as nobody uses it."""
+
+    def pulse(self) -> Pulse:
+        """Whether work moves."""
+
+    def stop(self, drain: float | None = None) -> None:
+        """Let nothing new in, give the rest so many seconds, end all workers; a second call: at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Made once, at the start."""
+
+    settings: Settings
+    registry: Registry
+    manager: Manager
+    metrics: Metrics
+    limits: Limits
+    started: float = field(default_factory=time.time)
+    routes: list[Route] = field(default_factory=list)  # all of them, once they are there

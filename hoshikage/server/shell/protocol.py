@@ -1,0 +1,156 @@
+"""One connection: uvicorn's h11 protocol, with what it does not bound.
+
+h11 and not httptools, because h11 refuses a header beyond its buffer, two lengths, a length beside chunks and
+other ways to smuggle, where httptools takes a header of 50 MB. Everything here runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import h11
+import orjson
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hoshikage.server.problem import Problem
+from hoshikage.server.shell.exchange import Receive, Scope, Send
+from hoshikage.server.shell.limits import Limits
+
+IN_SCOPE = "hoshikage.connection"
+LINGER = 2.0  # seconds in which a refused client may read why
+
+
+class Connection(H11Protocol):
+    """A header has a deadline, connections have a number, and errors are JSON."""
+
+    def __init__(self, limits: Limits, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limits = limits
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = False
+        self.since = time.monotonic()  # of the last request's end, or of the connection
+        app: Any = self.app
+
+        async def known_to_the_app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[IN_SCOPE] = self
+            await app(scope, receive, send)
+
+        self.app: Any = known_to_the_app
+
+    # -- what the shell may ask
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client takes its answer slower than it is written."""
+        return self.flow.write_paused
+
+    def abort(self) -> None:
+        """End it at once; what was not sent is lost."""
+        self.transport.abort()
+
+    # -- the protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.n_connections:
+            self._make_room()
+        self._expect_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._discards():
+            # The rest of a body that was refused: uvicorn's timer for idle connections goes on and ends it.
+            self.conn.receive_data(data)
+            self.handle_events()
+            return
+        super().data_received(data)
+        if not self._at_work() and not self.transport.is_closing():
+            self._expect_header()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self._at_work():
+            self._expect_nothing()
+
+    def on_response_complete(self) -> None:
+        self.since = time.monotonic()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- the sentence is ours
+        """h11 refuses what came: called in its `except`, so the reason is at hand."""
+        reason = sys.exc_info()[1]
+        status = getattr(reason, "error_status_hint", 400)
+        if status == 431:
+            self._refuse(431, f"the header is larger than {self._limits.header_bytes} bytes; send less of it")
+        else:
+            self._refuse(400, "this is not HTTP/1.1 as it should be; use another client")
+
+    # -- its own
+
+    def _at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _discards(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+
+    def _expect_header(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._limits.header_seconds, self._header_late)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _header_late(self) -> None:
+        self._deadline = None
+        self._refuse(408, f"the header did not arrive within {self._limits.header_seconds:g} s; send it faster")
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest; where all are at work, this one."""
+        others: list[Any] = [other for other in self.connections if other is not self]
+        idle = [other for other in others if not other._at_work()]
+        if idle:
+            min(idle, key=lambda other: other.since).abort()
+        else:
+            self._refuse(503, "every connection is at work; try again soon")
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Answer without the app, and close."""
+        if self.transport.is_closing() or self._refused:
+            return
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.abort()  # in the middle of an answer, which cannot become another one
+            return
+        body = orjson.dumps(Problem(status, sentence, "bad_request").body)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        answer = h11.Response(status_code=status, headers=headers, reason=http.HTTPStatus(status).phrase.encode())
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        # Closing while something unread lies here would reset the connection, and the client would never see why.
+        self._refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.abort)
+
+
+def connections(limits: Limits) -> Callable[..., Connection]:
+    """What uvicorn calls for each new connection."""
+
+    def made(*arguments: Any, **options: Any) -> Connection:
+        return Connection(limits, *arguments, **options)
+
+    return made

@@ -1,0 +1,218 @@
+"""The shell: an ASGI app that decides who comes in, and answers every failure in JSON.
+
+Its order is part of its safety: name and page, route, method, key, number of requests, body. Nothing of a body is read
+for somebody who may not send one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+
+from hoshikage.server.failures import noted
+from hoshikage.server.metrics import Metrics
+from hoshikage.server.problem import Problem
+from hoshikage.server.routes import Route, Routes
+from hoshikage.server.shell import protocol
+from hoshikage.server.shell.body import ClientLeft, read_body
+from hoshikage.server.shell.exchange import IN_SCOPE, App, Exchange, Message, Receive, Scope, Send
+from hoshikage.server.shell.hosts import Hosts
+from hoshikage.server.shell.keys import Access, Keys
+from hoshikage.server.shell.limits import Limits
+
+ONCE = ("host", "content-length", "authorization", "origin", "transfer-encoding")  # two of them could mean two things
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
+access_log = logging.getLogger("hoshikage.access")
+
+
+class Shell:
+    """Stands round `inner`, which sees only what came through."""
+
+    def __init__(
+        self, inner: App, routes: Routes, *, limits: Limits, hosts: Hosts, keys: Keys, metrics: Metrics
+    ) -> None:
+        self._inner = inner
+        self._routes = routes
+        self._limits = limits
+        self._hosts = hosts
+        self._keys = keys
+        self._metrics = metrics
+        self._n_at_work = 0
+        self.stopping = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive)
+        scope[IN_SCOPE] = exchange
+        sender = Sender(exchange, send, self._limits, scope.get(protocol.IN_SCOPE))
+        started = time.monotonic()
+        try:
+            await self._pass(exchange, scope, receive, sender)
+        except ClientLeft:
+            exchange.leave()
+        except Exception as error:
+            await self._fail(exchange, sender, error)
+        finally:
+            exchange.close()
+            if exchange.gone:
+                self._metrics.left()
+            self._note(exchange, time.monotonic() - started)
+
+    async def _pass(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
+        self._check_headers(scope)
+        self._hosts.check_host(exchange.headers.get("host"))
+        exchange.origin = self._hosts.check_origin(exchange.headers.get("origin"), exchange.headers.get("host"))
+        by_method, exchange.values = self._routes.find(exchange.raw_path)
+        if exchange.method == "OPTIONS" and by_method:
+            await sender.whole(204, b"", preflight(exchange, by_method))
+            return
+        exchange.route = route = route_of(exchange, by_method)
+        self._keys.check(exchange, route.access)
+        if self.stopping and route.access is not Access.OPEN:
+            sentence = "the server is stopping; ask again when it is back"
+            raise Problem(503, sentence, "server_stopping", headers={"retry-after": "5", "connection": "close"})
+        if self._n_at_work >= self._limits.n_requests and route.access is not Access.OPEN:
+            sentence = f"{self._n_at_work} requests are at work; ask again soon"
+            raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
+        await self._work(exchange, scope, receive, sender)
+
+    async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
+        self._n_at_work += 1
+        try:
+            if exchange.method in METHODS_WITH_BODY:
+                exchange.body = await read_body(exchange, receive, self._limits)
+            inner_scope = {**scope, "method": route_method(exchange)}
+            await self._inner(inner_scope, nothing_more, sender.message)
+        finally:
+            self._n_at_work -= 1
+
+    def _check_headers(self, scope: Scope) -> None:
+        names = [name.decode("latin-1") for name, _ in scope["headers"]]
+        if len(names) > self._limits.n_headers:
+            sentence = f"there are {len(names)} headers; send at most {self._limits.n_headers}"
+            raise Problem(431, sentence, "bad_request", headers={"connection": "close"})
+        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._limits.header_bytes:
+            sentence = f"the header is larger than {self._limits.header_bytes} bytes; send less of it"
+            raise Problem(431, sentence, "bad_request", headers={"connection": "close"})
+        for name in ONCE:
+            if names.count(name) > 1:
+                raise Problem(400, f"the header {name} stands there twice; send it once", "bad_request")
+
+    async def _fail(self, exchange: Exchange, sender: Sender, error: Exception) -> None:
+        problem = noted(error, exchange, self._metrics)
+        if sender.started:
+            sender.abort()  # an answer that was cut must not look like a whole one
+        else:
+            await sender.problem(problem)
+
+    def _note(self, exchange: Exchange, seconds: float) -> None:
+        path = exchange.route.path if exchange.route is not None else "unknown"
+        self._metrics.request(path, exchange.method, exchange.status, seconds)
+        # The path as its route names it: what somebody wrote into the line is no business of a log.
+        notes = {"id": exchange.id, "method": exchange.method, "path": path, "status": exchange.status}
+        timing = {"ms": round(seconds * 1000, 1), "gone": exchange.gone}
+        access_log.info("request", extra={"event": {**notes, **timing, **exchange.notes}})
+
+
+class Sender:
+    """The way back to the client: headers that every answer has, and a deadline for each piece of it."""
+
+    def __init__(self, exchange: Exchange, send: Send, limits: Limits, connection: Any) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._limits = limits
+        self._connection = connection
+        self.started = False
+
+    async def message(self, message: Message) -> None:
+        """Send one message of ASGI."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._exchange.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *common_headers(self._exchange)]
+        if self._connection is not None and not self._connection.write_paused:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._limits.send_seconds):
+                await self._send(message)
+        except TimeoutError:
+            self._exchange.notes["stalled"] = True
+            self._exchange.leave()
+            self.abort()
+
+    async def problem(self, problem: Problem) -> None:
+        """An error as the whole answer."""
+        await self.whole(problem.status, orjson.dumps(problem.body), problem.headers)
+
+    async def whole(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """An answer in one piece."""
+        kind = {"content-type": "application/json"} if body else {}
+        lines = {**kind, "content-length": str(len(body)), **headers}
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
+        await self.message({"type": "http.response.start", "status": status, "headers": encoded})
+        await self.message({"type": "http.response.body", "body": body})
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._connection is not None:
+            self._connection.abort()
+
+
+async def nothing_more() -> Message:
+    """What the inner app receives: the shell has read the body already."""
+    return {"type": "http.disconnect"}
+
+
+def route_of(exchange: Exchange, by_method: dict[str, Route]) -> Route:
+    """The route that is meant; HEAD is GET without its body, which uvicorn leaves out."""
+    if not by_method:
+        raise Problem(404, "there is no such path; /openapi.json names those there are", "not_found")
+    route = by_method.get(route_method(exchange))
+    if route is None:
+        allowed = {"allow": methods_of(by_method)}
+        raise Problem(405, f"{exchange.method} is not for this path; use {allowed['allow']}", "method_not_allowed",
+                      headers=allowed)  # fmt: skip
+    return route
+
+
+def route_method(exchange: Exchange) -> str:
+    return "GET" if exchange.method == "HEAD" else exchange.method
+
+
+def methods_of(by_method: dict[str, Route]) -> str:
+    return ", ".join([*by_method, *(["HEAD"] if "GET" in by_method else []), "OPTIONS"])
+
+
+def preflight(exchange: Exchange, by_method: dict[str, Route]) -> dict[str, str]:
+    """What OPTIONS is answered with; to a page also what it may send."""
+    allowed = methods_of(by_method)
+    if not exchange.origin:
+        return {"allow": allowed}
+    asked = exchange.headers.get("access-control-request-headers", "")
+    return {
+        "allow": allowed,
+        "access-control-allow-methods": allowed,
+        "access-control-allow-headers": asked if asked.isascii() and asked.isprintable() else "",
+        "access-control-max-age": "600",
+    }
+
+
+def common_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", exchange.id.encode()), (b"x-content-type-options", b"nosniff")]
+    if exchange.origin:
+        headers += [
+            (b"access-control-allow-origin", exchange.origin.encode("latin-1")),
+            (b"access-control-expose-headers", b"x-request-id, retry-after"),
+            (b"vary", b"origin"),
+        ]
+    return headers

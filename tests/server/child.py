@@ -1,0 +1,73 @@
+"""A server as a process of its own, as people run it; only that models called `fake...` are made of a hash.
+
+    python -m tests.server.child FOLDER
+
+The folder holds `model_map.json`. What it is like is set by the environment, as for everybody. Its address is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hoshikage import settings as table
+from hoshikage.manager.loader import Loader, log_line
+from hoshikage.manager.manager import Manager
+from hoshikage.manager.place import Loaded, OnDeath, OnProgress, Place
+from hoshikage.registry import Registry
+from hoshikage.server.metrics import Metrics
+from hoshikage.server.serve import serve
+from hoshikage.server.services import Services
+from hoshikage.server.shell.limits import Limits
+from hoshikage.worker.client import Fake, Worker
+
+FAKES: dict[str, dict[str, Any]] = {
+    "fake": {"n_ctx": 512},
+    "fake-slow": {"n_vocab": 1 << 16, "n_ctx": 2048},  # a pass of it takes as long as one of a small model
+}
+
+
+class FakeLoad:
+    """A load that needs no file."""
+
+    staged = None
+
+    def __init__(self, place: Place, on_death: OnDeath) -> None:
+        self._place = place
+        self._worker = Worker(place.model.label, on_log=log_line, on_death=on_death)
+
+    def run(self) -> Loaded:
+        try:
+            self._worker.load(Fake(FAKES[self._place.model.label]), {"n_threads": 1, "n_threads_batch": 1})
+        except BaseException:
+            self._worker.close(0.0)
+            raise
+        return Loaded(worker=self._worker, n_bytes=1000)
+
+    def cancel(self) -> None:
+        self._worker.close(0.0)
+
+
+def main(folder: Path) -> None:
+    settings = table.read({"model_map_file": str(folder / "model_map.json"), "port": 0})
+    registry = Registry.of(settings)
+    loader = Loader(settings)
+
+    def new_load(place: Place, n_bytes_held: int, on_progress: OnProgress, on_death: OnDeath) -> Any:
+        if place.model.label in FAKES:
+            return FakeLoad(place, on_death)
+        return loader(place, n_bytes_held, on_progress, on_death)
+
+    services = Services(
+        settings=settings,
+        registry=registry,
+        manager=Manager(settings, registry, new_load=new_load),
+        metrics=Metrics(),
+        limits=Limits.of(settings),
+    )
+    serve(services, lambda url: print(url, flush=True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
