@@ -1,0 +1,262 @@
+"""The desk: whoever comes and goes beside it, an answer is the one it would be alone; who fails, fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage._board import Board
+from hoshikage.engine.answer import Answer
+from hoshikage.engine.batch import Room
+from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
+from hoshikage.engine.engine import Engine
+from hoshikage.engine.result import Result
+from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted
+from hoshikage.settings import Settings
+from tests.speaker import Speaker
+
+BAN = -float("inf")
+EVERYTHING = dict.fromkeys(range(260), BAN)
+PROMPTS = ["", "a", "bcd", "hello there", "x" * 200]
+OPTIONS = st.fixed_dictionaries(
+    {"max_tokens": st.integers(1, 40), "seed": st.integers(0, 99), "temperature": st.sampled_from([0.0, 1.5])},
+    optional={"early_stop": st.booleans(), "cfg_scale": st.just(1.0), "block_length": st.integers(1, 40)},
+)
+COMERS = st.lists(
+    st.tuples(
+        st.integers(0, 12),  # the step at which it comes
+        st.sampled_from(PROMPTS),
+        OPTIONS,
+        st.booleans(),  # watched
+        st.none() | st.integers(0, 8),  # steps after which it leaves
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+def told(news: Sequence[News]) -> tuple[str, str, str]:
+    result = last_result(news)
+    return "".join(item.delta for item in news), result.text, result.stop_reason
+
+
+def last_result(news: Sequence[News]) -> Result:
+    assert [item.result is None for item in news] == [True] * (len(news) - 1) + [False]
+    result = news[-1].result
+    assert result is not None
+    return result
+
+
+def run_out(desk: Desk) -> list[News]:
+    news, board = [], Board()
+    while desk.busy:
+        news += desk.step(board)
+    return news
+
+
+@given(COMERS, st.integers(1, 4), st.integers(0, 50))
+def test_an_answer_is_the_one_it_is_alone(comers: list[Any], n_seq: int, salt: int) -> None:
+    engine = Engine(Speaker(salt=salt), Settings(n_seq=n_seq))
+    desk, board = engine.desk(n_expected=n_seq), Board()
+    heard: dict[int, list[News]] = {number: [] for number in range(len(comers))}
+    step = 0
+    while step <= 12 or desk.busy:
+        for number, (at, prompt, options, watched, _) in enumerate(comers):
+            if at == step:
+                desk.join(engine.answer(number, engine.tokenize(prompt), options), watched=watched, owner=number)
+        news = desk.step(board)
+        for number, (at, *_, stay) in enumerate(comers):
+            if stay is not None and at + stay == step and not is_over(heard[number], news, number):
+                news += desk.leave(number)
+        for item in news:
+            heard[item.answer.index].append(item)
+        step += 1
+    for number, (_, prompt, options, watched, stay) in enumerate(comers):
+        alone = Engine(Speaker(salt=salt)).generate(prompt, **options)
+        text, whole, reason = told(heard[number])
+        assert whole == alone.text or (stay is not None and reason == "cancelled" and alone.text.startswith(whole))
+        assert whole.endswith(text)
+        assert text == whole or not watched
+        if stay is None:
+            assert last_result(heard[number]).counts.n_passes == alone.counts.n_passes
+
+
+def is_over(heard: list[News], news: list[News], number: int) -> bool:
+    return any(item.result is not None for item in [*heard, *news] if item.answer.index == number)
+
+
+def test_who_makes_a_pass_fail_fails_alone() -> None:
+    engine = Engine(Speaker(salt=3), Settings(n_seq=4))
+    desk = engine.desk()
+    for number in range(4):
+        bias = EVERYTHING if number == 2 else {}
+        options = {"max_tokens": 9, "seed": number, "temperature": 1.0, "logit_bias": bias}
+        desk.join(engine.answer(number, engine.tokenize("abc"), options))
+    news = {item.answer.index: item for item in run_out(desk)}
+    assert isinstance(news[2].error, DecodeError)
+    for number in (0, 1, 3):
+        alone = Engine(Speaker(salt=3)).generate("abc", max_tokens=9, seed=number, temperature=1.0)
+        assert told([news[number]])[1:] == (alone.text, alone.stop_reason)
+
+
+class Line:
+    """A way to answer without a model: work of so many steps, and a session that holds what fits."""
+
+    def __init__(self, n_cells: int = 10**9) -> None:
+        self.n_cells = n_cells
+        self.opened: list[Room] = []
+        self.inside: list[Any] = []
+        self.came: list[Any] = []
+        self.largest = 0
+
+    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+        n_cells = max(answer.n_cells for answer in answers)
+        return Room(n_cells * n_together, n_together, n_together)
+
+    def open(self, room: Room) -> Line:
+        assert not self.inside, "who is at work loses the session"
+        if room.n_cells > self.n_cells:
+            raise MemoryExhausted("no memory")
+        self.opened.append(room)
+        return self
+
+    def add(self, work: Any) -> None:
+        self.inside.append(work)
+        self.came.append(work)
+        self.largest = max(self.largest, len(self.inside))
+
+    def remove(self, work: Any) -> None:
+        self.inside.remove(work)
+
+    def run(self, board: Board, max_steps: int) -> None:
+        if board.cancelled:
+            raise Cancelled
+        for _ in range(max_steps):
+            for work in list(self.inside):
+                work.n_left -= 1
+                if work.done:
+                    self.inside.remove(work)
+            if not self.inside:
+                return
+
+
+class Work:
+    """So many steps, in so many cells."""
+
+    n_streams = n_rows = 1
+    ends_early = False
+
+    def __init__(self, n_left: int, n_cells: int = 1) -> None:
+        self.n_left, self.n_cells = n_left, n_cells
+        self.work = self
+
+    @property
+    def done(self) -> bool:
+        return self.n_left <= 0
+
+    complete = done
+
+    def read(self) -> str:
+        return ""
+
+    def ended(self, cancelled: bool = False) -> tuple[str, Any]:
+        return "", "cancelled" if cancelled else "done"
+
+
+def at_desk(desk: Desk, *works: Work, watched: bool = True) -> list[Any]:
+    for work in works:
+        desk.join(work, watched=watched)  # type: ignore[arg-type]  # all that a desk needs of an answer
+    return list(works)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 10)), min_size=1, max_size=60), st.integers(1, 5))
+def test_nobody_waits_for_ever(works: list[tuple[int, int]], n_seq: int) -> None:
+    line = Line()
+    desk = Desk(line, n_seq)
+    joined = at_desk(desk, *(Work(*work) for work in works))
+    ended = [id(item.answer) for item in run_out(desk) if item.result is not None]
+    assert sorted(ended) == sorted(map(id, joined))
+    came = [joined.index(work) for work in line.came]
+    for i, number in enumerate(came):
+        assert sum(later > number for later in came[:i]) <= OVERTAKEN
+
+
+def test_one_that_does_not_fit_is_overtaken_so_often_and_no_more() -> None:
+    line = Line()
+    desk = Desk(line, 2)
+    at_desk(desk, Work(10**6, 5), Work(1, 5))
+    desk.step(Board())
+    large, *small = at_desk(desk, Work(1, 6), *(Work(1, 1) for _ in range(OVERTAKEN + 5)))
+    for _ in range(3 * OVERTAKEN):
+        desk.step(Board())
+    assert [work.done for work in small] == [True] * OVERTAKEN + [False] * 5
+    assert not large.done
+    desk.leave()
+    assert not desk.busy
+
+
+def test_a_larger_session_is_opened_when_nobody_is_at_work() -> None:
+    line = Line()
+    desk = Desk(line, 4, n_expected=3)
+    at_desk(desk, Work(3, 10))
+    desk.step(Board())
+    assert line.opened == [Room(30, 3, 3)]
+    at_desk(desk, Work(2, 100), Work(1, 10))
+    run_out(desk)
+    assert line.opened == [Room(30, 3, 3), Room(300, 3, 3)]
+
+
+def test_without_memory_for_all_there_is_a_session_for_one_and_without_that_it_fails_alone() -> None:
+    line = Line(n_cells=100)
+    desk = Desk(line, 8, n_expected=8)
+    fits, too_large, fits_too = at_desk(desk, Work(1, 50), Work(1, 101), Work(1, 60))
+    news = {id(item.answer): item for item in run_out(desk)}
+    assert isinstance(news[id(too_large)].error, MemoryExhausted)
+    assert (news[id(fits)].result, news[id(fits_too)].result) == ("done", "done")
+    assert line.largest == 1
+
+
+def test_a_cancelled_step_loses_nothing() -> None:
+    desk = Desk(Line(), 2)
+    works = at_desk(desk, Work(2), Work(2), Work(2))
+    board = Board()
+    board.cancel()
+    with pytest.raises(Cancelled):
+        desk.step(board)
+    board.reset()
+    assert [item.answer for item in run_out(desk) if item.result] == works
+
+
+def test_calls_take_about_as_long_as_they_should() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.took(SECONDS / 10)
+    assert pace.n_steps == STEPS
+    pace.took(SECONDS * 2)
+    assert pace.n_steps == STEPS // 2
+    for _ in range(20):
+        pace.took(SECONDS * 2)
+    assert pace.n_steps == 1
+
+
+def test_the_gate_is_held_during_a_step_and_not_between_two() -> None:
+    class Gate:
+        held = 0
+        taken = 0
+
+        def __enter__(self) -> None:
+            self.held += 1
+            self.taken += 1
+
+        def __exit__(self, *_: object) -> None:
+            self.held -= 1
+
+    gate = Gate()
+    desk = Desk(Line(), 1, gate=gate)  # type: ignore[arg-type]  # it is entered and left
+    at_desk(desk, Work(3))
+    run_out(desk)
+    assert (gate.held, gate.taken) == (0, 3)
