@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+TRAIN := $(VENV)/train
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test build lint asan bench pack clean
+.PHONY: help serve test test-train build lint asan bench pack clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
 	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
+	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
 	@echo "make build                                 only build"
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
 	@echo "make asan                                  our C and Cython under the address and undefined-behaviour sanitizers"
@@ -32,6 +34,10 @@ serve:
 test: build
 	@$(PY) -m pytest $(TESTS)
 
+# A virtual environment of its own: torch is large, and nothing else here may come to need it.
+test-train: build $(TRAIN)/ready
+	@$(TRAIN)/bin/python -m pytest tests/train
+
 build: $(VENV)/ready
 	@$(PY) setup.py --quiet build_ext --inplace
 	@test -e $(VENV)/installed || { PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --no-deps --editable . && touch $(VENV)/installed; }
@@ -45,6 +51,13 @@ $(VENV)/ready: pyproject.toml
 	@$(PY) llama.cpp requirements > $(VENV)/requirements.txt
 	@$(PIP) install --requirement $(VENV)/requirements.txt
 	@rm -f $(VENV)/installed
+	@touch $@
+
+$(TRAIN)/ready: pyproject.toml $(VENV)/ready
+	@echo "hoshikage: setting up $(TRAIN)"
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	@$(PY) llama.cpp requirements --train > $(TRAIN)/requirements.txt
+	@$(TRAIN)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $(TRAIN)/requirements.txt
 	@touch $@
 
 lint: build

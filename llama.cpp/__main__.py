@@ -25,7 +25,8 @@ def read_arguments() -> argparse.Namespace:
     pack = commands.add_parser("pack", help="pack the source, trimmed, for a machine without network")
     pack.add_argument("folder", type=Path, metavar="FOLDER")
     commands.add_parser("machine", help="say what is missing on this machine for a build")
-    commands.add_parser("requirements", help="print what work on the project needs from the package index")
+    needs = commands.add_parser("requirements", help="print what work on the project needs from the package index")
+    needs.add_argument("--train", action="store_true", help="and what training the embedded models needs")
     return parser.parse_args()
 
 
@@ -45,7 +46,7 @@ def run(pin: Pin, arguments: argparse.Namespace) -> None:
         case "machine":
             check_machine(with_venv=True)
         case "requirements":
-            print("\n".join(requirements()))
+            print("\n".join(requirements(with_training=arguments.train)))
 
 
 def main() -> int:

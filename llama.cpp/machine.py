@@ -40,9 +40,10 @@ def missing_tools() -> list[str]:
     return [name for name in TOOLS if shutil.which(name) is None]
 
 
-def requirements() -> list[str]:
+def requirements(with_training: bool = False) -> list[str]:
     """All that work on the project needs from the package index: to run it, to build it, to test it."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
     building, running = project["build-system"]["requires"], project["project"]["dependencies"]
-    testing = project["project"]["optional-dependencies"]["dev"]
-    return [*building, *running, *testing, *missing_tools()]
+    optional = project["project"]["optional-dependencies"]
+    training = optional["train"] if with_training else []
+    return [*building, *running, *optional["dev"], *training, *missing_tools()]

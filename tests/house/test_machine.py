@@ -51,6 +51,8 @@ def test_cmake_and_ninja_come_from_the_index_only_where_the_system_has_none(
     assert "ninja" in wanted
     assert any(line.startswith("cython") for line in wanted)
     assert any(line.startswith("pytest") for line in wanted)
+    assert not any(line.startswith("torch") for line in wanted)
+    assert any(line.startswith("torch") for line in machine.requirements(with_training=True))
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +70,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_make_names_its_targets() -> None:
     said = make().stdout
-    for target in ("serve", "test", "build", "lint", "asan", "bench", "pack", "clean"):
+    for target in ("serve", "test", "test-train", "build", "lint", "asan", "bench", "pack", "clean"):
         assert f"make {target}" in said
 
 

@@ -156,3 +156,21 @@ def test_experts_that_are_all_used_add_up_to_their_source() -> None:
             torch.nn.init.zeros_(weight)
     x = torch.randn(1, 20, SMALL.d_model)
     torch.testing.assert_close(grown.layers[0].ffn(x), source.layers[0].ffn(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_trained_model_is_exported_loaded_and_answers(tmp_path: Path) -> None:
+    """The whole way: noise, some steps, the file as it is released, an answer of the engine."""
+    hoshikage = pytest.importorskip("hoshikage", reason="the engine is not built: run `make build`")
+    recipe = _small("nano-llada")
+    trainer = Trainer(recipe, tmp_path)
+    trainer.train(30, judge_items=0)
+    path = tmp_path / "model.gguf"
+    export(recipe, trainer.model.state_dict(), path)
+    ids = np.random.default_rng(2).integers(16, recipe.shape.n_vocab, 32).tolist()
+    with torch.no_grad():
+        expected = trainer.model(torch.tensor([ids]))[0].numpy()
+    assert np.corrcoef(served_logits(path, ids).ravel(), expected.ravel())[0, 1] > 0.999  # stored in eight bits
+    with hoshikage.load(path, n_threads=1, n_threads_batch=1) as engine:
+        answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=16)
+    assert answer.counts.n_passes > 0
+    assert len(answer.tokens) == answer.counts.n_tokens <= 16
