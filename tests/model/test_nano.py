@@ -1,0 +1,69 @@
+"""The embedded models: they load, answer, and are as good as their cards say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hoshikage
+from hoshikage import nano
+from hoshikage.engine.engine import Engine
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.score import evaluate, interval
+from hoshikage.evaluate.subject import ModelFile
+
+N_PER_TASK = 2
+
+
+@pytest.fixture(scope="module", params=nano.names())
+def embedded(request: pytest.FixtureRequest) -> Iterator[tuple[str, Engine]]:
+    with hoshikage.load(nano.resolve(request.param), n_threads=1, n_threads_batch=1) as engine:
+        yield request.param, engine
+
+
+def test_the_package_brings_models_the_default_one_first() -> None:
+    assert nano.names()
+    assert nano.DEFAULT not in nano.names()[1:]
+    assert all(nano.resolve(name).is_file() for name in nano.names())
+
+
+def test_together_they_stay_small() -> None:
+    """At most 10 MB for the one that people try first, 40 MB for all."""
+    sizes = [nano.resolve(name).stat().st_size for name in nano.names()]
+    assert sizes[0] <= 10e6
+    assert sum(sizes) <= 40e6
+
+
+def test_a_name_is_an_embedded_model_and_a_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = nano.names()[0]
+    monkeypatch.chdir(tmp_path)
+    assert nano.resolve(name).parent == nano.HERE
+    assert nano.resolve(f"./{name}.gguf") == Path(f"{name}.gguf")
+
+
+def test_each_has_its_card_and_its_loss_curve(embedded: tuple[str, Engine]) -> None:
+    name, _ = embedded
+    path = nano.resolve(name)
+    assert "## Results" in path.with_suffix(".md").read_text()
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_small_sum_is_right(embedded: tuple[str, Engine]) -> None:
+    _, engine = embedded
+    answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=64)
+    assert re.findall(r"\d+", answer.text)[-1] == "47"
+
+
+def test_it_is_as_good_as_its_card_says(embedded: tuple[str, Engine]) -> None:
+    """On a few questions of each task: what the card claims lies in, or below, the interval found."""
+    name, engine = embedded
+    card = nano.resolve(name).with_suffix(".md").read_text()
+    found = re.search(r"### Replies.*?\*\*all\*\* \| (\d+) \| (\d+)", card, re.DOTALL)
+    if found is None:
+        pytest.skip("it fills gaps and does not reply")
+    claimed = int(found[1]) / int(found[2])
+    total = evaluate(ModelFile(engine, name, {"max_tokens": 96}), questions(N_PER_TASK), {}).total
+    assert claimed <= interval(total.right, total.n)[1]
