@@ -22,14 +22,14 @@ from hoshikage.evaluate.score import Report, evaluate
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, Server, Subject, check_url
 from hoshikage.evaluate.tasks import TASKS, Item
-from hoshikage.nano import resolve
+from hoshikage.registry import Registry
 
 REDRAW_SECONDS = 0.1
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a GGUF file or an embedded model; with --server, its name there"
+        "model", metavar="MODEL", help="a GGUF file, or the name of a model; with --server, its name there"
     )
     parser.add_argument("--server", metavar="URL", help="ask a running server through the OpenAI API")
     parser.add_argument("--items", metavar="N", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
@@ -76,14 +76,17 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
             key = os.environ.get("OPENAI_API_KEY")
             subject: Subject = Server(check_url(arguments.server), arguments.model, key, given)
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
-        settings = table_of_settings.read(read_flags(arguments, loading_rows()))
+        flags = read_flags(arguments, loading_rows())
+        settings = table_of_settings.read(flags)
+        model = Registry.of(settings).choose(arguments.model)
+        settings = table_of_settings.replaced(settings, {**model.settings, **flags})
         _libs.use(settings.lib_path)
 
         from hoshikage.engine.engine import load
 
-        with load(resolve(arguments.model), settings=settings) as engine:
+        with load(model.path, settings=settings) as engine:
             kind = GapFiller if arguments.gaps else ModelFile
-            subject = kind(engine, Path(arguments.model).stem, given)
+            subject = kind(engine, Path(model.label).stem, {"stop": model.stop, **given})
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
     finally:
         progress.clear()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoshikage import nano
 from hoshikage.cli import main
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.questions import chosen_tasks, questions
@@ -189,3 +190,15 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
     assert drawing.read_text().count("<circle") == 2
     assert main([*ask, "--items", "0"]) == 2
     assert main([*ask, "--with", str(drawing)]) == 2
+
+
+def test_a_model_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """An embedded one here; the question is asked of the engine itself."""
+    name = nano.names()[0]
+    ask = ["--items", "1", "--task", "persona", "--n-threads", "1", "--json"]
+    assert main(["eval", name, *ask]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["model"], report["questions"], report["options"]) == (name, 1, {})
+    assert report["passes"] > 0
+    assert main(["eval", f"{name}x", *ask]) == 2
+    assert name in capsys.readouterr().err
