@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from hoshikage.engine.result import Token as Token
 from hoshikage.errors import HoshikageError
 
 Kind = Literal["generate", "chat", "infill", "tokenize", "detokenize", "template", "describe"]
@@ -49,16 +50,6 @@ class Loading:
     """The model is being loaded: from 0 to 1."""
 
     progress: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A written token, with the logarithm of its probability: in a canvas, at the step that settled it."""
-
-    id: int
-    piece: bytes
-    logprob: float
-    top: tuple[tuple[int, bytes, float], ...] = ()  # the likeliest at that place, the surest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,10 @@ class WorkerTicket:
     number: int
 
     def cancel(self) -> None:
-        """End it with what is there: safe from any thread, at any time, and more than once."""
+        """End it with what is there: safe from any thread, at any time, and more than once.
+
+        Its answers end as "cancelled"; an ask that was not begun ends with `Failed(Cancelled)`.
+        """
         self.worker.cancel(self.number)
 
 
@@ -78,7 +81,7 @@ class Worker:
     ) -> None:
         self.label = label
         self.facts: Facts | None = None  # of the model, once it is loaded
-        self.last_step = time.monotonic()  # when its loop last gave a sign of life
+        self.last_step = time.monotonic()  # when its loop last gave a sign of life, or got work after it had none
         self._on_log, self._on_death = on_log, on_death
         self._lock = threading.Lock()
         self._asks: dict[int, Tell] = {}
@@ -102,6 +105,11 @@ class Worker:
     def n_active(self) -> int:
         """Asks that have not ended."""
         return len(self._asks)
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._load is not None
 
     # -- asking
 
@@ -140,6 +148,8 @@ class Worker:
             self._check_alive()
             if self.facts is None:
                 raise RuntimeError("no model is loaded yet")
+            if not self._asks:
+                self.last_step = time.monotonic()  # it had nothing to give a sign of
             self._asks[ask_number] = tell
         self._send(data)
         return WorkerTicket(self, ask_number)

@@ -10,7 +10,6 @@ An error is its class's name and its arguments: no more can be made of it than t
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
@@ -160,8 +159,3 @@ def ask_of(value: Any) -> tuple[int, Ask]:
 def facts_of(value: Any) -> Facts:
     """What the child says of its model."""
     return made(Facts, FACTS, value)
-
-
-def finite(logarithm: float) -> float:
-    """The logarithm of a probability as JSON can say it: what is impossible is very unlikely."""
-    return logarithm if math.isfinite(logarithm) else -9999.0

@@ -103,6 +103,6 @@ class Hearing:
             raise Cancelled
         assert loop.engine is not None
         if task.ask.kind in MAKERS:
-            loop.call(loop.join, task, *answers_for(loop.engine, task.ask))
+            loop.call(loop.join, task, answers_for(loop.engine, task.ask))
         else:
             loop.end(task, Done(value=value_of(loop.engine, task.ask)))

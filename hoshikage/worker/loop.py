@@ -96,10 +96,10 @@ class Loop:
         self._desk = self.engine.desk(n_expected=settings.n_seq, gate=self._gate(settings))
         self._speech.say(loaded=facts_of(self.engine))
 
-    def join(self, task: Task, answers: list[Answer], logprobs: int | None) -> None:
+    def join(self, task: Task, answers: list[Answer]) -> None:
         """Work on the answers to an ask."""
         assert self._desk is not None
-        task.teller = Teller(task.number, task.ask.watch, logprobs, len(answers))
+        task.teller = Teller(task.number, task.ask.watch, len(answers))
         for answer in answers:
             self._desk.join(answer, watched=task.ask.watch != "end", owner=task)
         if task.cancelled:

@@ -20,6 +20,12 @@ class OnePass:
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("hoshikage-one-pass", os.MFD_CLOEXEC)
 
+    def __enter__(self) -> OnePass:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the descriptor back; workers that have it go on."""
         os.close(self.descriptor)

@@ -16,7 +16,6 @@ from hoshikage.worker.ask import Ask
 from hoshikage.worker.facts import Facts
 
 MOST_ANSWERS = 1024  # to one ask
-LOGPROBS = Whole(0, 20)
 FIELDS = {
     "generate": {"prompts", "n", "parse_special", "options"},
     "chat": {"messages", "n", "tools", "template_options", "options"},
@@ -62,14 +61,11 @@ class Body:
         return dict(value)
 
 
-def answers_for(engine: Engine, ask: Ask) -> tuple[list[Answer], int | None]:
-    """The answers that an ask wants, and how many alternatives of each token are to be told (None: no logprobs)."""
+def answers_for(engine: Engine, ask: Ask) -> list[Answer]:
+    """The answers that an ask wants."""
     body = Body(ask)
-    options = body.table("options")
-    logprobs = options.pop("logprobs", None)
     n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
-    answers = MAKERS[ask.kind](engine, body, n, options)
-    return answers, None if logprobs is None else LOGPROBS.check("logprobs", logprobs)
+    return MAKERS[ask.kind](engine, body, n, body.table("options"))
 
 
 def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:

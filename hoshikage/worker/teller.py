@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.desk import News
 from hoshikage.engine.result import Result
 from hoshikage.worker.ask import Answered, Failed, Said, Token, Watch
-from hoshikage.worker.frames import finite
+
+NEVER = -9999.0  # the logarithm of what is impossible
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +19,6 @@ class Teller:
 
     number: int  # of the ask
     watch: Watch
-    logprobs: int | None  # alternatives to each token; None: tokens are not told at all
     n_left: int  # answers that have not ended
     failed: bool = False
     _n_characters: dict[int, int] = field(default_factory=dict)  # of each answer, that were told
@@ -48,6 +49,7 @@ class Teller:
             seed=result.seed,
             warnings=result.warnings,
             tokens=self._new_tokens(answer),
+            prompt=tuple(map(sayable, answer.told_prompt())),
         )
 
     def _said(self, news: News) -> Said | None:
@@ -73,15 +75,13 @@ class Teller:
         )
 
     def _new_tokens(self, answer: Answer) -> tuple[Token, ...]:
-        """The tokens that were read since the last event, each with its logarithm."""
-        if self.logprobs is None:
-            return ()
+        """The tokens that were read since the last event, when their probabilities were asked for."""
         told = self._n_tokens.get(answer.index, 0)
-        self._n_tokens[answer.index] = len(answer.reader.tokens)
-        ids = answer.reader.tokens[told:]
-        if not ids:
-            return ()
-        return tuple(
-            Token(id=token, piece=answer.piece(token), logprob=finite(logprob))
-            for token, logprob in zip(ids, answer.logprobs(told), strict=True)
-        )
+        tokens = answer.told(told)
+        self._n_tokens[answer.index] = told + len(tokens)
+        return tuple(map(sayable, tokens))
+
+
+def sayable(token: Token) -> Token:
+    """The token as JSON can say it."""
+    return token if math.isfinite(token.logprob) else replace(token, logprob=NEVER)
