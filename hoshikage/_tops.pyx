@@ -43,7 +43,7 @@ cdef class Tops:
         cdef float *logprobs = self._logprobs + <size_t> place * self.k
         cdef int32_t i, n = row_top(row, n_vocab, self.k, tokens, logprobs)
         for i in range(n):
-            logprobs[i] -= scan.best_logit + scan.excess
+            logprobs[i] = logprobs[i] - scan.best_logit - scan.excess
         for i in range(n, self.k):
             tokens[i] = -1
 

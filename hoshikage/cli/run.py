@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher
 from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
-from hoshikage.engine.result import Result, Snapshot
+from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.errors import Cancelled, ParameterError
 from hoshikage.registry import Registry
 
@@ -156,6 +157,21 @@ def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[st
     return iter(engine.generate(prompt, **how))
 
 
+def as_json(result: Result) -> dict[str, Any]:
+    """A result in what JSON knows: tokens as text, probabilities where they were asked for."""
+    said = {key: value for key, value in asdict(result).items() if key not in ("canvas", "logprobs", "prompt_logprobs")}
+    counts = asdict(result.counts) | {"tokens_per_pass": result.counts.tokens_per_pass}
+    judged = {"logprobs": result.logprobs, "prompt_logprobs": result.prompt_logprobs}
+    return said | {"counts": counts} | {name: [*map(judgement, tokens)] for name, tokens in judged.items() if tokens}
+
+
+def judgement(token: Token) -> dict[str, Any]:
+    """A token with its logprob; None for the first of a prompt, which follows nothing."""
+    top = [{"token": piece.decode(errors="replace"), "logprob": logprob} for _, piece, logprob in token.top]
+    logprob = token.logprob if math.isfinite(token.logprob) else None
+    return {"token": token.piece.decode(errors="replace"), "logprob": logprob, "top": top}
+
+
 class Show:
     """What is seen of it: progress and remarks on standard error, the answer on standard output."""
 
@@ -191,9 +207,7 @@ class Show:
         if self._screen:
             self._screen.clear()
         if result is not None and self._json:
-            counts = asdict(result.counts) | {"tokens_per_pass": result.counts.tokens_per_pass}
-            said = {key: value for key, value in asdict(result).items() if key != "canvas"}
-            print(json.dumps(said | {"counts": counts}, ensure_ascii=False))
+            print(json.dumps(as_json(result), ensure_ascii=False))
         elif result is not None and self._watcher:
             self._write(result.text)
         if self._wrote and not self._wrote.endswith("\n"):

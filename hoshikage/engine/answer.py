@@ -6,11 +6,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hoshikage.engine.prompt import Vocabulary
 from hoshikage.engine.request import Request
-from hoshikage.engine.result import Counts, Result, Snapshot, StopReason
+from hoshikage.engine.result import Counts, Result, Snapshot, StopReason, Token
 from hoshikage.engine.text import Piece, TextReader
 
 
@@ -21,6 +21,24 @@ def stop_ids(vocabulary: Vocabulary, eog_ids: Set[int], stops: Iterable[str]) ->
     """
     named = [vocabulary.tokenize(stop, parse_special=True) for stop in stops]
     return frozenset(eog_ids) | {ids[0] for ids in named if len(ids) == 1 and not vocabulary.piece(ids[0])}
+
+
+class Judging(NamedTuple):
+    """What is wanted of the model's own judgement."""
+
+    n_top: int = 0  # alternatives to each token
+    prompt: bool = False  # the tokens of the prompt as well
+
+
+NO_JUDGING = Judging()
+
+
+class Judged(NamedTuple):
+    """A token, the logarithm of its probability, and the likeliest in its place with theirs."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,8 +88,16 @@ class Answer(ABC):
         """The text that the last steps made certain."""
 
     @abstractmethod
-    def logprobs(self, lo: int) -> list[float]:
-        """The logarithms of the probabilities of the tokens read so far, from number `lo` on."""
+    def judged(self, lo: int) -> list[Judged]:
+        """The tokens read so far, from number `lo` on."""
+
+    @abstractmethod
+    def judged_prompt(self) -> list[Judged]:
+        """The tokens of the prompt, where that was wanted; nothing can be said of the first."""
+
+    @abstractmethod
+    def top(self, number: int) -> list[tuple[int, float]]:
+        """The likeliest tokens where token `number` of the answer stands, with their logarithms."""
 
     @abstractmethod
     def confidence(self) -> list[float]:
@@ -84,6 +110,24 @@ class Answer(ABC):
     @abstractmethod
     def result(self, cancelled: bool) -> Result:
         """The result, once the reader has been given its last token; raises what kept it from one."""
+
+    def told(self, lo: int) -> tuple[Token, ...]:
+        """The tokens read so far, from number `lo` on, when their probabilities were asked for."""
+        if self.request.logprobs is None:
+            return ()
+        pairs = zip(self.reader.tokens[lo:], self.logprobs(lo), strict=True)
+        return tuple(
+            self._token(token, logprob, self.top(number)[: self.request.logprobs])
+            for number, (token, logprob) in enumerate(pairs, lo)
+        )
+
+    def told_prompt(self) -> tuple[Token, ...]:
+        """The prompt's tokens, when their probabilities were asked for."""
+        return ()
+
+    def _token(self, token: int, logprob: float, top: Iterable[tuple[int, float]]) -> Token:
+        others = tuple((other, self.piece(other), its_logprob) for other, its_logprob in top)
+        return Token(id=token, piece=self.piece(token), logprob=logprob, top=others)
 
     @property
     def complete(self) -> bool:
@@ -111,6 +155,8 @@ class Answer(ABC):
             seed=self.request.seed,
             warnings=self.warnings,
             canvas=tuple(canvas),
+            logprobs=self.told(0),
+            prompt_logprobs=self.told_prompt(),
         )
 
     def _snapshot(self, delta: str, result: Result | None, tokens: Sequence[int | None]) -> Snapshot:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from hoshikage._causal import CausalSession, Sampler, Stream
-from hoshikage.engine.answer import Answer, stop_ids
+from hoshikage.engine.answer import NO_JUDGING, Answer, Judged, Judging, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
-from hoshikage.engine.result import Result, Snapshot
+from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
 SHARED_CELLS = 8192  # positions that streams share, unless one alone is longer
-NOT_OF_THE_SAMPLER = ("max_tokens", "stop")
+SCORED_ROWS = 128  # rows that a prompt whose tokens are judged gets in a pass
+SCORED = 64  # tokens of a prompt that are judged in one pass: each takes a row of logits
+NOT_OF_THE_SAMPLER = ("max_tokens", "stop", "logprobs", "prompt_logprobs")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class StreamAnswer(Answer):
 
     @property
     def n_rows(self) -> int:
-        return 1
+        return min(self.n_prompt, SCORED_ROWS) if self.work.score_prompt else 1
 
     @property
     def ends_early(self) -> bool:
@@ -57,6 +59,20 @@ class StreamAnswer(Answer):
 
     def logprobs(self, lo: int) -> list[float]:
         return self.work.logprobs[lo : len(self.reader.tokens)]
+
+    def top(self, number: int) -> list[tuple[int, float]]:
+        return self.work.top(number)
+
+    def told_prompt(self) -> tuple[Token, ...]:
+        n_top = self.request.prompt_logprobs
+        if n_top is None:
+            return ()
+        stream = self.work
+        pairs = zip(stream.prompt, stream.prompt_logprobs, strict=False)  # a cancel may have come before all was read
+        return tuple(
+            self._token(token, logprob, stream.top(number - stream.n_prompt)[:n_top])
+            for number, (token, logprob) in enumerate(pairs)
+        )
 
     def confidence(self) -> list[float]:
         return [math.exp(logprob) for logprob in self.logprobs(0)]
@@ -83,7 +99,9 @@ class Writer:
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
 
-    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> StreamAnswer:
+    def prepare(
+        self, index: int, ids: Sequence[int], options: Mapping[str, object], judging: Judging = NO_JUDGING
+    ) -> StreamAnswer:
         """A prompt to be continued, at most to where the context ends."""
         model = self._model
         if not ids:
@@ -99,19 +117,28 @@ class Writer:
             n_prompt=len(ids),
             reader=TextReader(self._piece, stop_ids=ends, stops=request.stop),
             piece=self._piece,
-            work=Stream(ids, max_tokens=request.max_tokens, sampler=sampler_of(request), stop_ids=ends),
+            work=Stream(
+                ids,
+                max_tokens=request.max_tokens,
+                sampler=sampler_of(request),
+                stop_ids=ends,
+                n_top=request.n_top,
+                score_prompt=request.prompt_logprobs is not None,
+            ),
         )
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
-        return room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+        room = room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+        # One at a time may have its prompt judged; the others take a row each.
+        return replace(room, n_rows=max(answer.n_rows for answer in answers) + n_together - 1)
 
     def open(self, room: Room) -> CausalSession:
         """A session of this size, with as many sequences as there may ever be.
 
         What one of them leaves in the cache serves a later prompt.
         """
-        return self._sessions.open(room.n_cells, self._settings.n_seq)
+        return self._sessions.open(room.n_cells, self._settings.n_seq, room.n_rows)
 
     def close(self) -> None:
         """Give the context's memory back."""
@@ -120,5 +147,6 @@ class Writer:
 
 def sampler_of(request: CausalRequest) -> Sampler:
     """llama.cpp's samplers as the request wants them; the names are the same."""
-    names = [option.name for option in options_of(CausalRequest) if option.name not in NOT_OF_THE_SAMPLER]
+    names = [option.name for option in options_of(CausalRequest) if option.name not in SCORED = 64  # tokens of a prompt that are judged in one pass: each takes a row of logits
+NOT_OF_THE_SAMPLER]
     return Sampler(**{name: getattr(request, name) for name in names})

@@ -23,6 +23,7 @@ SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and t
 SEEDS = Whole(-(2**63), 2**64 - 1)
 PROBABILITY = Number(0, 1)
 POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
+LOGPROBS = Whole(0, 20)
 TEXTS = Texts(most=256, most_characters=1024)
 
 
@@ -58,6 +59,12 @@ class Request:
     logit_bias: tuple[tuple[int, float], ...] = _option(TokenBias(1024), (), "added to the logits of token ids")
     seed: int = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
     stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
+    logprobs: int | None = _option(LOGPROBS, None, "tell each token's probability, and so many of the likeliest")
+
+    @property
+    def n_top(self) -> int:
+        """Alternatives that are kept of each token."""
+        return self.logprobs or 0
 
     def __post_init__(self) -> None:
         for option in options_of(type(self)):
@@ -117,6 +124,12 @@ class CausalRequest(Request):
     mirostat_tau: float = _option(Number(0, 100, open_least=True), 5.0, "the surprise to hold")
     mirostat_eta: float = _option(Number(0, 1, open_least=True), 0.1, "how fast it is corrected")
     grammar: str | None = _option(Text(2**20), None, "a GBNF grammar that the answer follows")
+    prompt_logprobs: int | None = _option(LOGPROBS, None, "the same of the prompt's own tokens")
+
+    @property
+    def n_top(self) -> int:
+        """Alternatives that are kept of each token."""
+        return max(self.logprobs or 0, self.prompt_logprobs or 0)
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)

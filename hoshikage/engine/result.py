@@ -33,6 +33,20 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token with the logarithm of its probability: in a canvas, at the step that settled it.
+
+    It is the model's own probability, of all tokens, whatever temperature and cuts the token was drawn with (but for
+    Dream's algorithms, which score what those leave).
+    """
+
+    id: int
+    piece: bytes
+    logprob: float
+    top: tuple[tuple[int, bytes, float], ...] = ()  # the likeliest at that place, the surest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """An answer.
 
@@ -48,6 +62,8 @@ class Result:
     seed: int
     warnings: tuple[str, ...] = ()
     canvas: tuple[int, ...] = field(default=(), repr=False)
+    logprobs: tuple[Token, ...] = field(default=(), repr=False)  # of the answer, when they were asked for
+    prompt_logprobs: tuple[Token, ...] = field(default=(), repr=False)  # and of the prompt; NaN for its first token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
