@@ -7,7 +7,9 @@ The folder holds `model_map.json`. What it is like is set by the environment, as
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,15 @@ def main(folder: Path) -> None:
             return FakeLoad(place, on_death)
         return loader(place, n_bytes_held, on_progress, on_death)
 
+    limits = Limits.of(settings)
+    if quiet := os.environ.get("TEST_QUIET_SECONDS"):
+        limits = replace(limits, quiet_seconds=float(quiet))
     services = Services(
         settings=settings,
         registry=registry,
         manager=Manager(settings, registry, new_load=new_load),
         metrics=Metrics(),
-        limits=Limits.of(settings),
+        limits=limits,
     )
     serve(services, lambda url: print(url, flush=True))
 

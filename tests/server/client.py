@@ -103,8 +103,9 @@ class Client:
 
 def request(path: str, body: bytes, method: str = "POST", **headers: str) -> bytes:
     """A request as it goes over the line."""
-    lines = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    lines = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(body))}
+    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 

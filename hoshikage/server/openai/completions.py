@@ -56,6 +56,9 @@ def check(given: Given, chosen: Chosen) -> None:
         raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
     if given.get("suffix") is not None and len(given["prompt"]) > 1:
         raise ParameterError("suffix", "there are several prompts", "send one prompt with a suffix")
+    if given.get("suffix") is not None and not chosen.is_diffusion:
+        cause = "an autoregressive model reads from left to right and cannot fill a gap"
+        raise ParameterError("suffix", cause, "leave it out, or use a diffusion model")
     if given.get("echo", False) and given.get("logprobs") is not None and chosen.is_diffusion:
         cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
         raise ParameterError("echo", cause, "leave out echo or logprobs, or use an autoregressive model")
@@ -163,7 +166,7 @@ class TextForm:
 
     def _legacy(self, choice: Choice) -> dict[str, Any]:
         prompt = choice.end.prompt if choice.end is not None and choice.echo else ()
-        return choice.legacy.take([*prompt, *choice.tokens], opens=bool(prompt))
+        return LegacyLogprobs().take([*prompt, *choice.tokens], opens=bool(prompt))
 
     def _chunk(
         self,

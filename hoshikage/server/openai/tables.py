@@ -75,7 +75,7 @@ COMMON = [
     ),
     Field(name="timeout", check=Duration(least=0.001), meaning="seconds that the request may take altogether"),
     Field(name="queue_timeout", check=Duration(least=0), meaning="seconds that it may wait for its first step"),
-    *engine_fields(leave_out=("max_tokens", "logprobs")),
+    *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
     alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model"),
     alias("repeat_penalty", "repetition_penalty"),
     alias("diffusion_steps", "steps"),
