@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hoshikage.engine.prompt import Vocabulary
 from hoshikage.engine.request import Request
@@ -21,24 +21,6 @@ def stop_ids(vocabulary: Vocabulary, eog_ids: Set[int], stops: Iterable[str]) ->
     """
     named = [vocabulary.tokenize(stop, parse_special=True) for stop in stops]
     return frozenset(eog_ids) | {ids[0] for ids in named if len(ids) == 1 and not vocabulary.piece(ids[0])}
-
-
-class Judging(NamedTuple):
-    """What is wanted of the model's own judgement."""
-
-    n_top: int = 0  # alternatives to each token
-    prompt: bool = False  # the tokens of the prompt as well
-
-
-NO_JUDGING = Judging()
-
-
-class Judged(NamedTuple):
-    """A token, the logarithm of its probability, and the likeliest in its place with theirs."""
-
-    token: int
-    logprob: float
-    top: list[tuple[int, float]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,12 +70,8 @@ class Answer(ABC):
         """The text that the last steps made certain."""
 
     @abstractmethod
-    def judged(self, lo: int) -> list[Judged]:
-        """The tokens read so far, from number `lo` on."""
-
-    @abstractmethod
-    def judged_prompt(self) -> list[Judged]:
-        """The tokens of the prompt, where that was wanted; nothing can be said of the first."""
+    def logprobs(self, lo: int) -> list[float]:
+        """The logarithms of the probabilities of the tokens read so far, from number `lo` on."""
 
     @abstractmethod
     def top(self, number: int) -> list[tuple[int, float]]:

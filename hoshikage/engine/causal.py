@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from hoshikage._causal import CausalSession, Sampler, Stream
-from hoshikage.engine.answer import NO_JUDGING, Answer, Judged, Judging, stop_ids
+from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot, Token
@@ -20,7 +20,6 @@ from hoshikage.settings import Settings
 
 SHARED_CELLS = 8192  # positions that streams share, unless one alone is longer
 SCORED_ROWS = 128  # rows that a prompt whose tokens are judged gets in a pass
-SCORED = 64  # tokens of a prompt that are judged in one pass: each takes a row of logits
 NOT_OF_THE_SAMPLER = ("max_tokens", "stop", "logprobs", "prompt_logprobs")
 
 
@@ -99,9 +98,7 @@ class Writer:
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
 
-    def prepare(
-        self, index: int, ids: Sequence[int], options: Mapping[str, object], judging: Judging = NO_JUDGING
-    ) -> StreamAnswer:
+    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> StreamAnswer:
         """A prompt to be continued, at most to where the context ends."""
         model = self._model
         if not ids:
@@ -138,7 +135,7 @@ class Writer:
 
         What one of them leaves in the cache serves a later prompt.
         """
-        return self._sessions.open(room.n_cells, self._settings.n_seq, room.n_rows)
+        return self._sessions.open(room.n_cells, self._settings.n_seq, max(room.n_rows, self._settings.n_seq))
 
     def close(self) -> None:
         """Give the context's memory back."""
@@ -147,6 +144,5 @@ class Writer:
 
 def sampler_of(request: CausalRequest) -> Sampler:
     """llama.cpp's samplers as the request wants them; the names are the same."""
-    names = [option.name for option in options_of(CausalRequest) if option.name not in SCORED = 64  # tokens of a prompt that are judged in one pass: each takes a row of logits
-NOT_OF_THE_SAMPLER]
+    names = [option.name for option in options_of(CausalRequest) if option.name not in NOT_OF_THE_SAMPLER]
     return Sampler(**{name: getattr(request, name) for name in names})

@@ -11,13 +11,13 @@ from typing import Any
 from hoshikage import strategies
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
-from hoshikage.engine.answer import NO_JUDGING, Answer, Judged, Judging, stop_ids
+from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import DiffusionRequest, Recipe, check_bias, fitted, read, recipe_of
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
-from hoshikage.errors import ParameterError, UnsupportedModelError
+from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
@@ -65,16 +65,12 @@ class CanvasAnswer(Answer):
         self.n_read = end
         return self.reader.feed(tokens)
 
-    def judged(self, lo: int) -> list[Judged]:
-        canvas, first = self.work, self.lo + lo
-        settled = canvas.confidence[first : self.lo + len(self.reader.tokens)]
-        return [
-            Judged(token, math.log(sure) if sure > 0 else -math.inf, canvas.top(first + i))
-            for i, (token, sure) in enumerate(zip(self.reader.tokens[lo:], settled, strict=True))
-        ]
+    def logprobs(self, lo: int) -> list[float]:
+        settled = self.work.confidence[self.lo + lo : self.lo + len(self.reader.tokens)]
+        return [math.log(probability) if probability > 0 else -math.inf for probability in settled]
 
-    def judged_prompt(self) -> list[Judged]:
-        return []
+    def top(self, number: int) -> list[tuple[int, float]]:
+        return self.work.top(self.lo + number)
 
     def confidence(self) -> list[float]:
         return self.work.confidence[self.lo : self.hi]
@@ -100,26 +96,19 @@ class Denoiser:
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
 
-    def prepare(
-        self, index: int, ids: Sequence[int], options: Mapping[str, object], judging: Judging = NO_JUDGING
-    ) -> CanvasAnswer:
+    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         request, more = fitted(request, len(ids), self._sessions.n_ctx)
-        return self._answer(index, ids, [], request, warnings + more, judging)
+        return self._answer(index, ids, [], request, warnings + more)
 
     def prepare_gap(
-        self,
-        index: int,
-        prefix: Sequence[int],
-        suffix: Sequence[int],
-        options: Mapping[str, object],
-        judging: Judging = NO_JUDGING,
+        self, index: int, prefix: Sequence[int], suffix: Sequence[int], options: Mapping[str, object]
     ) -> CanvasAnswer:
         """Two texts and the gap between them, which is as long as it was asked to be."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         self._sessions.check_fits(len(prefix) + request.max_tokens + len(suffix))
-        return self._answer(index, prefix, suffix, request, warnings, judging)
+        return self._answer(index, prefix, suffix, request, warnings)
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
@@ -139,12 +128,8 @@ class Denoiser:
         suffix: Sequence[int],
         request: DiffusionRequest,
         warnings: tuple[str, ...],
-        judging: Judging,
     ) -> CanvasAnswer:
         model = self._model
-        if judging.prompt:
-            cause = "a diffusion model reads its prompt from both sides, and gives no token of it a probability"
-            raise UnsupportedModelError(model.path, cause, "ask for the logprobs of the answer only")
         if model.mask_id in prefix or model.mask_id in suffix:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
         recipe, more = recipe_of(request, shift=model.shift, n_masked=request.max_tokens)
@@ -156,13 +141,11 @@ class Denoiser:
             n_prompt=len(prefix) + len(suffix),
             reader=TextReader(self._piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
             piece=self._piece,
-            work=make_canvas(
-                model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix], judging.n_top
-            ),
+            work=make_canvas(model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix]),
         )
 
 
-def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int], n_top: int = 0) -> Canvas:
+def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int]) -> Canvas:
     """A canvas that is decoded as the recipe says, with everything else from the request."""
     forbidden = (model.eos_id,) if request.logits_eos_inf else ()
     return Canvas(

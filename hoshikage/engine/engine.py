@@ -18,7 +18,7 @@ from hoshikage import settings as table
 from hoshikage._board import Board
 from hoshikage._core import Model, Session
 from hoshikage.checks import Whole, shown
-from hoshikage.engine.answer import NO_JUDGING, Answer, Judging
+from hoshikage.engine.answer import Answer
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
 from hoshikage.engine.diffusion import Denoiser
@@ -257,26 +257,18 @@ class Engine:
 
     # -- answers that somebody else brings to their end
 
-    def answer(
-        self, index: int, ids: Sequence[int], options: Mapping[str, object], judging: Judging = NO_JUDGING
-    ) -> Answer:
+    def answer(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> Answer:
         """An answer to be made: nothing is computed yet."""
         self._check_open()
-        return self._way.prepare(index, ids, options, judging)
+        return self._way.prepare(index, ids, options)
 
-    def gap_answer(
-        self,
-        index: int,
-        gap: tuple[Sequence[int], Sequence[int]],
-        options: Mapping[str, object],
-        judging: Judging = NO_JUDGING,
-    ) -> Answer:
+    def gap_answer(self, index: int, gap: tuple[Sequence[int], Sequence[int]], options: Mapping[str, object]) -> Answer:
         """The same for what stands between two texts."""
         self._check_open()
         if not isinstance(self._way, Denoiser):
             cause = "an autoregressive model reads from left to right and cannot fill a gap"
             raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
-        return self._way.prepare_gap(index, *gap, options, judging)
+        return self._way.prepare_gap(index, *gap, options)
 
     def desk(self, *, n_expected: int = 1, gate: AbstractContextManager[Any] | None = None) -> Desk:
         """Where answers of this engine are worked on. It has the engine to itself while it is busy."""

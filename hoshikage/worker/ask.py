@@ -21,14 +21,13 @@ Watch = Literal["end", "text", "canvas"]
 class Ask:
     """One thing asked of one model.
 
-    The body of each kind; `options` are those of `engine.request`, with `logprobs` (0 to 20 alternatives: the answer's
-    tokens are told) and `prompt_logprobs` (true: those of the prompt, too) among them, and `n` answers each prompt so
-    many times, with seeds that follow each other:
+    The body of each kind; `options` are those of `engine.request`, and `n` answers each prompt so many times, with
+    seeds that follow each other:
 
         generate    prompts (list of texts or lists of ids), n, parse_special, options
         chat        messages, n, tools, template_options, options
         infill      prefix, suffix (text or ids), n, length, parse_special, options
-        tokenize    text, parse_special, opens (whether BOS stands before it)   -> {"ids": [...], "pieces": [...]}: bytes as latin-1
+        tokenize    text, parse_special, opens (whether BOS stands before it)   -> {"ids": [...], "pieces": [...]}
         detokenize  ids, special                                               -> {"text": ...}
         template    messages, tools, template_options                          -> {"text": ..., "ids": [...]}
         describe                                                               -> facts of the loaded model

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from hoshikage.checks import Check, Flag, Whole, nearest, shown
-from hoshikage.engine.answer import Answer, Judging
+from hoshikage.engine.answer import Answer
 from hoshikage.engine.engine import Engine, as_prompts
 from hoshikage.engine.request import SEEDS
 from hoshikage.errors import ParameterError
@@ -61,71 +61,47 @@ class Body:
         return dict(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What an ask that wants answers says beside its prompts."""
-
-    n: int  # answers to each
-    options: Mapping[str, Any]  # of `engine.request`
-    tells_tokens: bool
-    judging: Judging
-
-    def each(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The options of the answers to one prompt: the seeds follow each other."""
-        first = self.options.get("seed")
-        for k, seed in enumerate(seeds(first, self.n)):
-            yield k, {**self.options, "seed": seed}
-
-
-def wish_of(body: Body) -> Wish:
-    """The options that are not the model's own are taken out of them."""
-    options = body.table("options")
-    n_top, prompt = options.pop("logprobs", None), options.pop("prompt_logprobs", None)
-    judging = Judging(
-        n_top=0 if n_top is None else LOGPROBS.check("logprobs", n_top),
-        prompt=prompt is not None and Flag().check("prompt_logprobs", prompt),
-    )
-    return Wish(body.checked("n", Whole(1, MOST_ANSWERS), 1), options, n_top is not None or judging.prompt, judging)
-
-
-def answers_for(engine: Engine, ask: Ask) -> tuple[list[Answer], bool]:
-    """The answers that an ask wants, and whether their tokens are to be told."""
+def answers_for(engine: Engine, ask: Ask) -> list[Answer]:
+    """The answers that an ask wants."""
     body = Body(ask)
-    wish = wish_of(body)
-    return MAKERS[ask.kind](engine, body, wish), wish.tells_tokens
+    n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
+    return MAKERS[ask.kind](engine, body, n, body.table("options"))
 
 
-def generated(engine: Engine, body: Body, wish: Wish) -> list[Answer]:
+def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
     """Prompts, each answered `n` times."""
     prompts, single = as_prompts(body["prompts"])
     if single or not prompts:
         raise ParameterError(
             "prompts", f"{shown(body['prompts'])} is no list of prompts", "give a list of at least one"
         )
-    if len(prompts) * wish.n > MOST_ANSWERS:
-        cause = f"{len(prompts)} prompts, {wish.n} times each, are too many"
+    if len(prompts) * n > MOST_ANSWERS:
+        cause = f"{len(prompts)} prompts, {n} times each, are too many"
         raise ParameterError("prompts", cause, f"use at most {MOST_ANSWERS} answers")
     parse_special = body.checked("parse_special", Flag(), False)
     many = [engine.prompt_tokens(prompt, parse_special=parse_special) for prompt in prompts]
     return [
-        engine.answer(i * wish.n + k, ids, options, wish.judging)
+        engine.answer(i * n + k, ids, {**options, "seed": seed})
         for i, ids in enumerate(many)
-        for k, options in wish.each()
+        for k, seed in enumerate(seeds(options.get("seed"), n))
     ]
 
 
-def chatted(engine: Engine, body: Body, wish: Wish) -> list[Answer]:
+def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
     """A conversation, continued `n` times."""
     ids = chat_tokens(engine, body)
-    return [engine.answer(k, ids, options, wish.judging) for k, options in wish.each()]
+    return [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
 
 
-def infilled(engine: Engine, body: Body, wish: Wish) -> list[Answer]:
+def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
     """A gap, filled `n` times."""
     parse_special = body.checked("parse_special", Flag(), False)
     gap = engine.gap_tokens(body["prefix"], body.get("suffix", ""), parse_special=parse_special)
-    length = {"max_tokens": body["length"]} if "length" in body else {}
-    return [engine.gap_answer(k, gap, options | length, wish.judging) for k, options in wish.each()]
+    if "length" in body:
+        options["max_tokens"] = body["length"]
+    return [
+        engine.gap_answer(k, gap, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))
+    ]
 
 
 def seeds(first: object, n: int) -> list[int]:
@@ -165,7 +141,7 @@ def described(engine: Engine, _: Body) -> dict[str, Any]:
     return asdict(facts_of(engine))
 
 
-MAKERS: dict[str, Callable[[Engine, Body, Wish], list[Answer]]] = {
+MAKERS: dict[str, Callable[[Engine, Body, int, dict[str, Any]], list[Answer]]] = {
     "generate": generated,
     "chat": chatted,
     "infill": infilled,

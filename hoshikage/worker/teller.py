@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
-from hoshikage.engine.answer import Answer, Judged
+from hoshikage.engine.answer import Answer
 from hoshikage.engine.desk import News
 from hoshikage.engine.result import Result
 from hoshikage.worker.ask import Answered, Failed, Said, Token, Watch
@@ -76,22 +75,13 @@ class Teller:
         )
 
     def _new_tokens(self, answer: Answer) -> tuple[Token, ...]:
-        """The tokens that were read since the last event."""
-        if not self.tells_tokens:
-            return ()
+        """The tokens that were read since the last event, when their probabilities were asked for."""
         told = self._n_tokens.get(answer.index, 0)
-        self._n_tokens[answer.index] = len(answer.reader.tokens)
-        return tokens_of(answer, answer.judged(told))
+        tokens = answer.told(told)
+        self._n_tokens[answer.index] = told + len(tokens)
+        return tuple(map(sayable, tokens))
 
 
-def tokens_of(answer: Answer, judged: Iterable[Judged]) -> tuple[Token, ...]:
-    """Tokens as they cross."""
-    return tuple(
-        Token(
-            id=one.token,
-            piece=answer.piece(one.token),
-            logprob=finite(one.logprob),
-            top=tuple((token, answer.piece(token), finite(logprob)) for token, logprob in one.top),
-        )
-        for one in judged
-    )
+def sayable(token: Token) -> Token:
+    """The token as JSON can say it."""
+    return token if math.isfinite(token.logprob) else replace(token, logprob=NEVER)
