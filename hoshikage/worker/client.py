@@ -132,7 +132,7 @@ class Worker:
             if self._load is not None or self.facts is not None:
                 raise RuntimeError("a worker loads one model")
             self._load = load
-        self._send(data)
+            self._send(data)  # in here: a cancel of it must not overtake it
         return load.outcome.result()
 
     def cancel_load(self) -> None:

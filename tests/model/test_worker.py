@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.fake import FakeSpeaker
 from tests.conftest import TinyModel
 from tests.tiny import CHAT_TEMPLATE
-from tests.workers import SMALL, ask, generate, working
+from tests.workers import SMALL, ask, eventually, generate, working
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
 MESSAGES = [{"role": "user", "content": "the hello"}]
@@ -295,9 +298,13 @@ def test_a_load_that_fails_says_why_and_the_same_process_loads_the_next(tiny_mod
 
 def test_a_load_can_be_cancelled(tiny_model: TinyModel) -> None:
     worker = Worker("tiny")
-    try:
-        with pytest.raises(Cancelled):  # told at the first sign of progress, it ends at a later one
-            worker.load(tiny_model("llama"), EXACT, lambda _: worker.cancel_load())
-        assert worker.load(tiny_model("llama"), EXACT)
-    finally:
-        worker.close()
+    os.kill(worker.pid, signal.SIGSTOP)  # or it would be over before
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(worker.load, tiny_model("llama"), EXACT)
+        assert eventually(lambda: worker.loading)
+        worker.cancel_load()
+        os.kill(worker.pid, signal.SIGCONT)
+        with pytest.raises(Cancelled):
+            load.result()
+    assert worker.load(tiny_model("llama"), EXACT)
+    worker.close()
