@@ -15,8 +15,8 @@ Tell: TypeAlias = Callable[[Event], object]
 class Job:
     """Something asked of a model by its label, on behalf of somebody.
 
-    Events go to the `tell` that was given with it, from the manager's threads, one at a time and in order; the last one is
-    `Done` or `Failed`, exactly once, whatever happens to the model.
+    Events go to the `tell` that was given with it, from the manager's threads, one at a time and in order; the last
+    one is `Done` or `Failed`, exactly once, whatever happens to the model. `tell` must not wait for anything.
     """
 
     model: str

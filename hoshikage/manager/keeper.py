@@ -1,0 +1,303 @@
+"""Who keeps the house: lets models come and go. The rules are in `residency`; this carries them out.
+
+Belongs to the manager's thread. What blocks (a load, the end of a process, the removal of a copy) runs on a thread of
+its own, which reports by `post`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from hoshikage.errors import HoshikageError, InternalError, NoRoomError, WorkerDied
+from hoshikage.manager.place import (
+    Failure,
+    Load,
+    Loaded,
+    NoRoom,
+    OnDeath,
+    OnProgress,
+    Phase,
+    Place,
+    Staged,
+    Terms,
+    Worker,
+)
+from hoshikage.manager.residency import Come, Go, Holder, House, MakeDo, Refuse, Wait, Want, decide
+from hoshikage.manager.timers import Timer, Timers
+from hoshikage.registry import Model
+from hoshikage.settings import Settings, replaced
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # seconds that a worker gets to end by itself
+BACKOFF, BACKOFF_MAX = 1.0, 60.0  # seconds until a failed load is tried again; twice as long each time
+
+Action = Callable[[], object]
+
+
+class Means(Protocol):
+    """How the manager's thread reaches the world."""
+
+    timers: Timers
+
+    def now(self) -> float: ...
+    def post(self, action: Action) -> None: ...  # have it done on the manager's thread; from any thread
+    def aside(self, action: Action) -> None: ...  # have it done on a thread of its own
+    def new_load(self, place: Place, terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> Load: ...
+
+
+class Keeper:
+    """The places of all models, and what becomes of each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        means: Means,
+        on_change: Callable[[Place], object],
+        on_refusal: Callable[[Place, HoshikageError], object],
+    ) -> None:
+        self.places: dict[str, Place] = {}
+        self.n_loads = self.n_failures = self.n_deaths = self.n_unloads = 0
+        self._settings = settings
+        self._means = means
+        self._house = House(n_max=settings.max_resident)
+        self._on_change = on_change
+        self._on_refusal = on_refusal
+        self._claim_timer: Timer | None = None
+        self._n_clearing = 0  # copies being removed
+        self._ending = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in memory, on its way there or on its way out."""
+        return not self._n_clearing and all(p.phase is Phase.COLD and not p.staged for p in self.places.values())
+
+    def place_of(self, model: Model, identity: Any) -> Place:
+        """The place of this model as the registry describes it now; what runs by an older description leaves."""
+        place = self.places.get(model.label)
+        if place is None:
+            settings = replaced(self._settings, model.settings)
+            place = self.places[model.label] = Place(model, identity, settings, keep=keep_of(settings))
+        elif place.model != model or place.identity != (identity or place.identity):
+            self._forget_past(place)
+            place.model, place.identity = model, identity or place.identity
+            place.settings = replaced(self._settings, model.settings)
+            place.keep = keep_of(place.settings)
+        return place
+
+    def _forget_past(self, place: Place) -> None:
+        place.failure, place.not_before, place.n_bytes_short = None, 0.0, 0
+        self.leave(place)
+        if place.phase is Phase.COLD:
+            self._clear(place)
+
+    # -- coming
+
+    def claim(self) -> None:
+        """Let that model come which has waited longest, and ask those to go who stand in its way."""
+        timers = self._means.timers
+        timers.cancel(self._claim_timer)
+        self._claim_timer = None
+        while not self._n_clearing and not self._ending and (place := self._claimant()) is not None:
+            if place.n_bytes_short > 0 and self._clear_another(place):
+                return
+            want = Want(since=place.waits_since, n_bytes_short=place.n_bytes_short)
+            match decide(want, self._holders(), self._house, self._means.now()):
+                case Come() | MakeDo() as decision:
+                    self._begin(place, makes_do=isinstance(decision, MakeDo))
+                case Go(labels):
+                    for label in labels:
+                        self.leave(self.places[label])
+                    return
+                case Wait(until):
+                    if until is not None:
+                        self._claim_timer = timers.at(until, self.claim)
+                    return
+                case Refuse():
+                    self._on_refusal(place, NoRoomError("as many models as may be in memory are pinned"))
+                    self.rest(place)
+
+    def _claimant(self) -> Place | None:
+        """The model that has waited longest to be in memory, of those that may be started."""
+        now = self._means.now()
+        cold = [place for place in self.places.values() if place.phase is Phase.COLD and place.line]
+        ready = [place for place in cold if place.not_before <= now]
+        if not ready and cold:
+            self._claim_timer = self._means.timers.at(min(place.not_before for place in cold), self.claim)
+        return min(ready, key=lambda place: place.waits_since, default=None)
+
+    def _holders(self) -> list[Holder]:
+        return [place.holder() for place in self.places.values() if place.phase is not Phase.COLD]
+
+    def _begin(self, place: Place, makes_do: bool) -> None:
+        self._wake(place)
+        place.phase, place.progress, place.n_bytes_short = Phase.LOADING, 0.0, 0
+        place.since = place.moved_at = self._means.now()
+        post = self._means.post
+        load = self._means.new_load(
+            place,
+            Terms(sum(other.loaded.n_bytes_host for other in self.places.values() if other.loaded), makes_do),
+            lambda progress: post(partial(self._progressed, place, load, progress)),
+            lambda error: post(partial(self.died, place, load, error)),
+        )
+        place.load = load
+        self.n_loads += 1
+        self._means.aside(lambda: post(partial(self._ended_load, place, load, outcome_of(load, place.label))))
+
+    def _progressed(self, place: Place, load: Load, progress: float) -> None:
+        if place.phase is Phase.LOADING and place.load is load and progress > place.progress:
+            place.progress, place.moved_at = progress, self._means.now()
+            self._on_change(place)
+
+    def _ended_load(self, place: Place, load: Load, outcome: Loaded | NoRoom | HoshikageError) -> None:
+        now = self._means.now()
+        place.staged = load.staged
+        place.since = place.used_at = place.moved_at = now
+        if isinstance(outcome, Loaded):
+            place.phase, place.loaded, place.failure = Phase.RESIDENT, outcome, None
+            if place.leaving:
+                self.close(place)
+            elif not outcome.worker.alive:  # it said so too early to be heard
+                self.died(place, load, WorkerDied(f"the worker of {place.label!r} ended as soon as it was loaded"))
+        else:
+            place.phase, place.load = Phase.COLD, None
+            cancelled, place.leaving = place.leaving, False
+            if isinstance(outcome, NoRoom):
+                place.n_bytes_short = outcome.n_bytes_short
+            elif not cancelled:
+                self._failed(place, outcome)
+        self._on_change(place)
+
+    def _failed(self, place: Place, error: HoshikageError) -> None:
+        n_times = place.failure.n_times + 1 if place.failure else 1
+        place.failure = Failure(error, n_times, self._means.now() + backoff(n_times))
+        self.n_failures += 1
+        self._on_refusal(place, error)
+
+    # -- going
+
+    def leave(self, place: Place) -> None:
+        """It goes as soon as it has finished what it serves; a load that is under way is cancelled."""
+        if place.phase is Phase.LOADING and not place.leaving and place.load is not None:
+            place.leaving = True
+            self._means.aside(place.load.cancel)
+        elif place.phase is Phase.RESIDENT:
+            place.leaving = True
+            if not place.running:
+                self.close(place)
+
+    def close(self, place: Place, patience: float = PATIENCE) -> None:
+        """End its process, whatever it does."""
+        if place.loaded is None:
+            return
+        worker = place.loaded.worker
+        first = place.phase is not Phase.CLOSING
+        place.phase, place.leaving = Phase.CLOSING, True
+        self._wake(place)
+        self._means.aside(partial(self._run_close, place, worker, patience, first))
+
+    def _run_close(self, place: Place, worker: Worker, patience: float, reports: bool) -> None:
+        """On a thread of its own."""
+        try:
+            worker.close(patience)
+        except Exception:
+            log.exception("the worker of %s could not be ended", place.label)
+        if reports:
+            self._means.post(partial(self._closed, place))
+
+    def _closed(self, place: Place) -> None:
+        place.phase, place.leaving, place.loaded, place.load = Phase.COLD, False, None, None
+        place.moved_at = self._means.now()
+        self.n_unloads += 1
+        if not any(holder.leaving for holder in self._holders()):
+            for other in self.places.values():
+                other.n_bytes_short = 0  # what has become free is to be seen by looking anew
+        self._on_change(place)
+
+    def died(self, place: Place, load: Load | None, error: HoshikageError) -> None:
+        """Its process is gone without having been asked to go. The first time it may come back at once."""
+        if place.phase is not Phase.RESIDENT or place.load is not load:
+            return
+        log.warning("%s: %s", place.label, error)
+        self.n_deaths += 1
+        place.n_deaths += 1
+        place.not_before = self._means.now() + backoff(place.n_deaths - 1)
+        self.close(place, 0.0)
+
+    # -- resting
+
+    def rest(self, place: Place) -> None:
+        """Begin the rest of a model that has nothing to do, or end it."""
+        self._wake(place)
+        at, great = self._means.timers.at, 60 * self._settings.great_timeout
+        if place.phase is Phase.COLD and self._ending:
+            self._clear(place)
+        elif not place.is_idle:
+            return
+        elif place.phase is Phase.RESIDENT and place.keep >= 0 and not place.pinned:
+            place.timer = at(place.used_at + place.keep, partial(self.leave, place))
+        elif place.phase is Phase.COLD and place.staged and great:
+            place.timer = at(place.used_at + great, partial(self._clear, place))
+
+    def _wake(self, place: Place) -> None:
+        self._means.timers.cancel(place.timer)
+        place.timer = None
+
+    def end(self, patience: float) -> None:
+        """Have everything gone soon, whatever it does. Nothing comes any more."""
+        self._ending = True
+        for place in self.places.values():
+            self.leave(place)
+            self.close(place, patience)
+            self.rest(place)
+
+    def _clear_another(self, place: Place) -> bool:
+        """Give up the copy that has been of no use for longest, so that there may be room."""
+        copies = [p for p in self.places.values() if p is not place and p.phase is Phase.COLD and p.staged]
+        for other in sorted(copies, key=lambda p: p.used_at)[:1]:
+            self._clear(other)
+            place.n_bytes_short = 0  # to be looked at anew
+        return bool(copies)
+
+    def _clear(self, place: Place) -> None:
+        self._wake(place)
+        staged, place.staged = place.staged, None
+        if staged is not None:
+            self._n_clearing += 1
+            self._means.aside(partial(self._run_clear, place, staged))
+
+    def _run_clear(self, place: Place, staged: Staged) -> None:
+        """On a thread of its own."""
+        try:
+            staged.remove()
+        except Exception:
+            log.exception("the copy of %s could not be removed", place.label)
+        self._means.post(partial(self._cleared, place))
+
+    def _cleared(self, place: Place) -> None:
+        self._n_clearing -= 1
+        self._on_change(place)
+
+
+def outcome_of(load: Load, label: str) -> Loaded | NoRoom | HoshikageError:
+    """Run a load to its end; on a thread of its own."""
+    try:
+        return load.run()
+    except (NoRoom, HoshikageError) as outcome:
+        return outcome
+    except Exception:
+        log.exception("the load of %s failed in a way that nobody foresaw", label)
+        return InternalError("the load failed in a way that nobody foresaw")
+
+
+def keep_of(settings: Settings) -> float:
+    """Seconds that a model stays without work."""
+    return settings.idle_timeout or -1.0
+
+
+def backoff(n_times: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(BACKOFF_MAX, BACKOFF * 2.0 ** (n_times - 1)) if n_times > 0 else 0.0

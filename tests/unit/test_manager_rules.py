@@ -1,0 +1,350 @@
+"""The manager's rules in a world without threads: how models come, go, and make room for each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from hoshikage.errors import Cancelled, NoRoomError
+from hoshikage.manager.place import NoRoom
+from hoshikage.worker.ask import Answered, Done, Loading, Waiting
+from tests.world import World, answered
+
+# -- coming
+
+
+def test_one_load_serves_all_who_wait() -> None:
+    world = World()
+    clients = [world.ask("a") for _ in range(10)]
+    assert len(world.loads) == 1
+    assert world.state("a") == "loading"
+    world.finish_all()
+    assert all(isinstance(client.end, Done) for client in clients)
+    assert len(world.loads) == 1
+
+
+def test_those_who_wait_hear_where_they_stand_and_how_far_the_load_is() -> None:
+    world = World()
+    first, second = world.ask("a"), world.ask("a")
+    world.loads[0].on_progress(0.5)
+    world.loads[0].on_progress(0.4)
+    world.loads[0].on_progress(0.501)
+    world.settle()
+    assert first.told == [Waiting(n_ahead=0), Loading(progress=0.0), Loading(progress=0.5)]
+    assert second.told[0] == Waiting(n_ahead=1)
+    world.finish_all()
+    assert first.told[-1] == Done()
+
+
+def test_who_finds_room_hears_of_no_line() -> None:
+    world = World()
+    world.have("a")
+    client = world.ask("a")
+    assert client.told == []
+    world.finish_all()
+    assert client.told == [Done()]
+
+
+def test_a_place_in_the_line_is_told_when_it_has_halved() -> None:
+    world = World(n_seq=1)
+    world.have("a")
+    for _ in range(10):
+        world.ask("a")
+    last = world.ask("a")
+    world.finish_all()
+    assert [event.n_ahead for event in last.told if isinstance(event, Waiting)] == [9, 4, 2, 1, 0]
+
+
+def test_no_more_are_handed_over_than_decode_side_by_side() -> None:
+    world = World(n_seq=2)
+    world.have("a")
+    for _ in range(5):
+        world.ask("a")
+    assert len(world.worker("a").asks) == 2
+    world.finish(world.worker("a").asks[0])
+    assert len(world.worker("a").asks) == 2
+
+
+def test_questions_without_a_pass_do_not_wait_for_a_place_in_the_batch() -> None:
+    world = World(n_seq=1)
+    world.have("a")
+    world.ask("a")
+    world.ask("a")
+    light = world.ask("a", kind="tokenize")
+    assert [ask.ask.kind for ask in world.worker("a").asks] == ["generate", "tokenize"]
+    world.finish(world.worker("a").asks[1])
+    assert light.told == [Done()]
+
+
+def test_keys_take_turns() -> None:
+    world = World(n_seq=1)
+    world.have("a")
+    many = [world.ask("a", "many") for _ in range(20)]
+    one = world.ask("a", "one")
+    for _ in range(3):
+        world.finish(world.worker("a").asks[0])
+    assert one.end is not None
+    assert sum(client.end is not None for client in many) == 2
+
+
+def test_what_a_load_had_to_give_up_is_a_warning_of_each_answer() -> None:
+    world = World()
+    client = world.ask("a")
+    world.loads[0].notes = ("12 of 32 layers are on the CPU",)
+    world.run_errands()
+    ask = world.worker("a").asks[0]
+    ask.tell(answered("text"))
+    world.finish(ask)
+    assert [event.warnings for event in client.told if isinstance(event, Answered)] == [
+        ("12 of 32 layers are on the CPU",)
+    ]
+
+
+# -- going
+
+
+def test_an_idle_model_leaves_after_its_time_and_not_before() -> None:
+    world = World(idle_timeout=300)
+    world.have("a")
+    world.pass_time(200)
+    world.ask("a")
+    world.pass_time(1000)
+    world.finish_all()
+    world.pass_time(299)
+    assert world.state("a") == "resident"
+    world.pass_time(1)
+    assert world.state("a") == "draining"
+    world.run_errands()
+    assert world.state("a") == "cold"
+    assert world.living() == []
+
+
+def test_a_request_at_the_instant_of_the_unload_is_served_by_a_new_load() -> None:
+    world = World(idle_timeout=300)
+    world.have("a")
+    world.pass_time(300)
+    assert world.state("a") == "draining"
+    client = world.ask("a")
+    assert client.told == [Waiting(n_ahead=0)]
+    world.finish_all()
+    assert isinstance(client.end, Done)
+    assert len(world.loads) == 2
+
+
+@pytest.mark.parametrize(("keep", "stays"), [(0.0, 0.0), (10.0, 10.0), (-1.0, 1e9), (None, 300.0)])
+def test_a_request_says_how_long_its_model_stays(keep: float | None, stays: float) -> None:
+    world = World(idle_timeout=300)
+    world.have("a")
+    world.ask("a", keep_alive=keep)
+    world.finish_all()
+    world.pass_time(stays * 0.99)
+    world.run_errands()
+    assert world.state("a") == ("resident" if stays else "cold")
+    world.pass_time(stays * 0.02)
+    world.run_errands()
+    assert world.state("a") == ("cold" if stays < 1e9 else "resident")
+
+
+def test_zero_and_pins_mean_for_good() -> None:
+    world = World(idle_timeout=0)
+    world.have("a")
+    world.pass_time(1e9)
+    assert world.state("a") == "resident"
+    world = World(idle_timeout=1, pinned=("a",))
+    world.have("a")
+    world.pass_time(1e9)
+    assert world.state("a") == "resident"
+
+
+def test_a_staged_copy_outlives_the_model_by_its_own_time() -> None:
+    world = World(idle_timeout=300, great_timeout=60)
+    world.stages = True
+    world.have("a")
+    world.pass_time(300)
+    world.run_errands()
+    assert world.state("a") == "staged"
+    world.pass_time(3300)
+    world.run_errands()
+    assert world.state("a") == "cold"
+    assert [copy.removed for copy in world.copies] == [True]
+
+
+def test_a_staged_copy_is_used_by_the_next_load() -> None:
+    world = World(idle_timeout=300, great_timeout=60)
+    world.stages = True
+    world.have("a")
+    world.pass_time(310)
+    world.have("a")
+    assert len(world.copies) == 1
+    assert world.loads[1].staged is world.copies[0]
+
+
+def test_unload_waits_for_what_is_served() -> None:
+    world = World()
+    world.have("a")
+    client = world.ask("a")
+    world.do(lambda: world.steward.unload("a"))
+    later = world.ask("a")
+    assert world.state("a") == "draining"
+    assert world.worker("a").alive
+    world.finish(world.worker("a").asks[0])
+    world.finish_all()
+    assert isinstance(client.end, Done)
+    assert isinstance(later.end, Done)
+    assert len(world.loads) == 2, "the second was served by a new load"
+
+
+def test_unload_gives_a_load_up_and_says_so() -> None:
+    world = World()
+    client = world.ask("a")
+    world.do(lambda: world.steward.unload("a"))
+    assert isinstance(client.error, Cancelled)
+    assert world.loads[0].cancelled is False
+    world.run_errand(1)
+    assert world.loads[0].cancelled
+    world.run_errands()
+    assert world.state("a") == "cold"
+    later = world.ask("a")
+    world.finish_all()
+    assert isinstance(later.end, Done)
+
+
+def test_a_load_that_succeeds_although_it_was_given_up_is_undone() -> None:
+    world = World()
+    world.ask("a")
+    load = world.errands.pop()
+    world.do(lambda: world.steward.unload("a"))
+    load()
+    world.settle()
+    assert world.living() != []
+    world.run_errands()
+    assert world.living() == []
+    assert world.state("a") == "cold"
+
+
+def test_a_file_that_is_another_one_is_loaded_anew() -> None:
+    world = World()
+    world.have("a")
+    running = world.ask("a")
+    later = world.ask("a", identity=2)
+    assert world.state("a") == "draining"
+    world.finish_all()
+    assert isinstance(running.end, Done)
+    assert isinstance(later.end, Done)
+    assert len(world.loads) == 2
+    world.ask("a", identity=None)  # it cannot be seen any more: what is loaded goes on
+    world.finish_all()
+    assert len(world.loads) == 2
+
+
+# -- room
+
+
+def test_the_least_recently_used_makes_room() -> None:
+    world = World(max_resident=2)
+    world.have("a", "b")
+    world.pass_time(1)
+    world.have("a")
+    world.pass_time(1)
+    world.have("c")
+    assert sorted(worker.label for worker in world.living()) == ["a", "c"]
+
+
+def test_a_busy_model_keeps_others_waiting_for_its_turn_and_no_longer() -> None:
+    world = World(max_resident=1, n_seq=1)
+    world.have("a")
+    clients_a = [world.ask("a") for _ in range(100)]
+    world.pass_time(1)
+    client_b = world.ask("b")
+    while world.state("a") == "resident":
+        world.pass_time(1)
+        world.finish(world.worker("a").asks[0])
+    assert world.time == pytest.approx(11, abs=1)
+    world.run_errands()
+    assert [worker.label for worker in world.living()] == ["b"]
+    assert len(world.worker("b").asks) == 1
+    world.finish_all()
+    assert isinstance(client_b.end, Done)
+    assert all(isinstance(client.end, Done) for client in clients_a)
+
+
+def test_two_models_in_one_place_change_no_faster_than_their_turns() -> None:
+    world = World(max_resident=1, n_seq=1, max_wait=0)
+    clients = [world.ask("ab"[i % 2]) for i in range(200)]
+    n_seconds = 0
+    while not all(client.end for client in clients):
+        world.run_errands()
+        world.pass_time(1)
+        n_seconds += 1
+        for worker in world.living():
+            if worker.asks:
+                world.finish(worker.asks[0])
+        assert n_seconds < 1000
+    assert len(world.loads) <= 2 + n_seconds / 10
+    assert n_seconds <= 1.2 * 200, "little time is lost"
+
+
+def test_pinned_models_leave_no_room() -> None:
+    world = World(max_resident=1, pinned=("a",))
+    world.have("a")
+    client = world.ask("b")
+    assert isinstance(client.error, NoRoomError)
+    assert world.state("a") == "resident"
+
+
+def test_memory_is_made_by_those_who_are_idle() -> None:
+    world = World(memory=10, sizes={"a": 4, "b": 4, "c": 4})
+    world.have("a")
+    world.pass_time(1)
+    world.have("b")
+    world.pass_time(1)
+    client = world.ask("c")
+    world.finish_all()
+    assert isinstance(client.end, Done)
+    assert sorted(worker.label for worker in world.living()) == ["b", "c"]
+
+
+def test_what_does_not_fit_although_all_have_left_is_refused_with_the_figures_and_may_fit_later() -> None:
+    world = World(memory=10, sizes={"a": 4, "big": 2_000_010})
+    world.have("a")
+    client = world.ask("big")
+    world.finish_all()
+    assert isinstance(client.error, NoRoomError)
+    assert "2000000 bytes are missing" in str(client.error)
+    assert [load.terms.makes_do for load in world.loads] == [False, False, False, True]
+    assert world.living() == [], "whoever could leave has left before"
+    world.memory = 10**9
+    world.pass_time(1)
+    later = world.ask("big")
+    world.finish_all()
+    assert isinstance(later.end, Done)
+
+
+def test_copies_of_no_use_make_room_first() -> None:
+    world = World(memory=10, sizes={"a": 4, "b": 8})
+    world.stages = True
+    world.have("a")
+    world.do(lambda: world.steward.unload("a"))
+    world.run_errands()
+    client = world.ask("b")
+    world.loads[-1].outcome = NoRoom(1)
+    world.run_errand()
+    world.run_errands()
+    assert world.copies[0].removed
+    assert not world.copies[1].removed
+    world.finish_all()
+    assert isinstance(client.end, Done)
+
+
+def test_a_load_that_nobody_waits_for_any_more_makes_room() -> None:
+    world = World(max_resident=1)
+    gone = world.ask("a")
+    client = world.ask("b")
+    assert gone.request is not None
+    gone.request.cancel()
+    world.settle()
+    assert isinstance(gone.error, Cancelled)
+    world.run_errand(1)
+    assert world.loads[0].cancelled
+    world.finish_all()
+    assert isinstance(client.end, Done)
+    assert [worker.label for worker in world.workers] == ["b"]
