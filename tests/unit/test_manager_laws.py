@@ -148,6 +148,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=2000 if LONG else 60, stateful_step_count=50 if LONG else 30, phases=[HP.generate]
-)
+TestLife.settings = settings(max_examples=2000 if LONG else 60, stateful_step_count=50 if LONG else 30)
