@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
@@ -36,12 +37,16 @@ def main(arguments: list[str]) -> None:
     os.environ.setdefault("HOSHIKAGE_LOG", "warn")  # before the library is loaded, which reads it then
     from hoshikage.worker.hearing import Hearing
     from hoshikage.worker.loop import Loop
-    from hoshikage.worker.speech import Speech
+    from hoshikage.worker.speech import Speech, leave
 
-    parent = socket(fileno=end)
-    loop = Loop(Speech(parent), shared[0] if shared else None)
-    Hearing(parent, loop).start()
-    loop.run()
+    try:
+        parent = socket(fileno=end)
+        loop = Loop(Speech(parent), shared[0] if shared else None)
+        Hearing(parent, loop).start()
+        loop.run()
+    except BaseException:
+        traceback.print_exc()
+    leave(1)  # what is wrong here is wrong for all asks
 
 
 if __name__ == "__main__":

@@ -49,6 +49,18 @@ def among(*names: str) -> Check:
     return check
 
 
+def many_of(*types: type) -> Check:
+    """A list of values of these types, as a tuple: a canvas has hundreds of them."""
+    allowed = set(types)
+
+    def check(value: Any) -> Any:
+        if not set(map(type, one(list)(value))) <= allowed:
+            raise FrameError(f"{shown(value)} holds more than {' or '.join(kind.__name__ for kind in types)}")
+        return tuple(value)
+
+    return check
+
+
 def many(check: Check) -> Check:
     """A list of values, as a tuple."""
     return lambda value: tuple(check(item) for item in one(list)(value))
@@ -56,7 +68,6 @@ def many(check: Check) -> Check:
 
 whole, text, flag, table = one(int), one(str), one(bool), one(dict)
 number = one(int, float)
-maybe_text = one(str, type(None))
 
 
 def raw(value: Any) -> bytes:
@@ -116,11 +127,11 @@ FACTS: Checks = {
 }  # fmt: skip
 SAID: Checks = {
     "index": whole, "delta": text, "step": whole, "n_steps": whole, "tokens": many(token),
-    "cells": many(maybe_text), "confidence": many(number),
+    "cells": many_of(str, type(None)), "confidence": many_of(int, float),
 }  # fmt: skip
 ANSWERED: Checks = {
     "index": whole, "delta": text, "text": text, "stop_reason": among("stop", "length", "cancelled"),
-    "counts": figures, "seed": whole, "warnings": many(text), "tokens": many(token), "prompt": many(token),
+    "counts": figures, "seed": whole, "warnings": many_of(str), "tokens": many(token), "prompt": many(token),
 }  # fmt: skip
 ASK: Checks = {"kind": among(*get_args(Kind)), "body": table, "watch": among(*get_args(Watch))}
 EVENTS: dict[str, Callable[[Any], Said | Answered | Done | Failed]] = {

@@ -19,7 +19,7 @@ from hoshikage.worker import frames, wire
 from hoshikage.worker.ask import Answered, Ask, Done, Failed, Said, Token
 from hoshikage.worker.facts import Facts
 from hoshikage.worker.frames import ERRORS, ask_frame, ask_of, error_of, event_frame, event_of, facts_of
-from hoshikage.worker.lines import LONGEST, Lines
+from hoshikage.worker.lines import FLOOD, LONGEST, Lines
 from hoshikage.worker.outgoing import Outgoing
 from hoshikage.worker.wire import HEAD, MOST, FrameError, Frames, checked_json, frame, parsed
 
@@ -217,14 +217,19 @@ def test_lines_come_out_whole(chunks: list[bytes]) -> None:
     assert out == [line for line in expected if line]
 
 
-def test_a_line_without_end_is_cut_and_few_are_kept() -> None:
-    lines = Lines()
-    out = list(lines.feed(b"x" * (10 * LONGEST + 5)))
+def test_a_line_without_end_is_cut() -> None:
+    out = list(Lines().feed(b"x" * (10 * LONGEST + 5)))
     assert [len(line) for line in out] == [LONGEST] * 10
-    for i in range(1000):
-        list(lines.feed(f"line {i}\n".encode()))
-    assert len(lines.last) < 100
-    assert lines.last[-1] == "line 999"
+
+
+def test_of_a_flood_of_lines_it_is_said_how_many_they_were() -> None:
+    now = 100.0
+    lines = Lines(lambda: now)
+    assert len(list(lines.feed(b"a\n" * (FLOOD + 7)))) == FLOOD
+    now += 1
+    assert list(lines.feed(b"b\n")) == ["(7 lines more)", "b"]
+    assert len(list(lines.feed(b"c\n" * FLOOD))) == FLOOD - 1
+    assert list(lines.rest()) == ["(1 lines more)"]
 
 
 @given(st.lists(st.integers(0, 300_000), min_size=1, max_size=6))
