@@ -41,6 +41,14 @@ class Team:
         for parameter, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def agree(self, number: float) -> float:
+        """The mean of every member's number."""
+        if self.size == 1:
+            return number
+        held = torch.tensor(number, dtype=torch.float64)
+        group.all_reduce(held)
+        return float(held) / self.size
+
 
 def _member(
     rank: int, size: int, port: int, parent: int, work: Callable[..., None], arguments: tuple[Any, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import time
@@ -114,59 +113,77 @@ class Trainer:
         return {task: right / n for task, (right, n) in scores.items()}
 
     def train(
-        self, n_steps: int, *, judge_seconds: float = 600.0, judge_items: int = 8, stop_after: int | None = None
+        self,
+        n_steps: int,
+        *,
+        minutes: float | None = None,
+        judge_seconds: float = 600.0,
+        judge_items: int = 8,
+        stop_after: int | None = None,
     ) -> None:
-        """Up to n_steps in all (the length of the schedule), or `stop_after` more of them."""
+        """To the end of the schedule: n_steps, or the minutes of training in all; or `stop_after` more steps."""
+        last = self.step + stop_after if stop_after else None
         self.n_steps = n_steps
-        last = min(n_steps, self.step + stop_after) if stop_after else n_steps
         saved = judged = time.monotonic()
-        mean: float | None = None
-        todo = itertools.islice(self.samples(), last - self.step)
-        bar = tqdm(todo, initial=self.step, total=n_steps, mininterval=5, disable=not self.team.leads)
-        for sample in bar:
+        lr, mean, samples = 0.0, None, self.samples()
+        bar = tqdm(initial=self.step, total=None if minutes else n_steps, mininterval=5, disable=not self.team.leads)
+        while self.step != last and (progress := self._progress(minutes)) < 1.0:
             started = time.monotonic()
+            sample = next(samples)
             loss = self.learn(sample)
-            lr = self.optimiser.step(self.step / n_steps)
+            lr = self.optimiser.step(progress)
             self.step += 1
             self.tokens += sample.inputs.size * self.team.size
             mean = loss if mean is None else 0.97 * mean + 0.03 * loss
             self.seconds += time.monotonic() - started
+            bar.update()
             if not self.team.leads:
                 continue
-            marks: dict[str, float] = {}
-            if judge_items and (time.monotonic() - judged > judge_seconds or self.step == last):
-                marks = self.judge(judge_items)
+            if self.step % LOG_EVERY == 0:
+                bar.set_postfix(loss=f"{mean:.4f}", lr=f"{lr:.1e}", schedule=f"{progress:.1%}")
+                self._log(lr, mean)
+            if judge_items and time.monotonic() - judged > judge_seconds:
+                self._log(lr, mean, self._report(judge_items))
                 judged = time.monotonic()
-                self._report(marks)
-            if self.step % LOG_EVERY == 0 or marks:
-                bar.set_postfix(loss=f"{mean:.4f}", lr=f"{lr:.1e}")
-                self._log(lr, mean, marks)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = time.monotonic()
-        if self.team.leads:
-            self.save()
+        bar.close()
+        if minutes:
+            self.n_steps = self.step
+        if not self.team.leads:
+            return
+        self.save()
+        if judge_items and mean is not None:
+            self._log(lr, mean, self._report(judge_items))
 
-    def _log(self, lr: float, loss: float, marks: dict[str, float]) -> None:
-        mean = f"{sum(marks.values()) / len(marks):.4f}" if marks else ""
+    def _progress(self, minutes: float | None) -> float:
+        """How much of the schedule is behind: the same for every member, whose clocks differ."""
+        return self.team.agree(self.seconds / (60 * minutes)) if minutes else self.step / self.n_steps
+
+    def _log(self, lr: float, loss: float, marks: dict[str, float] | None = None) -> None:
         self.run.append(
             step=self.step,
             seconds=f"{self.seconds:.1f}",
             tokens=self.tokens,
             lr=f"{lr:.2e}",
             loss=f"{loss:.5f}",
-            accuracy=mean,
+            accuracy=f"{sum(marks.values()) / len(marks):.4f}" if marks else "",
         )
 
-    def _report(self, marks: dict[str, float]) -> None:
+    def _report(self, n_per_task: int) -> dict[str, float]:
+        """Judges and says so on the terminal."""
+        marks = self.judge(n_per_task)
         line = json.dumps({"step": self.step, "tasks": {task: round(mark, 3) for task, mark in marks.items()}})
         tqdm.write(f"mean {sum(marks.values()) / len(marks):.3f} {line}")
+        return marks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
+    parser.add_argument("--minutes", type=float, help="its length in minutes of training instead: it ends on time")
     parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
@@ -182,7 +199,9 @@ def work(team: Team, arguments: argparse.Namespace) -> None:
     recipe = RECIPES[arguments.model]
     device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
     trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)
-    trainer.train(arguments.steps or recipe.n_steps, judge_seconds=60 * arguments.judge_minutes)
+    trainer.train(
+        arguments.steps or recipe.n_steps, minutes=arguments.minutes, judge_seconds=60 * arguments.judge_minutes
+    )
     if team.leads:
         trainer.run.draw(trainer.run.folder / "loss.png")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     again.train(12, judge_items=0)
     for one, two in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def test_a_schedule_in_minutes_ends_with_a_learning_rate_of_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on a second each time it is looked at: a minute has sixty steps, whoever looks."""
+    looked = count()
+    monkeypatch.setattr("training.train.time.monotonic", lambda: float(next(looked)))
+    recipe = _small("nano-llada", peak_lr=1e-3)
+    Trainer(recipe, tmp_path).train(1_000_000, minutes=1.0, judge_items=0, stop_after=40)
+    again = Trainer(recipe, tmp_path)
+    assert (again.step, again.seconds) == (40, 40.0)
+    again.train(1_000_000, minutes=1.0, judge_items=0)
+    assert (again.step, again.n_steps, again.seconds) == (60, 60, 60.0)
+    assert [float(row["lr"]) for row in again.run.rows()] == pytest.approx([1e-3, 1e-3 * 21 / 39, 1e-3 / 39], rel=0.01)
 
 
 def _two_steps(team: Team, root: Path) -> None:
