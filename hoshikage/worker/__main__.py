@@ -15,6 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from socket import socket
 
+from hoshikage.errors import HoshikageError
+from hoshikage.worker.wire import frame
+
 LIKELY = "500"  # of 1000: when memory runs out, the kernel takes this process before its parent
 
 
@@ -34,19 +37,27 @@ def main(arguments: list[str]) -> None:
     """Listen, and work for ever."""
     end, *shared = [int(argument) for argument in arguments]
     settle([end, *shared])
+    parent = socket(fileno=end)
     os.environ.setdefault("HOSHIKAGE_LOG", "warn")  # before the library is loaded, which reads it then
-    from hoshikage.worker.hearing import Hearing
-    from hoshikage.worker.loop import Loop
-    from hoshikage.worker.speech import Speech, leave
-
     try:
-        parent = socket(fileno=end)
+        from hoshikage.worker.hearing import Hearing
+        from hoshikage.worker.loop import Loop
+        from hoshikage.worker.speech import Speech
+
         loop = Loop(Speech(parent), shared[0] if shared else None)
         Hearing(parent, loop).start()
         loop.run()
+    except HoshikageError as error:
+        refuse(parent, error)
     except BaseException:
         traceback.print_exc()
-    leave(1)  # what is wrong here is wrong for all asks
+    os._exit(1)  # what is wrong here is wrong for all asks
+
+
+def refuse(parent: socket, error: HoshikageError) -> None:
+    """There is no library that works: whoever wants a model loaded is told why that cannot be."""
+    if parent.recv(1):
+        parent.sendall(frame({"refused": error}))
 
 
 if __name__ == "__main__":

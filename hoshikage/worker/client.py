@@ -233,9 +233,9 @@ class Worker:
         if self._closing:
             return WorkerDied(f"the worker of {self.label!r} was told to end")
         how = f"was ended: {why}" if why else ending(code)
-        if loading:
+        if loading and code < 0 and not why:
             return DiedLoading(f"the worker of {self.label!r} {how} while it loaded: most likely out of memory")
-        return WorkerDied(f"the worker of {self.label!r} {how}")
+        return WorkerDied(f"the worker of {self.label!r} {how}", "its lines in the log say why" if loading else "")
 
     def _call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """One who listens badly hurts nobody else."""

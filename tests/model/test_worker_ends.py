@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hoshikage.errors import DiedLoading, WorkerDied
+from hoshikage.errors import DiedLoading, LibraryError, WorkerDied
 from hoshikage.worker.client import Worker
 from hoshikage.worker.one_pass import Gate, OnePass
 from hoshikage.worker.wire import HEAD, MOST
@@ -63,6 +63,22 @@ def test_a_death_while_loading_says_so(tiny_model: TinyModel) -> None:
     finally:
         killer.join()
         worker.close()
+
+
+def test_a_library_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOSHIKAGE_LIB_PATH", str(tmp_path))
+    worker = Worker("tiny")
+    with pytest.raises(LibraryError, match="HOSHIKAGE_LIB_PATH"):
+        worker.load("nano-ar")
+    worker.close()
+
+
+def test_a_worker_that_ends_by_itself_while_loading_was_not_out_of_memory(impostor: Callable[..., Worker]) -> None:
+    worker = impostor(b"")
+    with pytest.raises(WorkerDied, match="ended with status 3; its lines in the log say why") as caught:
+        worker.load("nano-ar")
+    assert not isinstance(caught.value, DiedLoading)
+    worker.close()
 
 
 def test_what_a_terminal_sends_does_not_end_it() -> None:
@@ -155,7 +171,11 @@ def test_a_parent_that_talks_nonsense_is_left(junk: bytes) -> None:
 
 IMPOSTOR = """
 import os, signal, sys
-os.write(int(sys.argv[4]), open({junk!r}, "rb").read())
+junk = open({junk!r}, "rb").read()
+os.write(int(sys.argv[4]), junk)
+if not junk:
+    os.read(int(sys.argv[4]), 1)
+    sys.exit(3)
 signal.pause()
 """
 
@@ -179,7 +199,7 @@ def test_a_worker_that_talks_nonsense_is_ended(junk: bytes, impostor: Callable[.
 
 @pytest.fixture
 def impostor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Worker]:
-    """A process that says some bytes, and stays."""
+    """A process that says some bytes, and stays; without any it ends when it is asked for something."""
     program = tmp_path / "impostor"
     program.write_text(f"#!{sys.executable}\n{IMPOSTOR.format(junk=str(tmp_path / 'junk'))}")
     program.chmod(0o700)
