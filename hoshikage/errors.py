@@ -130,6 +130,18 @@ class MemoryExhausted(HoshikageError):  # noqa: N818 -- a state, not a mistake
     default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
 
 
+class NeverFitsError(MemoryExhausted):
+    """A model that is larger than this machine. Sizes are bytes."""
+
+    default_remedy = "use a smaller model or quantisation, or raise MEMORY_BUDGET where that is the bound"
+
+    def __init__(self, least: int, host: int, gpus: int) -> None:
+        there_is = f"{host / 1e9:.1f} GB for it" + (f" and {gpus / 1e9:.1f} GB on its GPUs" if gpus else "")
+        super().__init__(f"the model takes {least / 1e9:.1f} GB at least, and this machine has {there_is}")
+        self.args = (least, host, gpus)
+        self.least = least
+
+
 class Cancelled(HoshikageError):  # noqa: N818 -- a wish granted
     """Somebody asked for the end, and got it."""
 

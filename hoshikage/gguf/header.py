@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from struct import Struct
+from struct import Struct, unpack_from
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+from typing import NamedTuple, TypeAlias
 
 DIFFUSION = frozenset({"llada", "dream", "llada-moe", "rnd1"})
 
@@ -88,20 +83,10 @@ class Array:
             position = begin + length_at(raw, position)[0]
             yield raw[begin:position]
 
-    def numbers(self) -> NDArray[np.generic]:
-        """The numbers, without a copy."""
-        if self.item == STRING:
-            raise TypeError("an array of strings has no numbers")
-        import numpy as np  # here, because a process that only reads headers stays small without it
-
-        dtype = np.dtype("<" + SCALARS[self.item][1])
-        return np.frombuffer(self.raw, dtype, self.n, self.start)
-
     def tolist(self) -> list[int] | list[float] | list[str]:
         if self.item == STRING:
             return [text.decode("utf-8", "replace") for text in self.strings()]
-        numbers: list[int] | list[float] = self.numbers().tolist()
-        return numbers
+        return list(unpack_from(f"<{self.n}{SCALARS[self.item][1]}", self.raw, self.start))
 
 
 Scalar: TypeAlias = int | float | str

@@ -23,7 +23,7 @@ FLOORS = (
     {path.stem for path in (ROOT / "hoshikage").glob("_*.pyx")},  # the core
     {"strategies"},
     {"engine"},
-    {"llada", "evaluate", "worker", "registry"},
+    {"llada", "evaluate", "worker", "registry", "probe"},
     {"manager"},
     {"server"},
     {"cli"},

@@ -94,7 +94,7 @@ def test_long_arrays_stay_bytes_and_short_ones_are_tuples(put: Put) -> None:
     assert metadata["a.names"] == ("", "é", "b")
     kept = metadata["a.long"]
     assert isinstance(kept, Array)
-    assert (len(kept), kept.tolist(), kept.numbers().tolist()) == (65, long, long)
+    assert (len(kept), kept.tolist()) == (65, long)
     with pytest.raises(TypeError):
         list(kept.strings())
 

@@ -1,0 +1,5 @@
+from typing import Final
+
+KINDS: Final[dict[int, str]]
+
+def gpus() -> list[dict[str, str | int]]: ...

@@ -1,0 +1,133 @@
+"""How much memory a model will take, from the numbers of its header: pure arithmetic, held to what llama.cpp takes.
+
+Bytes. Never less than llama.cpp reserves, and little more: `tests/model/test_need.py` says how much. What is counted is
+the peak of a step: weights, cache, what a pass computes with, and rows of logits on both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from hoshikage.manager.shape import Shape
+
+# What sessions are opened for: see `engine.diffusion`, `engine.causal` and `engine.sessions`, which a test compares.
+SHARED_CELLS = {"diffusion": 4096, "causal": 8192}
+LARGEST_LOGITS = 1 << 28
+CAUSAL_UBATCH = 512
+MOST_ROWS = 512  # of a canvas without blocks: twice a usual answer
+GRANULE = 256  # positions
+COARSE = 1024  # positions
+
+# Bytes of an element, by the name of the cache's type.
+CACHE_BYTES = {
+    "f32": Fraction(4), "f16": Fraction(2), "bf16": Fraction(2), "q8_0": Fraction(34, 32), "q5_1": Fraction(24, 32),
+    "q5_0": Fraction(22, 32), "q4_1": Fraction(20, 32), "q4_0": Fraction(18, 32), "iq4_nl": Fraction(18, 32),
+}  # fmt: skip
+
+MIB = 1 << 20
+PROCESS = 64 * MIB  # Python, our modules, llama.cpp's own
+TOKEN_TEXT = 320  # of each token of the vocabulary: its text, twice, in tables, and the header
+SLACK = Fraction(9, 8)  # on what a pass computes with: alignment, and tensors that cannot share their place
+PASS_LEAST = 2 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a context is."""
+
+    cells: int  # positions of the cache
+    n_seq: int
+    n_tokens: int  # of one pass
+    n_rows: int  # of logits, of one pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a load takes: of the host, and of each GPU in llama.cpp's order."""
+
+    host: int
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """The settings of a load that sizes depend on."""
+
+    type_k: str
+    type_v: str
+    flash_attn: str
+    is_staged: bool = False  # the file lies in memory already, header rewritten
+
+
+def size_of(shape: Shape, n_ctx: int, n_seq: int) -> Size:
+    """The context that serves requests of `n_ctx` tokens, `n_seq` of them side by side as far as that is worth it."""
+    wanted = max(n_ctx, min(n_ctx * n_seq, SHARED_CELLS[shape.kind]))
+    granule = GRANULE if wanted <= COARSE else COARSE
+    cells = -(-max(wanted, 1) // granule) * granule
+    n_tokens = cells if shape.kind == "diffusion" else min(cells, CAUSAL_UBATCH)
+    n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
+    return Size(cells=cells, n_seq=n_seq, n_tokens=n_tokens, n_rows=n_rows)
+
+
+def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:
+    """The keys and values of one layer, or its part of a state."""
+    keys, values = shape.kv[layer] if layer < len(shape.kv) else (0, 0)
+    bytes_of_cell = keys * CACHE_BYTES[way.type_k] + values * CACHE_BYTES[way.type_v]
+    return int(size.cells * bytes_of_cell) + shape.state * size.n_seq // max(1, shape.n_layer)
+
+
+def compute_of(shape: Shape, size: Size, way: Way) -> int:
+    """The buffer that a pass computes in: the largest of its stages, beside what goes in."""
+    hidden = hidden_of(shape, size)
+    scores = 4 * size.n_tokens * size.cells * shape.n_head if way.flash_attn == "off" else 0
+    attention = scores + 6 * hidden
+    chosen = shape.n_embd if shape.n_used > 1 else 0  # what each expert says, before it is summed
+    feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
+    logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
+    return mask_of(size, way) + int(max(attention, feed, logits) * SLACK) + PASS_LEAST
+
+
+def input_of(shape: Shape, size: Size, way: Way) -> int:
+    """What the host computes with when a GPU does the rest."""
+    return mask_of(size, way) + 4 * hidden_of(shape, size) + PASS_LEAST
+
+
+def hidden_of(shape: Shape, size: Size) -> int:
+    """The widest vectors of a pass, one for each position."""
+    return 4 * size.n_tokens * max(shape.n_embd, shape.n_q)
+
+
+def mask_of(size: Size, way: Way) -> int:
+    """Which position attends to which."""
+    return (4 if way.flash_attn == "off" else 2) * size.n_tokens * size.cells
+
+
+def need_of(shape: Shape, size: Size, way: Way, spread: tuple[int, ...] = ()) -> Need:
+    """What a load takes with so many layers on each GPU, the last of all on the last; the output counts as a layer."""
+    n_gpu = min(sum(spread), shape.n_layer + 1)
+    first = shape.n_layer + 1 - n_gpu
+    compute = compute_of(shape, size, way)
+    gpus = []
+    for n in spread:
+        span = range(first, min(first + n, shape.n_layer + 1))
+        gpus.append(sum(part(shape, layer, size, way) for layer in span) + (compute if span else 0))
+        first += n
+    on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
+    cached = sum(cache_of_layer(shape, layer, size, way) for layer in on_host)
+    computed = compute if on_host else input_of(shape, size, way)
+    fixed = PROCESS + TOKEN_TEXT * shape.n_vocab + 4 * size.n_rows * shape.n_vocab
+    return Need(host=fixed + weights_on_host(shape, n_gpu, way) + cached + computed, gpus=tuple(gpus))
+
+
+def part(shape: Shape, layer: int, size: Size, way: Way) -> int:
+    """A layer's weights and cache; the last one is the output."""
+    if layer == shape.n_layer:
+        return shape.output
+    return shape.layers[layer] + cache_of_layer(shape, layer, size, way)
+
+
+def weights_on_host(shape: Shape, n_gpu: int, way: Way) -> int:
+    """Weights that stay on the host. Those of a staged file are there already, but llama.cpp may write them anew."""
+    kept = shape.data if n_gpu == 0 else shape.input + sum(shape.layers[: shape.n_layer + 1 - n_gpu])
+    return min(kept, shape.repacked) if way.is_staged else kept

@@ -1,0 +1,179 @@
+"""What a load is reckoned to take, held to what llama.cpp says that it takes, and to what a process really took.
+
+The bounds: weights and cache are llama.cpp's own to 1 %; the buffer of a pass is never less than llama.cpp's, and at
+most a quarter and 6 MiB more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage import _context
+from hoshikage.engine import causal, diffusion, sessions
+from hoshikage.engine.batch import room_for
+from hoshikage.manager import need
+from hoshikage.manager.need import MIB, Size, Way, cache_of_layer, compute_of, need_of, size_of
+from hoshikage.manager.shape import Shape, shape_of
+from hoshikage.nano import resolve
+from tests.conftest import TinyModel
+
+WIDE = {"n_embd": 256, "n_head": 8, "n_head_kv": 4, "n_ff": 512, "n_vocab": 1000}
+EXPERTS = {"n_expert": 32, "n_expert_used": 8}
+CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("llama", WIDE, {}),
+    ("llama", WIDE | {"n_ff": 2048}, {}),
+    ("llama", WIDE | {"n_vocab": 20_000}, {"n_rows": 512}),
+    ("llama", WIDE | {"n_layer": 5, "tied": True}, {"n_ctx": 4096, "n_seq": 8}),
+    ("llama", WIDE | {"n_head_kv": 8}, {"type_k": "q8_0", "type_v": "q8_0"}),
+    ("llama", WIDE, {"flash_attn": "off", "type_k": "f32", "type_v": "f32"}),
+    ("qwen2", WIDE | {"n_embd": 1024}, {"n_rows": 1}),
+    ("qwen3moe", WIDE | EXPERTS | {"n_ff": 128, "n_embd": 512}, {}),
+    ("llada", WIDE, {}),
+    ("llada", WIDE | {"n_vocab": 20_000}, {"n_rows": 512}),
+    ("llada", WIDE | {"n_head": 32, "n_embd": 512}, {"n_ctx": 512, "flash_attn": "off"}),
+    ("dream", WIDE, {"n_ctx": 2048, "n_seq": 4}),
+    ("llada-moe", WIDE | EXPERTS | {"n_ff": 64, "n_embd": 512}, {}),
+    ("rnd1", {}, {"n_ctx": 256, "n_seq": 1, "n_rows": 1}),
+    ("nano-ar", {}, {}),
+]
+LOAD = """
+import json, sys
+from hoshikage._model import Model
+for path, options in json.loads(sys.argv[1]):
+    print("# case", file=sys.stderr, flush=True)
+    with Model(path) as model:
+        model.open_context(**options).close()
+"""
+
+
+def options_of(changed: dict[str, Any]) -> dict[str, Any]:
+    return {"n_ctx": 1024, "n_seq": 2, "n_rows": 64, "n_threads": 1} | changed
+
+
+def way_of(options: dict[str, Any]) -> Way:
+    given = {"type_k": "f16", "type_v": "f16", "flash_attn": "auto"} | options
+    return Way(**{name: given[name] for name in ("type_k", "type_v", "flash_attn")})
+
+
+def told_sizes(log: str) -> dict[str, float]:
+    """MiB by the kind of buffer, as llama.cpp reports them."""
+    kinds = ("model", "KV", "compute")
+    return {kind: sum(map(float, re.findall(rf"{kind} buffer size =\s*([\d.]+) MiB", log))) for kind in kinds}
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_model: TinyModel) -> list[tuple[Path, dict[str, Any], dict[str, float]]]:
+    """All cases loaded by one process, with what llama.cpp said about each."""
+    paths = [Path(resolve("nano-ar")) if name == "nano-ar" else tiny_model(name, **shape) for name, shape, _ in CASES]
+    cases = [(str(path), options_of(changed)) for path, (_, _, changed) in zip(paths, CASES, strict=True)]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, json.dumps(cases)],
+        env={"HOSHIKAGE_LOG": "info", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    logs = done.stderr.split("# case\n")[1:]
+    assert len(logs) == len(cases)
+    return [(path, case[1], told_sizes(log)) for path, case, log in zip(paths, cases, logs, strict=True)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda i: f"{CASES[i][0]}-{i}")
+def test_a_load_takes_what_was_reckoned(number: int, measured: list[tuple[Path, dict[str, Any], Any]]) -> None:
+    path, options, taken = measured[number]
+    shape, way = shape_of(path), way_of(options)
+    cells = -(-options["n_ctx"] // 256) * 256
+    n_tokens = cells if shape.kind == "diffusion" else min(cells, need.CAUSAL_UBATCH)
+    size = Size(cells=cells, n_seq=options["n_seq"], n_tokens=n_tokens, n_rows=max(options["n_rows"], options["n_seq"]))
+    cache = sum(cache_of_layer(shape, layer, size, way) for layer in range(shape.n_layer))
+    compute = compute_of(shape, size, way)
+    assert shape.data / MIB == pytest.approx(taken["model"], rel=0.01, abs=0.02)
+    assert cache / MIB == pytest.approx(taken["KV"], rel=0.01, abs=0.01)
+    assert taken["compute"] <= compute / MIB <= taken["compute"] * 1.25 + 6
+
+
+def test_what_was_reckoned_on_is_what_the_engine_does() -> None:
+    assert need.SHARED_CELLS == {"diffusion": diffusion.SHARED_CELLS, "causal": causal.SHARED_CELLS}
+    assert need.LARGEST_LOGITS == sessions.LARGEST_LOGITS
+    assert (need.CAUSAL_UBATCH, need.GRANULE) == (_context.CAUSAL_UBATCH, _context.CELL_MULTIPLE)
+    assert need.COARSE == sessions.COARSE
+    assert set(need.CACHE_BYTES) == set(_context.CACHE_TYPES)
+
+
+class Part:
+    """An answer's size."""
+
+    def __init__(self, n_cells: int) -> None:
+        self.n_cells, self.n_streams, self.n_rows = n_cells, 1, min(32, n_cells)
+
+
+def causal_shape(**numbers: Any) -> Shape:
+    given: dict[str, Any] = {
+        "kind": "causal", "n_layer": 2, "layers": (10, 20), "input": 5, "output": 7, "repacked": 0, "data": 42,
+        "is_native": False, "is_private": False, "n_ctx_train": 4096, "n_vocab": 1000, "n_embd": 8, "n_head": 2,
+        "n_q": 8, "kv": ((8, 8), (8, 8)), "n_ff": 16, "n_used": 1, "state": 0,
+    }  # fmt: skip
+    return Shape(**given | numbers)
+
+
+@given(st.sampled_from(["diffusion", "causal"]), st.integers(1, 20_000), st.data(), st.integers(1, 64))
+def test_no_session_is_larger_than_was_reckoned(kind: str, n_ctx: int, data: st.DataObject, n_together: int) -> None:
+    sizes = data.draw(st.lists(st.integers(1, n_ctx), min_size=1, max_size=5))
+    shape = causal_shape(kind=kind)
+    most = size_of(shape, n_ctx, n_together)
+
+    def rows_for(n: int) -> int:
+        return min(n, sessions.LARGEST_LOGITS // (4 * shape.n_vocab))
+
+    room = room_for([Part(n) for n in sizes], n_together, need.SHARED_CELLS[kind], rows_for)  # type: ignore[arg-type]
+    assert max(256, sessions.rounded_up(room.n_cells)) <= max(most.cells, 256)
+    assert min(room.n_rows, most.n_tokens) <= most.n_rows
+
+
+def test_a_process_takes_no_more_than_its_need() -> None:
+    """nano-ar in a process of its own, with four prompts side by side: the peak of its memory."""
+    path = Path(resolve("nano-ar"))
+    program = (
+        "import sys, hoshikage\n"
+        "with hoshikage.load(sys.argv[1], n_threads=1, n_threads_batch=1, n_ctx=512) as engine:\n"
+        "    engine.generate([[5] * 200] * 4, max_tokens=50)\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    shape = shape_of(path)
+    way = Way(type_k="f16", type_v="f16", flash_attn="auto")
+    reckoned = need_of(shape, size_of(shape, 512, 8), way).host
+    assert int(done.stdout) * 1024 <= reckoned < 200 * MIB
+
+
+def test_layers_on_gpus_leave_the_host() -> None:
+    shape = causal_shape(layers=(1000, 2000), input=500, output=700, data=4200)
+    size, way = size_of(shape, 256, 1), Way(type_k="f32", type_v="f16", flash_attn="auto")
+    compute, cache = compute_of(shape, size, way), 256 * 8 * (4 + 2)
+    none, one, all_of_it, two_gpus = (need_of(shape, size, way, spread) for spread in ((), (1,), (3,), (1, 2)))
+    assert one.gpus == (700 + compute,)
+    assert all_of_it.gpus == (1000 + 2000 + 700 + 2 * cache + compute,)
+    assert two_gpus.gpus == (1000 + cache + compute, 2000 + 700 + cache + compute)
+    assert none.host - one.host == 700
+    assert two_gpus.host == all_of_it.host < one.host - 3000
+    idle = need_of(shape, size, way, (3, 0))
+    assert idle.gpus == (*all_of_it.gpus, 0)
+
+
+def test_a_staged_file_is_in_memory_already_but_for_what_is_written_anew() -> None:
+    shape = causal_shape(repacked=30, data=4200)
+    size = size_of(shape, 256, 1)
+    cold, staged = (
+        need_of(shape, size, Way(type_k="f16", type_v="f16", flash_attn="auto", is_staged=is_staged)).host
+        for is_staged in (False, True)
+    )
+    assert cold - staged == 4200 - 30
