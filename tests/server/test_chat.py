@@ -87,7 +87,8 @@ def test_the_moving_canvas_is_shown_to_those_who_ask(server: Server) -> None:
         assert len(frame["canvas"]) == 32 and 0 <= frame["step"] <= frame["steps"]
         assert frame["masked"] == [i for i, cell in enumerate(frame["canvas"]) if cell is None]
         assert len(frame["confidence"]) in (0, 32)
-    assert [len(frame["masked"]) for frame in frames] == sorted((len(frame["masked"]) for frame in frames), reverse=True)
+    n_masked = [len(frame["masked"]) for frame in frames]
+    assert n_masked == sorted(n_masked, reverse=True)
 
 
 def test_the_probability_of_tokens_at_their_step(server: Server) -> None:
@@ -151,7 +152,10 @@ def test_a_causal_model_chats_and_calls_by_grammar(server: Server) -> None:
 def test_a_causal_model_keeps_to_a_schema(server: Server) -> None:
     schema = {
         "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "properties": {
+            "name": {"type": "string", "maxLength": 8},
+            "age": {"type": "integer", "minimum": 0, "maximum": 99},
+        },
         "required": ["name", "age"],
         "additionalProperties": False,
     }

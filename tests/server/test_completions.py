@@ -16,7 +16,7 @@ def texts(answer: Any) -> list[str]:
 
 
 def streamed(answer: Any, n: int) -> list[str]:
-    parts = [[choice for choice in event["choices"]] for event in answer.events[:-1]]
+    parts = [event["choices"] for event in answer.events[:-1]]
     return ["".join(c["text"] for choices in parts for c in choices if c["index"] == i) for i in range(n)]
 
 

@@ -41,14 +41,17 @@ def test_methods(server: Server) -> None:
     assert head.headers["content-length"] == str(len(get.body))
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat/completions/", "//v1/models", "/v1/models/../models", "/x" * 900])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/chat/completions/", "//v1/models", "/v1/models/../models", "/x" * 900]
+)
 def test_other_paths_are_not_there(server: Server, path: str) -> None:
     answer = server.client.get(path)
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%252e%252e%252f", "%00", "fake%00", "%ff%fe", "a%0d%0ab", "x" * 5000]
+    "name",
+    ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%252e%252e%252f", "%00", "fake%00", "%ff%fe", "a%0d%0ab", "x" * 5000],
 )
 def test_names_are_never_paths(server: Server, name: str) -> None:
     answer = server.client.get(f"/v1/models/{name}")

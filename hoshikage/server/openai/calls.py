@@ -59,6 +59,7 @@ class CallReader(Reader):
         return self._read_marked(text)
 
     def _give(self, n: int) -> str:
+        n = len(self._held[:n].rstrip())  # white space in front of a call belongs to no text
         given, self._held = self._held[:n], self._held[n:]
         self._said_any = self._said_any or bool(given.strip())
         return given

@@ -1,0 +1,75 @@
+"""Calls of functions in the text of an answer: found however it is cut, and text that is none comes out whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage.server.openai.calls import CLOSE, OPEN, CallReader, for_template
+
+CALL = '{"name": "f", "arguments": {"x": 1}}'
+pieces = st.sampled_from(
+    [OPEN, CLOSE, CALL, "{", "}", "<", "<tool", "_call>", " ", "text", "\n", '"name"', "<|python_tag|>"]
+)
+
+
+def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
+    reader = CallReader(["f", "g"])
+    content = "".join([*map(reader.feed, parts), reader.finish()])
+    return content, [(call["function"]["name"], call["function"]["arguments"]) for call in reader.calls]
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "names"),
+    [
+        ("hello", "hello", []),
+        (f"{OPEN}{CALL}{CLOSE}", "", ["f"]),
+        (f"{OPEN}\n{CALL}\n{CLOSE}\n{OPEN}{CALL}{CLOSE}", "", ["f", "f"]),
+        (f"I call.\n{OPEN}{CALL}{CLOSE}", "I call.", ["f"]),
+        (f"{OPEN}{CALL}", "", ["f"]),  # cut where the answer ended
+        (CALL, "", ["f"]),
+        (f"  {CALL}\n", "", ["f"]),
+        (f"<|python_tag|>{CALL}", "", ["f"]),
+        ('{"name": "f", "parameters": {"x": 1}}', "", ["f"]),
+        ('{"name": "h", "arguments": {}}', '{"name": "h", "arguments": {}}', []),  # nobody offered it
+        ('{"answer": 5}', '{"answer": 5}', []),
+        (f"{OPEN}no JSON{CLOSE} and on", f"{OPEN}no JSON{CLOSE} and on", []),
+        ("a < b and <tools", "a < b and <tools", []),
+        (f"see {CALL}", f"see {CALL}", []),
+        ("[" * 100_000, "[" * 100_000, []),
+        ("{" + '"a":{' * 50_000, "{" + '"a":{' * 50_000, []),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_examples(text: str, content: str, names: list[str]) -> None:
+    said, calls = read([text])
+    assert said == content
+    assert [name for name, _ in calls] == names
+    assert all(json.loads(arguments) == {"x": 1} for _, arguments in calls)
+
+
+@given(st.lists(pieces, max_size=8).map("".join), st.data())
+def test_how_it_is_cut_changes_nothing(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    parts = [text[lo:hi] for lo, hi in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert read(parts) == read([text])
+
+
+@given(st.text(st.sampled_from("<tool_call>{} ab\n"), max_size=40))
+def test_text_without_calls_comes_out_whole(text: str) -> None:
+    assert read(list(text)) == (text, [])
+
+
+def test_messages_are_as_templates_want_them() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    broken = {"id": "2", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    spoke = {"role": "assistant", "content": "", "tool_calls": [call, broken, 5]}
+    messages = [{"role": "developer", "content": "x"}, spoke]
+    first, second = for_template(messages)
+    assert first["role"] == "system"
+    assert second["tool_calls"][0]["function"]["arguments"] == {"x": 1}
+    assert second["tool_calls"][1:] == [broken, 5]
+    assert call["function"]["arguments"] == '{"x": 1}', "what was sent is not changed"

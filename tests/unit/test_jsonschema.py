@@ -1,0 +1,225 @@
+"""Grammars of schemas: whatever a grammar allows, the schema accepts; what cannot be promised is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema as judge
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage import gbnf
+from hoshikage.errors import ParameterError
+from hoshikage.jsonschema import grammar_of
+from hoshikage.jsonschema.numbers import integers, numbers
+from tests.grammars import Grammar
+
+names = st.sampled_from(["a", "b", 'quo"te', "back\\slash", "näme", "emoji😀", "line\nbreak", ""])
+numbers_at = st.integers(-1200, 1200)
+
+
+def bounded(low: str, high: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    pairs = st.tuples(values, values).map(sorted)
+    return pairs.flatmap(
+        lambda pair: st.sampled_from([{}, {low: pair[0]}, {high: pair[1]}, {low: pair[0], high: pair[1]}])
+    )
+
+
+def of(kind: str, more: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return more.map(lambda extra: {"type": kind, **extra})
+
+
+leaves = st.one_of(
+    of("integer", bounded("minimum", "maximum", numbers_at)),
+    of("integer", bounded("exclusiveMinimum", "maximum", numbers_at).filter(lambda s: len(set(s.values())) == len(s))),
+    of("number", bounded("minimum", "maximum", numbers_at)),
+    of("string", bounded("minLength", "maxLength", st.integers(0, 6))),
+    st.sampled_from(["date", "time", "date-time", "uuid"]).map(lambda form: {"type": "string", "format": form}),
+    st.sampled_from(["boolean", "null", "string", "number", "integer"]).map(lambda kind: {"type": kind}),
+    st.lists(st.one_of(names, st.integers(), st.booleans(), st.none()), min_size=1, max_size=4).map(
+        lambda values: {"enum": values}
+    ),
+    st.one_of(names, st.integers(), st.lists(st.booleans())).map(lambda value: {"const": value}),
+    st.just({"type": ["string", "null"]}),
+    st.just(True),
+    st.just({}),
+)
+
+
+def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    objects = st.dictionaries(names, inner, max_size=5).flatmap(
+        lambda properties: st.lists(st.sampled_from([*properties, "more"]), unique=True).map(
+            lambda required: {"type": "object", "properties": properties, "required": required}
+        )
+    )
+    arrays = st.tuples(inner, bounded("minItems", "maxItems", st.integers(0, 3))).map(
+        lambda pair: {"type": "array", "items": pair[0], **pair[1]}
+    )
+    tuples = st.tuples(st.lists(inner, max_size=3), st.booleans(), st.integers(0, 3)).map(
+        lambda parts: {
+            "type": "array",
+            "prefixItems": parts[0],
+            "items": not parts[1],
+            "minItems": min(parts[2], len(parts[0])) if parts[1] else parts[2],
+        }
+    )
+    maps = inner.map(lambda schema: {"type": "object", "additionalProperties": schema})
+    choices = st.lists(inner, min_size=1, max_size=3).map(lambda schemas: {"anyOf": schemas})
+    return st.one_of(objects, arrays, tuples, maps, choices)
+
+
+schemas = st.recursive(leaves, grow, max_leaves=8)
+
+
+@given(schemas, st.integers(0, 2**32))
+def test_whatever_a_grammar_allows_the_schema_accepts(schema: Any, seed: int) -> None:
+    text = grammar_of(schema)
+    gbnf.check(text)
+    grammar = Grammar(text)
+    checker = judge.Draft202012Validator(schema, format_checker=judge.FormatChecker())
+    for i in range(5):
+        written = grammar.draw(random.Random(seed + i))
+        checker.validate(json.loads(written))
+
+
+@given(numbers_at, numbers_at)
+def test_whole_numbers_between_bounds_are_all_there_and_no_others(first: int, second: int) -> None:
+    least, most = sorted((first, second))
+    grammar = Grammar(f"root ::= {integers(least, most)}\n")
+    near = {least - 1, least, least + 1, most - 1, most, most + 1, 0, -1, 1, 10 * most, -least}
+    for number in {*near, *range(least, most, max(1, (most - least) // 50))}:
+        assert grammar.allows(str(number)) == (least <= number <= most), number
+
+
+@given(st.one_of(st.none(), numbers_at), st.one_of(st.none(), numbers_at), st.integers(0, 2**32))
+def test_numbers_keep_to_their_bounds(first: int | None, second: int | None, seed: int) -> None:
+    if first is not None and second is not None:
+        if first == second:
+            return
+        first, second = sorted((first, second))
+    grammar = Grammar(f"root ::= {numbers(first, second)}\n")
+    for bound in (first, second):
+        assert bound is None or grammar.allows(str(bound))
+    for i in range(10):
+        value = float(grammar.draw(random.Random(seed + i)))
+        assert first is None or value >= first
+        assert second is None or value <= second
+
+
+def test_objects_have_their_properties_in_order_and_the_optional_ones_may_be_missing() -> None:
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "integer"} for name in "abc"},
+        "required": ["b"],
+        "additionalProperties": False,
+    }
+    grammar = Grammar(grammar_of(schema))
+    for text in ('{"b":1}', '{"a":1,"b":2}', '{"b":2,"c":3}', '{"a":1,"b":2,"c":3}', '{ "a": 1, "b": 2 }'):
+        assert grammar.allows(text), text
+    for text in ("{}", '{"a":1}', '{"c":1,"b":2}', '{"a":1,"b":2,}', '{"b":1,"d":2}', '{"a":1 "b":2}', '{,"b":1}'):
+        assert not grammar.allows(text), text
+
+
+def test_a_schema_may_refer_to_itself() -> None:
+    schema = {
+        "$defs": {
+            "node": {
+                "type": "object",
+                "properties": {
+                    "value": {"type": "integer"},
+                    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                },
+                "required": ["value", "next"],
+            }
+        },
+        "$ref": "#/$defs/node",
+    }
+    grammar = Grammar(grammar_of(schema))
+    gbnf.check(grammar_of(schema))
+    assert grammar.allows('{"value":1,"next":{"value":2,"next":null}}')
+    assert not grammar.allows('{"value":1,"next":{"value":2}}')
+
+
+def test_what_holds_together_becomes_one() -> None:
+    schema = {
+        "$defs": {"base": {"properties": {"id": {"type": "integer", "minimum": 0}}, "required": ["id"]}},
+        "allOf": [{"$ref": "#/$defs/base"}, {"properties": {"id": {"maximum": 9}, "name": {"type": "string"}}}],
+        "required": ["name"],
+    }
+    grammar = Grammar(grammar_of(schema))
+    assert grammar.allows('{"id":7,"name":"x"}')
+    for text in ('{"id":10,"name":"x"}', '{"id":-1,"name":"x"}', '{"id":7}'):
+        assert not grammar.allows(text), text
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (False, "false"),
+        (5, "no schema"),
+        ({"type": "strin"}, "no type"),
+        ({"type": []}, "no type"),
+        ({"type": "string", "pattern": "a+"}, "pattern"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"type": "number", "multipleOf": 5}, "multipleOf"),
+        ({"not": {}}, "not"),
+        ({"if": {}, "then": {}}, "'if'"),
+        ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
+        ({"propertys": {}}, "did you mean 'properties'"),
+        ({"enum": []}, "empty"),
+        ({"anyOf": []}, "empty"),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, "bounds"),
+        ({"type": "number", "minimum": 0.2, "maximum": 0.8}, "bounds"),
+        ({"type": "integer", "minimum": "5"}, "no number"),
+        ({"type": "integer", "minimum": True}, "no number"),
+        ({"type": "string", "minLength": 3, "maxLength": 2}, "no text"),
+        ({"type": "string", "minLength": -1}, "no count"),
+        ({"type": "string", "maxLength": 10**9}, "more than 2000"),
+        ({"type": "array", "minItems": 10**6}, "more than 2000"),
+        ({"type": "array", "minItems": 2, "maxItems": 1}, "no array"),
+        ({"$ref": "#/$defs/none"}, "nowhere"),
+        ({"$ref": "http://example.com/schema"}, "out of the schema"),
+        ({"$ref": 5}, "out of the schema"),
+        ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no type in common"),
+        ({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "allOf": [{"$ref": "#/$defs/a"}]}, "circle"),
+        ({"required": [1]}, "properties"),
+        ({"properties": []}, "properties"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_cannot_be_promised_is_refused(schema: Any, said: str) -> None:
+    with pytest.raises(ParameterError, match=said.replace("'", ".")):
+        gbnf.check(grammar_of(schema))
+
+
+def nested(n: int, key: str) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(n):
+        schema = {"type": "array", "items": schema} if key == "items" else {key: [schema, {"type": "null"}]}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        nested(5000, "items"),
+        nested(500, "anyOf"),
+        {"enum": [str(i) for i in range(200_000)]},
+        {"type": "object", "properties": {str(i): {"type": "integer", "minimum": i} for i in range(20_000)}},
+        {
+            "$defs": {str(i): {"type": "array", "prefixItems": [{"$ref": f"#/$defs/{i + 1}"}] * 9} for i in range(60)},
+            "$ref": "#/$defs/0",
+        },
+        {"type": "array", "items": {"type": "array", "items": {"type": "string", "minLength": 2000}, "minItems": 2000}},
+    ],
+    ids=["depth", "choices", "values", "properties", "references", "repetitions"],
+)
+def test_a_bomb_is_refused_or_harmless(bomb: Any) -> None:
+    try:
+        text = grammar_of(bomb)
+    except ParameterError:
+        return
+    assert len(text) < 1_000_000

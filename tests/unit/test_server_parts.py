@@ -1,0 +1,167 @@
+"""Parts of the server that need no server: the inbox, tables of fields, problems, hosts, streams' events."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage import errors
+from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.server import jsons, sse
+from hoshikage.server.fields import Table
+from hoshikage.server.inbox import Inbox
+from hoshikage.server.openai.tables import CHAT, COMPLETIONS, IDLE
+from hoshikage.server.openai.values import Duration
+from hoshikage.server.problem import Problem, problem_of
+from hoshikage.server.shell.hosts import Hosts
+from hoshikage.worker.ask import Answered, Done, Event, Loading, Said
+
+COUNTS = {"n_prompt": 1, "n_tokens": 1}
+
+
+def said(index: int, delta: str, step: int = 0) -> Said:
+    return Said(index=index, delta=delta, step=step, n_steps=9)
+
+
+def answered(index: int) -> Answered:
+    return Answered(index=index, delta="", text="", stop_reason="stop", counts=COUNTS, seed=0)
+
+
+async def heard(events: list[Event], pause: int) -> list[Event]:
+    """What comes out when another thread tells these and the reader sleeps now and then."""
+    inbox = Inbox()
+    thread = threading.Thread(target=lambda: [inbox.tell(event) for event in events])
+    thread.start()
+    out: list[Event] = []
+    while not (out and isinstance(out[-1], Done)):
+        if pause and len(out) % pause == 0:
+            await asyncio.sleep(0)
+        event = await inbox.next(10)
+        assert event is not None
+        out.append(event)
+    thread.join()
+    return out
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3)), max_size=40), st.integers(0, 3))
+def test_nothing_that_was_said_is_lost_and_the_order_stays(parts: list[tuple[int, str]], pause: int) -> None:
+    events: list[Event] = [Loading(progress=0.5)]
+    events += [said(index, delta, step) for step, (index, delta) in enumerate(parts)]
+    events += [*map(answered, range(4)), Done()]
+    out = asyncio.run(heard(events, pause))
+    assert out[0] == events[0] and isinstance(out[-1], Done)
+    for index in range(4):
+        mine = [event for event in out if isinstance(event, (Said, Answered)) and event.index == index]
+        assert "".join(event.delta for event in mine) == "".join(delta for i, delta in parts if i == index)
+        assert isinstance(mine[-1], Answered) and not any(isinstance(event, Answered) for event in mine[:-1])
+        steps = [event.step for event in mine if isinstance(event, Said)]
+        assert steps == sorted(steps)
+
+
+def test_silence_is_told_after_a_while_and_a_dead_loop_hurts_nobody() -> None:
+    async def wait() -> Inbox:
+        inbox = Inbox()
+        assert await inbox.next(0.01) is None
+        return inbox
+
+    inbox = asyncio.run(wait())
+    inbox.tell(Done())
+
+
+def test_a_table_reads_what_it_names() -> None:
+    body = {"model": "m", "prompt": "x", "max_tokens": 5, "repeat_penalty": 1.5, "user": "u", "n": None}
+    given_ = COMPLETIONS.read(body)
+    assert given_["model"] == "m" and given_["prompt"] == ["x"] and given_.get("n", 1) == 1
+    assert given_.options == {"max_tokens": 5, "repetition_penalty": 1.5}
+    assert given_.warnings == ["user has no effect: requests are told apart by their keys"]
+    asked = {"model": "m", "messages": [{"role": "user", "content": ""}]}
+    same = CHAT.read({**asked, "max_tokens": 5, "max_completion_tokens": 5})
+    assert same.options == {"max_tokens": 5}
+
+
+@pytest.mark.parametrize("table", [CHAT, COMPLETIONS])
+def test_tables_are_sound(table: Table) -> None:
+    names = [row.name for row in table.fields]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(IDLE)
+    for row in table.fields:
+        assert row.meaning and row.kinds
+    for name in IDLE:  # what others' servers know is never mistaken for a slip
+        required = {"model": "m", "messages": [{"role": "user", "content": ""}], "prompt": ""}
+        body = {key: value for key, value in required.items() if key in names}
+        assert table.read({**body, name: 1}).warnings
+
+
+@given(st.text(max_size=20))
+def test_any_name_is_an_error_or_a_warning(name: str) -> None:
+    body = {"model": "m", "prompt": "x"}
+    try:
+        known = COMPLETIONS.read({**body, name: None})
+    except Problem as problem:
+        assert problem.code == "unknown_parameter"
+    else:
+        assert known.warnings or name in COMPLETIONS.by_name
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(5, 5), (-1, -1), ("5", 5), ("5m", 300), ("1.5h", 5400), ("200ms", 0.2), (" 3 s ", 3)]
+)
+def test_durations(value: object, seconds: float) -> None:
+    assert Duration().check("x", value) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "5 d", "1e3", "nan", [], {}, True, float("inf"), "9" * 400])
+def test_no_durations(value: object) -> None:
+    with pytest.raises(ParameterError):
+        Duration().check("x", value)
+
+
+def every_error() -> list[type[HoshikageError]]:
+    return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, HoshikageError)]
+
+
+@pytest.mark.parametrize("kind", every_error())
+def test_every_error_of_ours_is_told_without_a_path(kind: type[HoshikageError]) -> None:
+    values = {"int": 7, "float": 1.0, "str": "text", "AnyPath": "/secret/path"}
+    wanted = list(inspect.signature(kind).parameters.values())
+    arguments = [values.get(str(parameter.annotation), 7) for parameter in wanted]
+    problem = problem_of(kind(*arguments))
+    assert 400 <= problem.status < 600 and problem.code
+    assert "secret" not in orjson.dumps(problem.body).decode()
+    assert problem.body["error"]["message"]
+    if problem.status in (429, 503):
+        assert int(problem.headers["retry-after"]) > 0
+
+
+def test_what_is_not_ours_tells_nothing() -> None:
+    assert "secret" not in str(problem_of(RuntimeError("secret")).body)
+
+
+@given(st.text(max_size=30))
+def test_an_event_is_one_line_whatever_is_in_it(text: str) -> None:
+    written = sse.event({"text": text.encode("utf-8", "replace").decode()})
+    assert written.startswith(b"data: {") and written.endswith(b"}\n\n")
+    assert b"\n" not in written[:-2] and b"\r" not in written
+
+
+leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5)
+
+
+@given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner), max_leaves=9))
+def test_json_is_read_as_it_was_written(value: object) -> None:
+    assert jsons.read(jsons.write(value)) == value
+
+
+def test_hosts_on_a_public_address() -> None:
+    hosts = Hosts("0.0.0.0", ["ai.example"])
+    for name in ("ai.example", "AI.example:3030", "10.0.0.5:3030", "[2001:db8::1]", "localhost", None):
+        hosts.check_host(name)
+    with pytest.raises(Problem):
+        hosts.check_host("evil.example")
+    Hosts("0.0.0.0", ["*"]).check_host("evil.example")
