@@ -27,6 +27,7 @@ from hoshikage.worker.fake import FakeSpeaker
 N_STEPS, N_ROUNDS = 256, 40
 COMMAND = "pytest bench/bench_worker.py -s"
 LETTERS = {token: -1e6 for token in range(259) if not 97 <= token <= 122}  # so that each step writes one
+NEVER_ENDS = {0: -1e6, 1: -1e6}  # of nano-ar
 OPTIONS: dict[str, Any] = {
     "max_tokens": N_STEPS,
     "block_length": 1,
@@ -120,3 +121,46 @@ def test_the_first_step_of_a_resident_model_comes_soon(pair: tuple[Worker, Engin
         detail=f"{1000 * there:.2f} and {1000 * own:.2f} ms", command=COMMAND,
     )  # fmt: skip
     assert 1000 * (there - own) < 5
+
+
+def test_eight_at_once_take_no_longer_than_one_after_the_other() -> None:
+    worker = Worker("bench")
+    worker.load("nano-ar", {"n_threads": 1, "n_threads_batch": 1, "n_gpu_layers": 0})
+    body = {"options": {"logit_bias": NEVER_ENDS, "temperature": 0.0}}
+    lengths = [16 * (i + 1) for i in range(8)]
+
+    def run(at_once: bool) -> tuple[float, list[int]]:
+        order: list[int] = []
+        start = perf_counter()
+        ends = []
+        for length in reversed(lengths):  # the long ones come first
+            ends.append(ended(worker, {**body, "prompts": ["Add 3 and 4."]}, length, order))
+            if not at_once:
+                ends[-1].wait()
+        for end in ends:
+            end.wait()
+        return perf_counter() - start, order
+
+    assert run(True)[1] == lengths, "the short ones finish first"
+    together, alone = quickest(lambda: run(True)[0], lambda: run(False)[0])
+    record(
+        "eight requests one after the other against all at once", alone / together, "times", asked="at least 1",
+        detail=f"nano-ar, {1000 * alone:.0f} and {1000 * together:.0f} ms, 1 thread", command=COMMAND,
+    )  # fmt: skip
+    worker.close()
+    assert together <= alone
+
+
+def ended(worker: Worker, body: dict[str, Any], length: int, order: list[int]) -> Event:
+    """Ask for so many tokens; the event is set, and the length written down, when they are there."""
+    end = Event()
+
+    def tell(event: Any) -> None:
+        if isinstance(event, (Done, Failed)):
+            assert isinstance(event, Done), event
+            order.append(length)
+            end.set()
+
+    options = {**body["options"], "max_tokens": length}
+    worker.ask(Ask(kind="generate", body={**body, "options": options}), tell)
+    return end

@@ -22,7 +22,7 @@ from hoshikage.engine.result import Result, Snapshot
 from hoshikage.errors import Cancelled, HoshikageError
 
 STEPS = 64  # at most in one call when nobody looks
-SECONDS = 0.25  # about as long as such a call should take: between two of them signals and newcomers are heard
+SECONDS = 0.1  # about as long as such a call should take: between two of them signals and newcomers are heard
 OVERTAKEN = 16  # times that a waiting answer lets later ones pass
 LOOKED_AT = 32  # waiting answers that may be let in before the first
 

@@ -15,12 +15,12 @@ import hoshikage
 from hoshikage.engine.engine import Engine
 from hoshikage.errors import Cancelled, ModelFileError, ParameterError, TemplateError, WorkerDied
 from hoshikage.settings import Settings
-from hoshikage.worker.ask import Answered, Ask, Done, Said
+from hoshikage.worker.ask import Answered, Ask, Done, Failed, Said
 from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.fake import FakeSpeaker
 from tests.conftest import TinyModel
 from tests.tiny import CHAT_TEMPLATE
-from tests.workers import SMALL, ask, eventually, generate, working
+from tests.workers import SMALL, Heard, ask, eventually, generate, working
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
 MESSAGES = [{"role": "user", "content": "the hello"}]
@@ -222,6 +222,36 @@ def test_who_is_cancelled_keeps_what_is_there_and_the_others_all(slow: Worker) -
     assert leaving.text() == cut.text
     assert [heard.answers()[0].text for heard in staying] == [whole.text] * 2
     ticket.cancel()
+
+
+def test_threads_that_ask_and_cancel_are_each_told_their_own_end_once(worker: Worker, engine: Engine) -> None:
+    whole = {seed: engine.generate("ab", seed=seed, temperature=1.0, max_tokens=30).text for seed in range(5)}
+
+    def use(number: int) -> list[tuple[int, Heard]]:
+        chosen, asked = random.Random(number), []
+        for _ in range(40):
+            seed = chosen.randrange(5)
+            watch = chosen.choice(["end", "text", "canvas"])
+            heard, ticket = generate(worker, "ab", watch=watch, seed=seed, temperature=1.0, max_tokens=30)
+            if chosen.random() < 0.5:
+                ticket.cancel()
+            asked.append((seed, heard))
+        return asked
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pair for pairs in pool.map(use, range(8)) for pair in pairs]
+    for _, heard in asked:
+        heard.end()
+    assert generate(worker, "a", max_tokens=1)[0].answers()  # whatever was still to be told, was told before
+    for seed, heard in asked:
+        assert [isinstance(event, Done | Failed) for event in heard.events] == [False] * (len(heard.events) - 1) + [
+            True
+        ]
+        answers = [event for event in heard.events if isinstance(event, Answered)]
+        assert len(answers) <= 1
+        assert all(whole[seed].startswith(answer.text) and heard.text() == answer.text for answer in answers)
+        assert all(answer.text == whole[seed] for answer in answers if answer.stop_reason != "cancelled")
+    assert worker.n_active == 0
 
 
 @pytest.fixture(scope="module")
