@@ -45,7 +45,9 @@ cdef struct Span:           # one stream's part of a forward pass
     int32_t seq             # sequence number in the context
     const int32_t *tokens   # [n] the whole canvas
     int32_t n
-    int32_t lo, hi          # positions to recompute; those before lo are in the cache already
+    int32_t lo, hi          # positions to recompute; those before lo are in the cache already,
+    int32_t end             # and so are those from hi to end, behind which nothing is seen
+    bint warm               # nothing that this pass looks at is older than the plan wants it at its best
     int32_t row_lo, row_hi  # positions whose logits are wanted
     int32_t first_row       # out: the number of row_lo among the rows of the pass
 
@@ -54,6 +56,8 @@ cdef class Canvas
 
 
 cdef class Plan:
+    cdef readonly bint caches           # leaves something before the span to the cache
+    cdef readonly bint patches          # and something behind it
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil
 
 
@@ -79,6 +83,8 @@ cdef class Forward:
     cdef readonly int32_t n_cells       # positions that fit, over all streams
     cdef readonly int32_t n_streams     # streams that fit
     cdef readonly int32_t n_rows        # rows that one pass may return
+    cdef readonly bint caches           # keeps what a span leaves out before it
+    cdef readonly bint patches          # and behind it
     cdef board_words *board             # the present job's, or NULL
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil
     cdef float *row(self, int32_t number) noexcept nogil
@@ -111,8 +117,17 @@ cdef class Canvas:
     cdef readonly int32_t block, block_lo, block_hi
     cdef readonly int32_t step, block_step, block_steps
     cdef readonly int32_t n_block, n_masked         # masks of this block at its start, and now
-    cdef readonly int32_t n_passes, n_rows
+    cdef readonly int32_t n_passes, n_rows          # so far, and the positions computed in them
     cdef readonly bint done
+    # what its plan has to know: of this stay in a session
+    cdef readonly int32_t cached                    # positions that the context holds of it, from 0 on
+    cdef readonly int32_t given_end                 # behind the last given position
+    cdef readonly int32_t last_lo                   # where the block before this one starts
+    cdef readonly int32_t n_block_passes            # passes of this block
+    cdef readonly int32_t n_since_warm              # passes since the last warm one, that one included
+    cdef readonly int32_t n_warm                    # warm passes so far
+    cdef readonly bint warm                         # the last pass was
+    cdef readonly bint only_ends                    # it withheld ends of text, and nothing else is masked
 
     cdef _take_tokens(self, tokens)
     cdef _take_edits(self, edits)
@@ -121,6 +136,8 @@ cdef class Canvas:
     cdef _cut_blocks(self, int32_t block_length)
     cdef void enter_block(self, int32_t block) noexcept nogil
     cdef void advance(self) noexcept nogil
+    cdef void computed(self, const Span *span) noexcept nogil
+    cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
     cdef int32_t largest(self) noexcept nogil
     cdef bint masked(self, int32_t position) noexcept nogil

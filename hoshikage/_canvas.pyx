@@ -22,7 +22,8 @@ cdef class Plan:
 
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
         out.lo = 0
-        out.hi = canvas.n
+        out.hi = out.end = canvas.n
+        out.warm = True
         canvas.row_span(&out.row_lo, &out.row_hi)
 
 
@@ -164,6 +165,7 @@ cdef class Canvas:
             self._confidence[i] = 0.0 if token == self.mask_id else 1.0
         self.lo = ids.index(self.mask_id)
         self.hi = self.n - ids[::-1].index(self.mask_id)
+        self.given_end = max([i + 1 for i, token in enumerate(ids) if token != self.mask_id], default=0)
 
     cdef _take_edits(self, edits):
         cdef RowEdit edit
@@ -197,11 +199,13 @@ cdef class Canvas:
         cdef int32_t length = self.hi - self.lo
         self.block_length = length if block_length == 0 else min(block_length, length)
         self.n_blocks = (length + self.block_length - 1) // self.block_length
+        self.block_lo = self.lo
         self.enter_block(0)
 
     cdef void enter_block(self, int32_t block) noexcept nogil:
         """Stand at the start of the first block from `block` on that has something masked; `done` if none has."""
         cdef int32_t i
+        self.last_lo = self.block_lo
         self.n_masked = 0
         while self.n_masked == 0 and block < self.n_blocks:
             self.block = block
@@ -212,15 +216,38 @@ cdef class Canvas:
             block += 1
         self.done = self.n_masked == 0
         self.n_block = self.n_masked
-        self.block_step = 0
+        self.block_step = self.n_block_passes = 0
         self.block_steps = max(1, self.n_steps // self.n_blocks + (self.block < self.n_steps % self.n_blocks))
 
     cdef void advance(self) noexcept nogil:
-        """One step is over."""
+        """One step is over. A block that withheld something takes as many steps more as it needs."""
         self.step += 1
         self.block_step += 1
-        if self.block_step >= self.block_steps:
+        if self.block_step >= self.block_steps and self.n_masked == 0:
             self.enter_block(self.block + 1)
+
+    cdef void computed(self, const Span *span) noexcept nogil:
+        """A pass over `span` has succeeded."""
+        self.cached = span.end
+        self.warm = span.warm
+        self.n_warm += span.warm
+        self.n_since_warm = 1 if span.warm else self.n_since_warm + 1
+        self.n_block_passes += 1
+
+    cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil:
+        """Take the rows out that would end the text, when old keys and values may have made them so sure of it.
+
+        The others move together; returns how many they are.
+        """
+        cdef int32_t i, n_kept = 0
+        self.only_ends = False
+        if self.warm:
+            return n_rows
+        for i in range(n_rows):
+            if not self.masked(rows[i].position) or (rows[i].token != self.eos_id and rows[i].token != self.eot_id):
+                rows[n_kept] = rows[i]
+                n_kept += 1
+        return n_kept
 
     cdef void write(self, Row *row) noexcept nogil:
         """Settle a row: its token stands for good."""

@@ -107,7 +107,13 @@ cdef class Context(Forward):
             raise MemoryExhausted(f"no context of {self.n_cells} positions for {self.model.path}: "
                                   f"{last_lines() or 'llama.cpp gave no reason'}",
                                   "use a shorter context (n_ctx), another cache type, or fewer GPU layers")
+        self.bare_params = params
+        self.bare_params.n_ctx = CELL_MULTIPLE
+        self.bare_params.n_ubatch = self.bare_params.n_outputs_max = self.n_streams
+        # Or its batches would be no longer than its cache:
+        self.bare_params.attention_type = LLAMA_ATTENTION_TYPE_NON_CAUSAL
         self.memory = llama_get_memory(self.ptr)
+        self.caches = self.patches = self.memory != NULL and self.model.is_diffusion
         # A canvas that sees in both directions cannot be computed in parts.
         self.n_tokens_max = llama_n_ubatch(self.ptr) if self.model.is_diffusion else llama_n_batch(self.ptr)
         if self.model.is_diffusion:
@@ -125,7 +131,10 @@ cdef class Context(Forward):
 
     cdef void free_context(self) noexcept:
         if self.ptr != NULL:
+            llama_batch_ext_free(self.loose)
+            llama_free(self.bare)
             llama_free(self.ptr)
+            self.loose, self.bare = NULL, NULL
             self.ptr = NULL
             self.memory = NULL
             self.model._users -= 1
@@ -171,6 +180,33 @@ cdef class Context(Forward):
         """Run the batch."""
         return self.check(llama_decode(self.ptr, self.batch))
 
+    cdef int decode_loosely(self) except -1 nogil:
+        """Run the batch although the cache holds positions behind its own."""
+        cdef int32_t i, k
+        if self.loose == NULL:
+            self.open_bare()
+        llama_batch_ext_clear(self.loose)
+        for i in range(self.batch.n_tokens):
+            k = llama_batch_ext_add_token(self.loose, self.batch.seq_id[i][0], self.batch.token[i])
+            if k < 0:
+                return self.check(k)
+            llama_batch_ext_set_pos(self.loose, k, &self.batch.pos[i])
+            llama_batch_ext_set_output_logits(self.loose, k, self.batch.logits[i] != 0)
+        return self.check(llama_process(self.ptr, LLAMA_PROCESS_TYPE_DECODE, self.loose))
+
+    cdef int open_bare(self) except -1 nogil:
+        """llama.cpp lets a batch start only where its sequence ends, and asks the cache of the context that made the
+        batch. One that another, empty context made may start anywhere. (`fault_of_block_passes` proves that it works.)
+        """
+        self.bare = llama_init_from_model(self.model.ptr, self.bare_params)
+        if self.bare != NULL:
+            self.loose = llama_batch_ext_init(self.bare)
+        if self.loose == NULL:
+            with gil:
+                raise MemoryExhausted(f"no second context for {self.model.path}: {last_lines() or 'no reason given'}",
+                                      "use the window plan, a shorter context, or fewer GPU layers")
+        return 0
+
     cdef int check(self, int32_t rc) except -1 nogil:
         """llama.cpp's codes become our exceptions."""
         if rc == 0:
@@ -186,17 +222,21 @@ cdef class Context(Forward):
 
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
         cdef int32_t k, i
+        cdef bint behind = False
         cdef Span *span
         self.check_spans(spans, n_spans)
         self.clear_batch()
         for k in range(n_spans):
             span = &spans[k]
             span.first_row = self.n_wanted
+            behind = behind or span.hi < span.end
             if self.memory != NULL:
-                llama_memory_seq_rm(self.memory, span.seq, span.lo, -1)
+                # What is computed again has to go first: a cell that is there twice is attended to twice.
+                llama_memory_seq_rm(self.memory, span.seq, span.lo, span.hi)
+                llama_memory_seq_rm(self.memory, span.seq, span.end, -1)
             for i in range(span.lo, span.hi):
                 self.put(span.tokens[i], i, span.seq, span.row_lo <= i < span.row_hi)
-        return self.decode()
+        return self.decode_loosely() if behind else self.decode()
 
     cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil:
         """What would end the process inside llama.cpp is an exception here."""
@@ -206,13 +246,23 @@ cdef class Context(Forward):
             n_tokens += spans[k].hi - spans[k].lo
             n_rows += spans[k].row_hi - spans[k].row_lo
             fits = fits and 0 <= spans[k].seq < self.n_streams and 0 <= spans[k].lo <= spans[k].row_lo
-            fits = fits and spans[k].row_lo < spans[k].row_hi <= spans[k].hi
+            fits = fits and spans[k].row_lo < spans[k].row_hi <= spans[k].hi <= spans[k].end
+            fits = fits and self.holds(&spans[k])
         if fits and n_tokens <= self.n_tokens_max and n_rows <= self.n_rows:
             return 0
         with gil:
             raise DecodeError(f"a pass of {n_tokens} tokens and {n_rows} rows does not fit this context "
                               f"({self.n_tokens_max} tokens, {self.n_rows} rows, {self.n_streams} streams)",
                               "open a larger one")
+
+    cdef bint holds(self, const Span *span) noexcept nogil:
+        """Whether the cache has what the span leaves to it."""
+        cdef int32_t n_cached = 0
+        if span.lo == 0 and span.hi == span.end:
+            return True
+        if self.memory != NULL and 0 <= span.seq < self.n_streams:
+            n_cached = llama_memory_seq_pos_max(self.memory, span.seq) + 1
+        return span.lo <= n_cached and (span.hi == span.end or span.end <= n_cached)
 
     cdef float *row(self, int32_t number) noexcept nogil:
         return llama_get_logits_ith(self.ptr, self.wanted[number])

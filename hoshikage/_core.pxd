@@ -39,6 +39,7 @@ cdef class Session:
     cdef _borrow_canvases(self)
     cdef int _step(self) except -1 nogil
     cdef int32_t _plan_pass(self) noexcept nogil
+    cdef void _note_spans(self) noexcept nogil
     cdef void _read_rows(self, timespec *start) noexcept nogil
     cdef int _check_rows(self) except -1 nogil
     cdef bint _settle(self) noexcept nogil

@@ -21,11 +21,10 @@ from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale
 import os
 from contextlib import contextmanager
 
-import numpy as np
-
 from hoshikage._canvas import Plan, Rule, Schedule
 from hoshikage._context import usable_cores
 from hoshikage._model import Model
+from hoshikage._raw import logits_of_span, logits_of_table
 from hoshikage.errors import Cancelled, ContextOverflowError, DecodeError, ParameterError
 
 __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
@@ -184,6 +183,7 @@ cdef class Session:
                 self._take_spare(canvas)
             canvas.seq = self._free_streams.pop()
             canvas.unguided_seq = self._free_streams.pop() if canvas._unguided != NULL else -1
+            canvas.cached = 0
             self._canvases.append(canvas)
             self._borrow_canvases()
 
@@ -228,6 +228,10 @@ cdef class Session:
         if canvas.largest() >= forward.n_vocab:
             raise ParameterError("tokens", f"id {canvas.largest()} is outside the vocabulary of {forward.n_vocab}",
                                  "use ids that tokenize returned")
+        if canvas.plan.caches and not forward.caches or canvas.plan.patches and not forward.patches:
+            if forward.caches:
+                raise ParameterError("plan", "this context cannot compute a block alone", "use the window plan")
+            raise ParameterError("plan", "this context has no cache", "use the full plan, or load with retag=True")
         n_streams = 2 if canvas._unguided != NULL else 1
         if n_streams > len(self._free_streams):
             raise ParameterError("n_seq", f"{n_streams} streams are needed and {len(self._free_streams)} of "
@@ -295,6 +299,7 @@ cdef class Session:
             clock_gettime(CLOCK_MONOTONIC, &start)
             self.forward.run(self._spans, n_spans)
             self.n_passes += 1
+            self._note_spans()
             self._read_rows(&start)
             self._check_rows()
         return 0
@@ -310,6 +315,11 @@ cdef class Session:
                 turn.span = n_spans
                 n_spans += fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
         return n_spans
+
+    cdef void _note_spans(self) noexcept nogil:
+        for i in range(self._n_turns):
+            if self._turns[i].span >= 0:
+                (<Canvas> self._turns[i].canvas).computed(&self._spans[self._turns[i].span])
 
     cdef void _read_rows(self, timespec *start) noexcept nogil:
         cdef int32_t n_jobs = 0
@@ -339,12 +349,16 @@ cdef class Session:
     cdef bint _settle(self) noexcept nogil:
         """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
         cdef bint finished = False
+        cdef int32_t n_rows
+        cdef Row *rows
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
             if turn.span >= 0:
-                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, &self._rows[turn.first_job], turn.n_jobs,
-                                                   turn.quota)
+                rows = &self._rows[turn.first_job]
+                n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_jobs)
+                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, rows, n_rows, turn.quota)
+                (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked == turn.n_jobs - n_rows
             (<Canvas> turn.canvas).advance()
             finished = finished or (<Canvas> turn.canvas).done
         return finished
@@ -357,50 +371,40 @@ cdef class Session:
         `mask` (bool, like `ids`) leaves padding out; a sequence's own positions must be one run, and are
         numbered from its first. Rows of padding are NaN: nothing was computed there.
         """
-        cdef Board unwatched = Board()
         self._check_open()
-        tokens = np.atleast_2d(ids)
-        real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
-        if tokens.ndim != 2 or real.shape != tokens.shape:
-            raise ParameterError("mask", f"its shape {real.shape} is not that of ids {tokens.shape}", "make them equal")
-        if tokens.size and tokens.dtype.kind not in "iu":
-            raise ParameterError("ids", f"an array of {tokens.dtype} holds no ids", "give integers")
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.forward.n_vocab:
-            raise ParameterError("ids", f"an id is outside the vocabulary of {self.forward.n_vocab}",
-                                 "use ids that tokenize returned")
-        out = np.full((*tokens.shape, self.forward.n_vocab), np.nan, np.float32)
+        with self._by_hand():
+            return logits_of_table(self.forward, ids, mask)
+
+    def pass_by_hand(self, ids, int32_t lo, int32_t hi, int32_t end, int32_t stream=0):
+        """One pass over the positions [lo, hi) of a canvas that is seen up to `end`: float32 [hi - lo, vocabulary].
+
+        The others are as earlier passes left them in the cache; `forget` empties it.
+        """
+        self._check_open()
+        with self._by_hand():
+            return logits_of_span(self.forward, stream, ids, lo, hi, end)
+
+    def forget(self):
+        """Empty the cache that passes by hand have filled."""
+        cdef int32_t stream
+        self._check_open()
+        with self._by_hand():
+            for stream in range(self.forward.n_streams):
+                self.forward.forget(stream)
+
+    @contextmanager
+    def _by_hand(self):
+        cdef Board unwatched = Board()
         with self._alone():
             if self._canvases:
                 raise RuntimeError("canvases are in work in this session; read logits in another")
             job_begins(unwatched)
             self.forward.board = &unwatched.words
             try:
-                for row, keep, result in zip(tokens, real, out):
-                    run = run_of(keep)
-                    if run.stop > run.start:
-                        self._logits_of(np.ascontiguousarray(row[run], np.int32), result[run])
+                yield
             finally:
                 self.forward.board = NULL
                 job_ends(unwatched)
-        return out
-
-    def _logits_of(self, const int32_t[::1] tokens, float[:, ::1] out):
-        """One pass per `n_rows` rows: what a context returns of a pass is bounded."""
-        cdef Span span
-        cdef int32_t i, n = <int32_t> tokens.shape[0]
-        if n > self.forward.n_cells:
-            raise ContextOverflowError(n, self.forward.n_cells)
-        span.seq, span.tokens, span.n, span.lo, span.hi = 0, &tokens[0], n, 0, n
-        span.row_lo = 0
-        while span.row_lo < n:
-            span.row_hi = min(span.row_lo + self.forward.n_rows, n)
-            with nogil:
-                self.forward.run(&span, 1)
-                for i in range(span.row_hi - span.row_lo):
-                    memcpy(&out[span.row_lo + i, 0], self.forward.row(span.first_row + i),
-                           self.forward.n_vocab * sizeof(float))
-            span.row_lo = span.row_hi
-        self.forward.forget(0)
 
 
 cdef void free_arrays(Session session) noexcept:
@@ -411,20 +415,10 @@ cdef void free_arrays(Session session) noexcept:
     session._turns, session._spans, session._jobs, session._rows = NULL, NULL, NULL, NULL
 
 
-def run_of(keep):
-    """The one run of true values in `keep`, as a slice."""
-    where = np.flatnonzero(keep)
-    if not where.size:
-        return slice(0, 0)
-    run = slice(int(where.min()), int(where.max()) + 1)
-    if run.stop - run.start != where.size:
-        raise ParameterError("mask", "a sequence has a hole", "pad at its ends only")
-    return run
-
-
 cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
-    """What the plan wants of a canvas's one or two streams."""
+    """What the plan wants of a canvas's one or two streams. Nothing is known of its cache until the pass succeeds."""
     canvas.plan.span(canvas, spans)
+    canvas.cached = 0
     spans[0].seq, spans[0].tokens, spans[0].n = canvas.seq, canvas._tokens, canvas.n
     canvas.n_passes += 1
     canvas.n_rows += spans[0].hi - spans[0].lo

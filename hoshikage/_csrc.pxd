@@ -46,4 +46,6 @@ cdef extern from "csrc/overlay.h" nogil:
 
 cdef extern from "csrc/fakerow.h" nogil:
     uint64_t fakerow_hash(const int32_t *tokens, int32_t n_tokens, uint64_t salt) noexcept
+    uint64_t fakerow_cached(const int32_t *tokens, uint64_t *written_in, int32_t n, int32_t lo, int32_t hi,
+                            uint64_t salt) noexcept
     void fakerow_fill(uint64_t canvas_hash, int32_t position, float *row, int32_t n_vocab) noexcept

@@ -18,6 +18,7 @@ class FakeContext(Forward):
 class FakeModel:
     is_diffusion: bool
     native: bool
+    patches: bool
     architecture: str
     served_as: str
     path: str

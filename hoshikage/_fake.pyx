@@ -1,24 +1,32 @@
 """A model made of a hash: the loop, the engine and the server run in tests without weights.
 
-Its logits depend on every token of the canvas, so that a token settled wrongly changes all that follows.
+Its logits depend on every token of the canvas, so that a token settled wrongly changes all that follows, and on
+the canvas in which each cached position was computed, so that one that a plan leaves to the cache changes them too.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from hoshikage._canvas cimport Forward, Span
-from hoshikage._csrc cimport fakerow_fill, fakerow_hash
+from hoshikage._csrc cimport fakerow_cached, fakerow_fill
 
-from hoshikage.errors import Cancelled
+from hoshikage.errors import Cancelled, DecodeError
 
 
 cdef class FakeContext(Forward):
-    """Rows of hashes. `rows_computed` counts what a real model would have had to compute."""
+    """Rows of hashes, and a cache of what they were made of.
+
+    `rows_computed` counts what a real model would have had to compute.
+    """
 
     cdef readonly object model
     cdef readonly int64_t rows_computed
     cdef uint64_t salt
     cdef float *logits      # [n_rows, n_vocab], of the last pass
+    cdef int32_t *tokens    # [n_streams, n_cells]: the cache
+    cdef uint64_t *written  # [n_streams, n_cells]: the canvas that each cell was computed in
+    cdef int32_t *lengths   # [n_streams]: cells in use, from 0 on
 
     def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0):
         if self.model is not None:
@@ -29,12 +37,19 @@ cdef class FakeContext(Forward):
         self.n_cells = n_ctx or 4096
         self.n_streams = n_seq
         self.n_rows = n_rows or self.n_cells
+        self.caches, self.patches = not model.native, model.patches
         self.logits = <float *> calloc(<size_t> self.n_rows * self.n_vocab, sizeof(float))
-        if self.logits == NULL:
+        self.tokens = <int32_t *> calloc(<size_t> self.n_streams * self.n_cells, sizeof(int32_t))
+        self.written = <uint64_t *> calloc(<size_t> self.n_streams * self.n_cells, sizeof(uint64_t))
+        self.lengths = <int32_t *> calloc(self.n_streams, sizeof(int32_t))
+        if self.logits == NULL or self.tokens == NULL or self.written == NULL or self.lengths == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.logits)
+        free(self.tokens)
+        free(self.written)
+        free(self.lengths)
 
     def close(self):
         if self.board != NULL:
@@ -54,11 +69,26 @@ cdef class FakeContext(Forward):
         for k in range(n_spans):
             spans[k].first_row = n
             self.rows_computed += spans[k].hi - spans[k].lo
-            canvas_hash = fakerow_hash(spans[k].tokens, spans[k].n, self.salt)
+            canvas_hash = self.compute(&spans[k])
             for i in range(spans[k].row_lo, spans[k].row_hi):
                 fakerow_fill(canvas_hash, i, self.row(n), self.n_vocab)
                 n += 1
         return 0
+
+    cdef uint64_t compute(self, const Span *span) except? 0 nogil:
+        """Write the span's cells; the hash of all that is seen then."""
+        cdef size_t first = <size_t> span.seq * self.n_cells
+        cdef int32_t length = self.lengths[span.seq]
+        if span.lo > length or (span.hi < span.end and span.end > length) or span.end > self.n_cells:
+            with gil:
+                raise DecodeError(f"positions {span.lo} to {span.hi} of {span.end} do not go with {length} cached ones",
+                                  "compute what the cache does not hold")
+        memcpy(&self.tokens[first + span.lo], &span.tokens[span.lo], (span.hi - span.lo) * sizeof(int32_t))
+        self.lengths[span.seq] = span.end
+        return fakerow_cached(&self.tokens[first], &self.written[first], span.end, span.lo, span.hi, self.salt)
+
+    cdef void forget(self, int32_t seq) noexcept nogil:
+        self.lengths[seq] = 0
 
     cdef float *row(self, int32_t number) noexcept nogil:
         return self.logits + <size_t> number * self.n_vocab
@@ -68,7 +98,8 @@ class FakeModel:
     """Stands in for `hoshikage._core.Model`: a vocabulary of `n_vocab` letters, the last ids reserved."""
 
     is_diffusion = True
-    native = False
+    native = False      # True: a context without a cache
+    patches = True      # False: one that refuses a block alone
     architecture = served_as = "fake"
     path = "fake"
 

@@ -43,6 +43,8 @@ cdef extern from "llama.h" nogil:
         pass
     struct llama_memory_i:
         pass
+    struct llama_batch_ext:
+        pass
 
     ctypedef llama_memory_i *llama_memory_t
     ctypedef int32_t llama_pos
@@ -51,6 +53,9 @@ cdef extern from "llama.h" nogil:
 
     enum llama_vocab_type:
         LLAMA_VOCAB_TYPE_NONE
+
+    enum llama_attention_type:
+        LLAMA_ATTENTION_TYPE_NON_CAUSAL
 
     enum llama_flash_attn_type:
         LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -65,6 +70,9 @@ cdef extern from "llama.h" nogil:
     enum llama_load_mode:
         LLAMA_LOAD_MODE_NONE
         LLAMA_LOAD_MODE_MMAP
+
+    enum llama_process_type:
+        LLAMA_PROCESS_TYPE_DECODE
 
     ctypedef struct llama_token_data:
         llama_token id
@@ -106,6 +114,7 @@ cdef extern from "llama.h" nogil:
         uint32_t n_outputs_max
         int32_t n_threads
         int32_t n_threads_batch
+        llama_attention_type attention_type
         llama_flash_attn_type flash_attn_type
         ggml_type type_k
         ggml_type type_v
@@ -173,6 +182,14 @@ cdef extern from "llama.h" nogil:
     llama_batch llama_batch_init(int32_t n_tokens, int32_t embd, int32_t n_seq_max)
     void llama_batch_free(llama_batch batch)
     int32_t llama_decode(llama_context *ctx, llama_batch batch)
+
+    llama_batch_ext *llama_batch_ext_init(llama_context *ctx)
+    void llama_batch_ext_free(llama_batch_ext *batch)
+    void llama_batch_ext_clear(llama_batch_ext *batch)
+    int32_t llama_batch_ext_add_token(llama_batch_ext *batch, llama_seq_id seq_id, llama_token id)
+    cbool llama_batch_ext_set_output_logits(llama_batch_ext *batch, int32_t idx, cbool value)
+    cbool llama_batch_ext_set_pos(llama_batch_ext *batch, int32_t idx, const llama_pos *pos)
+    int32_t llama_process(llama_context *ctx, llama_process_type type, llama_batch_ext *batch)
 
     void llama_set_causal_attn(llama_context *ctx, cbool causal_attn)
     void llama_set_abort_callback(llama_context *ctx, ggml_abort_callback callback, void *data)

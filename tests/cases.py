@@ -10,13 +10,14 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.fake import fake_logits
+from tests.fake import FakeNetwork, fake_logits
 from tests.reference import Result, decode
 
 LLADA = ("low_confidence", "random")
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 ALGORITHMS = LLADA + DREAM
 SCHEDULES = ("block", "timestep")
+CACHING = ("prefix", "window", "dual", "vicinity")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Case:
         return np.stack([fake_logits(canvas, self.n_vocab, self.salt) for canvas in canvases])
 
     def decode(self, **changes: Any) -> Result:
-        return decode(self.forward, self.tokens, self.mask_id, **{**self.options, **changes})
+        return decode(FakeNetwork(self.n_vocab, self.salt), self.tokens, self.mask_id, **{**self.options, **changes})
 
     @property
     def masked(self) -> NDArray[np.int64]:
@@ -83,20 +84,44 @@ def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Seq
 
 
 @st.composite
+def plans(draw: st.DrawFn, names: Sequence[str]) -> dict[str, Any]:
+    """A plan by name, and some of its numbers in place of the paper's, which these short canvases would never reach."""
+    numbers: dict[str, st.SearchStrategy[Any]] = {
+        "before": st.integers(0, 5), "behind": st.integers(0, 5), "window": st.integers(0, 12),
+        "warm_up": st.integers(0, 4), "refresh": st.integers(0, 4), "whole": st.booleans(),
+    }  # fmt: skip
+    name = draw(st.sampled_from(names))
+    kept = {"prefix": ("behind",), "window": ("behind",)}.get(name, ())
+    options = {key: draw(values) for key, values in numbers.items() if key not in kept and draw(st.booleans())}
+    return {"plan": name, "plan_options": options}
+
+
+@st.composite
 def cases(
-    draw: st.DrawFn, /, algorithms: Sequence[str] = ALGORITHMS, max_length: int = 24, n_vocab: int = 0, **fixed: Any
+    draw: st.DrawFn,
+    /,
+    algorithms: Sequence[str] = ALGORITHMS,
+    max_length: int = 24,
+    n_vocab: int = 0,
+    plan_names: Sequence[str] = (),
+    **fixed: Any,
 ) -> Case:
-    """`n_vocab` 0: any from 4 to 40. `fixed` are options that are not drawn, and the model's `salt`."""
+    """`n_vocab` 0: any from 4 to 40. `plan_names`: caching plans to draw from. `fixed` are options that are not drawn,
+    and the model's `salt`."""
     salt = fixed.pop("salt") if "salt" in fixed else draw(st.integers(0, 2**64 - 1))
     n_vocab = n_vocab or draw(st.integers(4, 40))
     mask_id = draw(st.integers(0, n_vocab - 1))
     tokens = draw(canvases(mask_id, n_vocab, max_length))
-    options = draw(recipes(len(tokens), n_vocab, mask_id, algorithms)) | fixed
+    options = draw(recipes(len(tokens), n_vocab, mask_id, algorithms))
+    if plan_names:
+        options |= draw(plans(plan_names))
+    options |= fixed
     return Case(tokens, mask_id, n_vocab, salt, options)
 
 
 @st.composite
-def batches(draw: st.DrawFn, /, max_size: int = 5) -> list[Case]:
+def batches(draw: st.DrawFn, /, max_size: int = 5, plan_names: Sequence[str] = ()) -> list[Case]:
     """Unlike requests to one model."""
     n_vocab, salt = draw(st.integers(4, 40)), draw(st.integers(0, 2**64 - 1))
-    return draw(st.lists(cases(max_length=20, n_vocab=n_vocab, salt=salt), min_size=2, max_size=max_size))
+    one = cases(max_length=20, n_vocab=n_vocab, salt=salt, plan_names=plan_names)
+    return draw(st.lists(one, min_size=2, max_size=max_size))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hoshikage._core import Canvas, Session
-from hoshikage.strategies import make_edits, make_rule, make_schedule
+from hoshikage.strategies import make_edits, make_plan, make_rule, make_schedule
 from tests.reference import Recipe, Result
 
 NEAR_TIE = 1e-6  # below this margin of the oracle's, float32 may decide otherwise
@@ -22,6 +22,7 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
         mask_id=mask_id,
         rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp),
         schedule=make_schedule(recipe.schedule, eps=recipe.eps),
+        plan=make_plan(recipe.plan, **(recipe.plan_options or {})),
         edits=make_edits(
             mask_id,
             cfg_scale=recipe.cfg_scale,
@@ -53,10 +54,13 @@ def run_all(session: Session, canvases: Sequence[Canvas]) -> None:
 
 
 def result_of(canvas: Canvas) -> Result:
-    return Result(np.array(canvas.tokens), np.array(canvas.settled_at), canvas.n_passes, np.inf)
+    tokens, settled_at = np.array(canvas.tokens), np.array(canvas.settled_at)
+    return Result(tokens, settled_at, canvas.n_passes, np.inf, canvas.n_rows, canvas.n_warm)
 
 
 def assert_same(engine: Result, oracle: Result) -> None:
     assert engine.tokens.tolist() == oracle.tokens.tolist()
     assert engine.settled_at.tolist() == oracle.settled_at.tolist()
     assert engine.n_passes == oracle.n_passes
+    assert engine.n_rows == oracle.n_rows
+    assert engine.n_warm == oracle.n_warm

@@ -1,7 +1,8 @@
 """An independent forward pass: the logits of a GGUF file in NumPy float64, for the architectures that we serve.
 
 Written from the models' definitions (RMSNorm, rotary positions, grouped-query attention, SwiGLU, routed experts), to
-judge the engine's logits; slow, and without any cache. Where llama.cpp's graph departs from them, a comment says so.
+judge the engine's logits; slow. A `Cache` keeps keys and values as a plan leaves them. Where llama.cpp's graph departs
+from the definitions, a comment says so.
 """
 
 from __future__ import annotations
@@ -58,37 +59,83 @@ def network_of(path: str, _modified_ns: int) -> Network:
     return Network(GGUFReader(path))
 
 
+class Cache:
+    """Keys (rotated) and values of every layer, of the pass that computed a position last."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, tuple[Floats, Floats]] = {}
+        self.lo, self.hi, self.end = 0, 0, 0
+
+    def merged(self, layer: str, k: Floats, v: Floats) -> tuple[Floats, Floats]:
+        """Those of [lo, hi) are new, those around them old; what lies behind `end` is forgotten."""
+        old = self.layers.get(layer, (k[:0], v[:0]))
+        new = [np.concatenate([o[: self.lo], n, o[self.hi : self.end]]) for o, n in zip(old, (k, v), strict=True)]
+        assert len(new[0]) == self.end, "the cache lacks something that the span leaves to it"
+        self.layers[layer] = (new[0], new[1])
+        return self.layers[layer]
+
+
+class CachedNetwork:
+    """A file as the oracle's network: a cache for each stream."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.caches: dict[int, Cache] = {}
+
+    def __call__(self, canvases: NDArray[Any], lo: int = 0, hi: int | None = None, end: int | None = None) -> Floats:
+        rows = [self.one(stream, canvas, lo, hi, end) for stream, canvas in enumerate(canvases)]
+        return np.stack(rows)
+
+    def one(self, stream: int, canvas: NDArray[Any], lo: int, hi: int | None, end: int | None) -> Floats:
+        """float64[n, n_vocab], NaN where nothing was computed."""
+        cache = self.caches.setdefault(stream, Cache())
+        cache.end = len(canvas) if end is None else end
+        cache.lo, cache.hi = lo, cache.end if hi is None else hi
+        logits = forward(self.path, canvas[lo : cache.hi], causal=False, cache=cache)
+        out = np.full((len(canvas), logits.shape[-1]), np.nan)
+        out[lo : cache.hi] = logits
+        return out
+
+
 def forward(
     model: Network | GGUFReader | Path | str,
     tokens: ArrayLike,
     causal: bool | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    cache: Cache | None = None,
 ) -> Floats:
-    """float64[n, n_vocab]. `causal`: as the file says where None; `allowed` [n, n]: query i may look at key j."""
+    """float64[n, n_vocab]. `causal`: as the file says where None; `allowed` [n, n]: query i may look at key j.
+
+    With a cache the tokens are those of its span, and look at everything that it holds.
+    """
     if isinstance(model, (str, Path)):
         model = network_of(str(model), Path(model).stat().st_mtime_ns)
     net = Network(model) if isinstance(model, GGUFReader) else model
     ids = np.asarray(tokens, dtype=np.int64)
-    may_look = np.ones((len(ids), len(ids)), bool) if allowed is None else np.array(allowed, dtype=bool)
+    n_keys = len(ids) if cache is None else cache.end
+    may_look = np.ones((len(ids), n_keys), bool) if allowed is None else np.array(allowed, dtype=bool)
     if net.causal if causal is None else causal:
         may_look = np.tril(may_look)
     embedding = net.tensors["token_embd.weight"]
     x = embedding[ids]
     for i in range(net.n_layer):
-        x = x + attention(net, f"blk.{i}", net.norm(x, f"blk.{i}.attn_norm"), may_look)
+        x = x + attention(net, f"blk.{i}", net.norm(x, f"blk.{i}.attn_norm"), may_look, cache)
         x = x + feed_forward(net, f"blk.{i}", net.norm(x, f"blk.{i}.ffn_norm"))
     x = net.norm(x, "output_norm")
     return net.linear(x, "output") if "output.weight" in net.tensors else x @ embedding.T
 
 
-def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_]) -> Floats:
+def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_], cache: Cache | None = None) -> Floats:
     n = len(x)
     q = net.linear(x, f"{layer}.attn_q").reshape(n, net.n_head, net.n_embd_head)
     k = net.linear(x, f"{layer}.attn_k").reshape(n, net.n_head_kv, net.n_embd_head)
     v = net.linear(x, f"{layer}.attn_v").reshape(n, net.n_head_kv, net.n_embd_head)
     if f"{layer}.attn_q_norm.weight" in net.tensors:  # per head, before the rotation
         q, k = net.norm(q, f"{layer}.attn_q_norm"), net.norm(k, f"{layer}.attn_k_norm")
-    q, k = rotate(net, q), rotate(net, k)
+    first = 0 if cache is None else cache.lo
+    q, k = rotate(net, q, first), rotate(net, k, first)
+    if cache is not None:
+        k, v = cache.merged(layer, k, v)
     k, v = (np.repeat(t, net.n_head // net.n_head_kv, axis=1) for t in (k, v))
     scores = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(net.n_embd_head)
     weights = softmax(np.where(may_look, scores, -np.inf))
@@ -96,10 +143,13 @@ def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_]) 
     return net.linear(mixed, f"{layer}.attn_output")
 
 
-def rotate(net: Network, x: Floats) -> Floats:
-    """Rotary position embedding of x [n, heads, size]; position p turns pair i by p base^(-2 i / size)."""
+def rotate(net: Network, x: Floats, first: int = 0) -> Floats:
+    """Rotary position embedding of x [n, heads, size]; position p turns pair i by p base^(-2 i / size).
+
+    The positions count from `first`.
+    """
     half = net.n_embd_head // 2
-    angle = np.arange(len(x))[:, None] * net.rope_base ** (-np.arange(half) / half)
+    angle = np.arange(first, first + len(x))[:, None] * net.rope_base ** (-np.arange(half) / half)
     turn = np.exp(1j * angle)[:, None, :]
     if net.architecture in CONSECUTIVE_ROPE:
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn

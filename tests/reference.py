@@ -12,8 +12,9 @@ Where the papers' code is quirky, the comment at that line says what we hold to 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from tests.fake import ALG_TEMP_DRAW, ORIGIN_REVEAL, RANDOM_SCORE, noise_gumbel, noise_key, noise_uniform
 from tests.margin import Margin
+from tests.reference_plans import PLANS, Passes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Keys = NDArray[np.uint64]  # of the noise, one per position
-Forward = Callable[[Ints], NDArray[Any]]  # int[streams, n] -> float[streams, n, vocab]
+Forward = Callable[..., NDArray[Any]]  # int[streams, n] -> float[streams, n, vocab]; with a cache: see Network
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Recipe:
     confidence_eos_eot_inf: bool = False
     logit_bias: dict[int, float] | None = None
     repetition_penalty: float = 1.0
+    plan: str = "full"
+    plan_options: dict[str, Any] | None = None  # fields of Plan, in place of the named one's
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Result:
     settled_at: Ints  # the step that settled a position; -1: given
     n_passes: int
     margin: float  # the narrowest decision, see Margin
+    n_rows: int = 0  # positions computed in the passes
+    n_warm: int = 0
 
 
 class Rows(NamedTuple):
@@ -75,22 +81,41 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
     prompt_index = x != mask_id
     result = Result(x, np.where(prompt_index, -1, -2), 0, np.inf)
     margin = Margin()
+    passes = Passes(forward, replace(PLANS[recipe.plan], **(recipe.plan_options or {})), ~prompt_index, recipe.shift)
     step = 0
     for lo, hi, n_steps in blocks(~prompt_index, recipe):
+        if not (x[lo:hi] == mask_id).any():
+            continue
+        passes.enter(lo, hi)
         n_start = int(np.count_nonzero(x[lo:hi] == mask_id))
-        for j in range(n_steps if n_start else 0):
+        for j in itertools.count():
             mask_index = lo + np.flatnonzero(x[lo:hi] == mask_id)
+            if j >= n_steps and not len(mask_index):
+                break
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps)
             if k:
-                rows = model_rows(forward, x, prompt_index, mask_index[eligible], mask_id, recipe)
-                transfer_index, x0 = transfer(rows, keys[eligible], k, recipe, margin)
-                x[mask_index[eligible][transfer_index]] = x0
-                result.settled_at[mask_index[eligible][transfer_index]] = step
-                result.n_passes += 1
+                logits = model_rows(passes, x, prompt_index, mask_index, mask_id, recipe)
+                late = np.full(len(mask_index), False) if passes.warm else ends(logits, keys, recipe, margin)
+                chosen = eligible & ~late
+                if chosen.any():
+                    transfer_index, x0 = transfer(logits[chosen], keys[chosen], k, recipe, margin)
+                    x[mask_index[chosen][transfer_index]] = x0
+                    result.settled_at[mask_index[chosen][transfer_index]] = step
+                n_left = int(np.count_nonzero(x[lo:hi] == mask_id))
+                passes.only_ends = 0 < n_left == int(np.count_nonzero(late))
             step += 1  # a step that settles nothing counts too: the noise does not depend on what happened
     result.margin = margin.least
+    result.n_passes, result.n_rows, result.n_warm = passes.n_passes, passes.n_rows, passes.n_warm
     return result
+
+
+def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:
+    """Rows that would write an end of text. Old keys and values make them too likely, so that only a warm pass may
+    write one: the others leave such a position masked, and the block takes the steps that this costs it."""
+    _, x0 = proposals(logits, keys, recipe, margin)
+    late: Flags = (x0 == recipe.eos_id) | (x0 == recipe.eot_id)
+    return late
 
 
 def blocks(masked: Flags, recipe: Recipe) -> Iterator[tuple[int, int, int]]:
@@ -132,14 +157,16 @@ def num_transfer_tokens(n_start: int, n_steps: int, j: int) -> int:
 
 
 def block_based(n_start: int, n_mask: int, j: int, n_steps: int) -> tuple[int, float]:
-    count = num_transfer_tokens(n_start, n_steps, j)
-    return count, 1.0 if j == n_steps - 1 else count / max(1, n_mask)
+    if j >= n_steps - 1:
+        return n_mask, 1.0  # what num_transfer_tokens says as well, unless something was withheld
+    count = min(num_transfer_tokens(n_start, n_steps, j), n_mask)
+    return count, count / max(1, n_mask)
 
 
 def timestep_based(n_mask: int, j: int, n_steps: int, eps: float) -> tuple[int, float]:
     """Dream: times go from 1 to eps, the share 1 - s/t of what is masked now. Where Dream's times are float32, ours are
     float64 in just this order of operations, so that a whole number of tokens is the same number everywhere."""
-    if j == n_steps - 1:
+    if j >= n_steps - 1:
         return n_mask, 1.0
     t, s = (1.0 + i * ((eps - 1.0) / n_steps) for i in (j, j + 1))
     share = 1.0 - s / t
@@ -149,17 +176,17 @@ def timestep_based(n_mask: int, j: int, n_steps: int, eps: float) -> tuple[int, 
 # ---- the rows -------------------------------------------------------------------------------------------------------
 
 
-def model_rows(forward: Forward, x: Ints, prompt_index: Flags, positions: Ints, mask_id: int, recipe: Recipe) -> Floats:
+def model_rows(passes: Passes, x: Ints, prompt_index: Flags, positions: Ints, mask_id: int, recipe: Recipe) -> Floats:
     """The logits that the positions are decided on, float64[len(positions), vocab]."""
     rows = np.maximum(positions - 1, 0) if recipe.shift else positions  # Dream: row i - 1 predicts i; row 0 also 0
     if recipe.cfg_scale > 0.0:
         # All that was given at the start is hidden, on both sides of the masks. (LLaDA's newer batched code duplicates
         # an attention mask that may be None and fails: not copied.)
         un_x = np.where(prompt_index, mask_id, x)
-        cond, uncond = np.asarray(forward(np.stack([x, un_x])), dtype=np.float64)[:, rows]
+        cond, uncond = passes.run(np.stack([x, un_x]))[:, rows]
         logits: Floats = uncond + (recipe.cfg_scale + 1.0) * (cond - uncond)
     else:
-        logits = np.array(forward(x[None]), dtype=np.float64)[0, rows]
+        logits = passes.run(x[None])[0, rows]
     for token, bias in (recipe.logit_bias or {}).items():
         logits[:, token] += bias
     if recipe.repetition_penalty != 1.0:
@@ -200,11 +227,7 @@ def keep_likely(logits: Floats, recipe: Recipe, margin: Margin) -> Floats:
 
 def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin) -> tuple[Ints, Ints]:
     """The k surest rows and the tokens to write there."""
-    dream_scores = recipe.algorithm in ("maskgit_plus", "topk_margin", "entropy")
-    sharpest = recipe.temperature if 0.0 < recipe.temperature < 1.0 else 1.0
-    margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)) / sharpest)
-    cut = keep_likely(logits, recipe, margin) if recipe.temperature > 0.0 or dream_scores else logits
-    x0 = propose(np.where(np.isneginf(cut), -np.inf, logits), keys, recipe.temperature, margin)
+    cut, x0 = proposals(logits, keys, recipe, margin)
     rows = Rows(logits, cut, x0, keys)
     x0_p, doubt = SCORES[recipe.algorithm](rows)
     if recipe.confidence_eos_eot_inf:
@@ -220,6 +243,15 @@ def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin)
     if k < len(order):
         margin.relative(doubt[order[k - 1]], doubt[order[k]], floor=1.0 if recipe.alg_temp > 0.0 else 1e-9)
     return order[:k], x0[order[:k]]
+
+
+def proposals(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> tuple[Floats, Ints]:
+    """The rows as temperature, top-p and top-k leave them, and the token that each proposes."""
+    dream_scores = recipe.algorithm in ("maskgit_plus", "topk_margin", "entropy")
+    sharpest = recipe.temperature if 0.0 < recipe.temperature < 1.0 else 1.0
+    margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)) / sharpest)
+    cut = keep_likely(logits, recipe, margin) if recipe.temperature > 0.0 or dream_scores else logits
+    return cut, propose(np.where(np.isneginf(cut), -np.inf, logits), keys, recipe.temperature, margin)
 
 
 def propose(logits: Floats, keys: Keys, temperature: float, margin: Margin) -> Ints:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hoshikage._canvas import Plan
 from hoshikage.errors import ParameterError
-from hoshikage.strategies import dream, edits, llada
+from hoshikage.strategies import dream, edits, llada, plans
 
 if TYPE_CHECKING:
     from hoshikage._core import RowEdit, Rule, Schedule
@@ -23,6 +24,15 @@ RULES: Mapping[str, Callable[..., Rule]] = {
     "maskgit_plus": dream.MaskgitPlus,
 }
 SCHEDULES: Mapping[str, Callable[..., Schedule]] = {"timestep": dream.Timesteps, "block": llada.Blocks}
+
+# What a pass recomputes: the options of `plans.Local`, as each paper has them.
+PLANS: Mapping[str, Mapping[str, Any]] = {
+    "full": {},
+    "prefix": {"before": 0},
+    "window": {"before": 0, "window": 32, "whole": False},
+    "dual": {"before": 0, "behind": 0},
+    "vicinity": {"before": 16, "behind": 16, "warm_up": 4},
+}
 
 # The numbers are the positions that llama.cpp's example and the settings table gave them.
 ALGORITHM_NUMBERS = ("origin", "entropy", "margin", "random", "low_confidence")
@@ -64,6 +74,13 @@ def make_schedule(schedule: str | int, *, eps: float = 1e-3) -> Schedule:
     """How many rows a step settles. `eps` is where the timestep schedule's time ends."""
     name = schedule_name(schedule)
     return dream.Timesteps(eps=eps) if name == "timestep" else SCHEDULES[name]()
+
+
+def make_plan(plan: str, **options: Any) -> Plan:
+    """What a pass recomputes; `options` of `plans.Local` in place of the plan's own."""
+    if plan not in PLANS:
+        raise ParameterError("plan", f"{plan!r} is unknown", f"use one of {', '.join(PLANS)}")
+    return plans.Local(**{**PLANS[plan], **options}) if options or plan != "full" else Plan()
 
 
 def make_edits(

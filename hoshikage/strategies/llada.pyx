@@ -29,6 +29,8 @@ cdef class Blocks(Schedule):
         quota.count = canvas.n_block // canvas.block_steps
         if canvas.block_step < canvas.n_block % canvas.block_steps:
             quota.count += 1
+        if canvas.block_step >= canvas.block_steps - 1:  # the plan may have withheld something until now
+            quota.count = canvas.n_masked
         quota.count = min(quota.count, canvas.n_masked)
         # For a rule that draws: the same number, on average; the block's last step leaves nothing.
         quota.share = 1.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
-from tests.cases import ALGORITHMS, SCHEDULES, Case, batches, cases
+from tests.cases import ALGORITHMS, CACHING, SCHEDULES, Case, batches, cases
 from tests.engine import NEAR_TIE, assert_same, make_canvas, result_of, run_all
 
 N_THREADS = st.integers(1, 4)
@@ -57,11 +57,28 @@ def test_alone(algorithm: str, schedule: str) -> None:
     tally.assert_near_ties_are_rare()
 
 
+@pytest.mark.parametrize("plan", CACHING)
+def test_plans(plan: str) -> None:
+    """What a plan leaves to the cache is as old as the oracle has it, and its passes compute as many positions."""
+    tally = Tally()
+
+    @settings(max_examples=200)
+    @given(cases(plan_names=(plan,)), N_THREADS)
+    def check(case: Case, n_threads: int) -> None:
+        canvas = make_canvas(case.tokens, case.mask_id, **case.options)
+        with open_session(case, n_threads) as session:
+            run_all(session, [canvas])
+        tally.compare(case, canvas)
+
+    check()
+    tally.assert_near_ties_are_rare()
+
+
 def test_batched() -> None:
     tally = Tally()
 
     @settings(max_examples=100)
-    @given(batches(), N_THREADS)
+    @given(batches(plan_names=("full", *CACHING)), N_THREADS)
     def check(batch: list[Case], n_threads: int) -> None:
         canvases = [make_canvas(case.tokens, case.mask_id, **case.options) for case in batch]
         with open_session(batch[0], n_threads, len(batch)) as session:
@@ -78,7 +95,7 @@ def test_joining_and_leaving_between_steps() -> None:
     tally = Tally()
 
     @settings(max_examples=60)
-    @given(batches(), N_THREADS, st.integers(1, 4))
+    @given(batches(plan_names=("full", *CACHING)), N_THREADS, st.integers(1, 4))
     def check(batch: list[Case], n_threads: int, patience: int) -> None:
         canvases = [make_canvas(case.tokens, case.mask_id, **case.options) for case in batch]
         with open_session(batch[0], n_threads, len(batch)) as session:

@@ -1,0 +1,117 @@
+"""Raw logits: of whole sequences, of one pass as a plan would ask for it, and the proof that block passes work.
+
+The context is one that nothing else uses meanwhile.
+"""
+
+from libc.stdint cimport int32_t
+from libc.string cimport memcpy
+
+from hoshikage._canvas cimport Forward, Span
+
+import numpy as np
+
+from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError
+
+PROOF_LENGTH = 12               # positions of the proof, and its block
+PROOF_LO, PROOF_HI = 4, 8
+# Of the change that other tokens in the block make: below this two passes are the same but for rounding, 16-bit keys
+# and values included. A cell that is left out or attended to twice changes as much as other tokens do.
+PROOF_TOLERANCE = 0.1
+
+
+def logits_of_table(Forward forward, ids, mask):
+    """Logits of every position of every row of `ids`; where `mask` is false there is padding, and NaN."""
+    tokens = np.atleast_2d(ids)
+    real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
+    if tokens.ndim != 2 or real.shape != tokens.shape:
+        raise ParameterError("mask", f"its shape {real.shape} is not that of ids {tokens.shape}", "make them equal")
+    check_ids(forward, tokens)
+    out = np.full((*tokens.shape, forward.n_vocab), np.nan, np.float32)
+    for row, keep, result in zip(tokens, real, out):
+        run = run_of(keep)
+        if run.stop > run.start:
+            n = run.stop - run.start
+            compute(forward, 0, np.ascontiguousarray(row[run], np.int32), 0, n, n, result[run])
+            forward.forget(0)
+    return out
+
+
+def logits_of_span(Forward forward, int32_t stream, ids, int32_t lo, int32_t hi, int32_t end):
+    """Logits of [lo, hi), the rest up to `end` from the cache of that stream."""
+    tokens = np.asarray(ids)
+    if not (tokens.ndim == 1 and 0 <= lo < hi <= end <= tokens.size):
+        raise ParameterError("ids", f"{lo}, {hi}, {end} is no span of them", "use 0 <= lo < hi <= end <= len(ids)")
+    if not (forward.caches or lo == 0) or not (forward.patches or hi == end):
+        raise ParameterError("lo", "this context keeps nothing of what the span leaves out", "compute the whole canvas")
+    if not 0 <= stream < forward.n_streams:
+        raise ParameterError("stream", f"there is no stream {stream}", f"use 0 to {forward.n_streams - 1}")
+    check_ids(forward, tokens)
+    out = np.empty((hi - lo, forward.n_vocab), np.float32)
+    compute(forward, stream, np.ascontiguousarray(tokens, np.int32), lo, hi, end, out)
+    return out
+
+
+def fault_of_block_passes(session):
+    """Why a pass over a block alone cannot be used in such a session; None: it can.
+
+    Both keys and values before and behind the block must be seen as they are, and the block's own only once: so a
+    block that was changed and changed back has to give what an ordinary pass to the end of the canvas gave.
+    """
+    if not session.forward.patches:
+        return "the context keeps nothing behind the block"
+    n_vocab = session.forward.n_vocab
+    first, second = ([(i * step + 1) % n_vocab for i in range(PROOF_LENGTH)] for step in (3, 5))
+    changed = [*first[:PROOF_LO], *second[PROOF_LO:PROOF_HI], *first[PROOF_HI:]]
+    again = [*first[:PROOF_LO], *second[:PROOF_HI - PROOF_LO], *first[PROOF_HI:]]
+    try:
+        session.pass_by_hand(first, 0, PROOF_LENGTH, PROOF_LENGTH)
+        wanted = session.pass_by_hand(changed, PROOF_LO, PROOF_LENGTH, PROOF_LENGTH)[:PROOF_HI - PROOF_LO]
+        other = session.pass_by_hand(again, PROOF_LO, PROOF_HI, PROOF_LENGTH)
+        got = session.pass_by_hand(changed, PROOF_LO, PROOF_HI, PROOF_LENGTH)
+    except HoshikageError as error:
+        return f"llama.cpp refused one: {error.cause}"
+    finally:
+        session.forget()
+    change, difference = (float(np.abs(rows - wanted).max()) for rows in (other, got))
+    if not difference <= PROOF_TOLERANCE * change:
+        return f"its logits differ by {difference:.3g} where other tokens differ by {change:.3g}"
+    return None
+
+
+cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t lo, int32_t hi, int32_t end,
+             float[:, ::1] out):
+    """One pass per `n_rows` rows: what a context returns of a pass is bounded."""
+    cdef Span span
+    cdef int32_t i
+    if end > forward.n_cells:
+        raise ContextOverflowError(end, forward.n_cells)
+    span.seq, span.tokens, span.n = stream, &tokens[0], <int32_t> tokens.shape[0]
+    span.lo, span.hi, span.end, span.warm = lo, hi, end, True
+    span.row_lo = lo
+    while span.row_lo < hi:
+        span.row_hi = min(span.row_lo + forward.n_rows, hi)
+        with nogil:
+            forward.run(&span, 1)
+            for i in range(span.row_hi - span.row_lo):
+                memcpy(&out[span.row_lo - lo + i, 0], forward.row(span.first_row + i), forward.n_vocab * sizeof(float))
+        span.row_lo = span.row_hi
+
+
+def check_ids(Forward forward, tokens):
+    """Refuses what is no token of the vocabulary."""
+    if tokens.size and tokens.dtype.kind not in "iu":
+        raise ParameterError("ids", f"an array of {tokens.dtype} holds no ids", "give integers")
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < forward.n_vocab:
+        raise ParameterError("ids", f"an id is outside the vocabulary of {forward.n_vocab}",
+                             "use ids that tokenize returned")
+
+
+def run_of(keep):
+    """The one run of true values in `keep`, as a slice."""
+    where = np.flatnonzero(keep)
+    if not where.size:
+        return slice(0, 0)
+    run = slice(int(where.min()), int(where.max()) + 1)
+    if run.stop - run.start != where.size:
+        raise ParameterError("mask", "a sequence has a hole", "pad at its ends only")
+    return run
