@@ -10,7 +10,7 @@ from blacksheep import Response
 
 from hoshikage._version import __version__
 from hoshikage.checks import Place, Text, Texts
-from hoshikage.errors import ParameterError, RegistryError
+from hoshikage.errors import FileError, ParameterError, RegistryError
 from hoshikage.registry import rows_of_model
 from hoshikage.server import jsons
 from hoshikage.server.fields import Field, Table
@@ -69,6 +69,8 @@ async def add(services: Services, exchange: Exchange) -> Response:
         raise Problem(409 if taken else 400, f"{error.cause}; {remedy}", code, param=lower(error.name)) from None
     except RegistryError as error:
         raise Problem(500, f"{error.cause}; {error.remedy}", "registry_error") from error
+    except FileError as error:
+        raise Problem(400, f"{error.cause}; {error.remedy}", "not_a_model", param="path") from None
     return json_response({"status": "ok", "model": card(await state_of(services, name), services.started)}, 201)
 
 

@@ -63,6 +63,15 @@ class Server:
         self.process.stdout.close()
 
 
+def children(server: Server) -> list[int]:
+    """The processes that a server has started."""
+    text = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    found = [int(word) for word in text.split()]
+    for task in os.listdir(f"/proc/{server.process.pid}/task"):  # noqa: PTH208
+        found += map(int, Path(f"/proc/{server.process.pid}/task/{task}/children").read_text().split())
+    return sorted(set(found))
+
+
 NewServer = Callable[..., Server]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.house import ROOT
 from tests.server.client import CHAT, SECONDS, Answer, until
-from tests.server.conftest import NewServer, Server
+from tests.server.conftest import NewServer, Server, children
 
 LONG: dict[str, Any] = {
     "model": "fake-slow",
@@ -25,15 +25,6 @@ LONG: dict[str, Any] = {
     "early_stop": False,
     "temperature": 1,
 }
-
-
-def children(server: Server) -> list[int]:
-    """The processes that a server has started."""
-    text = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    found = [int(word) for word in text.split()]
-    for task in os.listdir(f"/proc/{server.process.pid}/task"):  # noqa: PTH208
-        found += map(int, Path(f"/proc/{server.process.pid}/task/{task}/children").read_text().split())
-    return sorted(set(found))
 
 
 def is_gone(pid: int) -> bool:
