@@ -133,9 +133,6 @@ class Keeper:
         return [place.holder() for place in self.places.values() if place.phase is not Phase.COLD]
 
     def _begin(self, place: Place, makes_do: bool) -> None:
-        self._wake(place)
-        place.phase, place.progress, place.n_bytes_short = Phase.LOADING, 0.0, 0
-        place.since = place.moved_at = self._means.now()
         post = self._means.post
         load = self._means.new_load(
             place,
@@ -143,7 +140,9 @@ class Keeper:
             lambda progress: post(partial(self._progressed, place, load, progress)),
             lambda error: post(partial(self.died, place, load, error)),
         )
-        place.load = load
+        self._wake(place)
+        place.load, place.phase, place.progress, place.n_bytes_short = load, Phase.LOADING, 0.0, 0
+        place.since = place.moved_at = self._means.now()
         self.n_loads += 1
         self._means.aside(lambda: post(partial(self._ended_load, place, load, outcome_of(load, place.label))))
 

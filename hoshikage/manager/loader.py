@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
+from os import PathLike
 from typing import Any
 
-from hoshikage.errors import Cancelled
-from hoshikage.manager.place import Loaded, OnDeath, OnProgress, Place, Staged, Terms
+from hoshikage.errors import Cancelled, DiedLoading, HoshikageError, MemoryExhausted, NoRoomError
+from hoshikage.manager.fit import Fit, Plan, fit, rooms
+from hoshikage.manager.gpu import gpus
+from hoshikage.manager.memory import host
+from hoshikage.manager.place import Loaded, NoRoom, OnDeath, OnProgress, Place, Staged, Terms
+from hoshikage.manager.shape import shape_of
 from hoshikage.registry import Model, rows_of_model
 from hoshikage.settings import Settings
-from hoshikage.worker.client import Worker
+from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.one_pass import OnePass
 
 log = logging.getLogger(__name__)
@@ -26,25 +32,20 @@ class Loader:
     def __init__(self, settings: Settings) -> None:
         self._one_pass = None if settings.passes == "many" else OnePass()
 
-    def __call__(self, place: Place, _terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> OneLoad:
-        return OneLoad(place.model, place.settings, place.staged, self._one_pass, on_progress, on_death)
+    def __call__(self, place: Place, terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> OneLoad:
+        return OneLoad(place, terms, self._one_pass, on_progress, on_death)
 
 
 class OneLoad:
     """One attempt; see `place.Load`."""
 
     def __init__(
-        self,
-        model: Model,
-        settings: Settings,
-        staged: Staged | None,
-        one_pass: OnePass | None,
-        on_progress: OnProgress,
-        on_death: OnDeath,
+        self, place: Place, terms: Terms, one_pass: OnePass | None, on_progress: OnProgress, on_death: OnDeath
     ) -> None:
-        self.staged = staged
-        self._model = model
-        self._settings = settings
+        self.staged: Staged | None = place.staged
+        self._model: Model = place.model
+        self._settings: Settings = place.settings
+        self._terms = terms
         self._one_pass = one_pass
         self._on_progress = on_progress
         self._on_death = on_death
@@ -54,8 +55,7 @@ class OneLoad:
 
     def run(self) -> Loaded:
         """Load it; on its own thread."""
-        self._model.facts()  # says at once, and without a process, what is wrong with most files
-        return self._attempt({name: getattr(self._settings, name) for name in rows_of_model()})
+        return self.first_that_loads(self._fit().plans)
 
     def cancel(self) -> None:
         """Have `run` end soon; from any other thread."""
@@ -64,14 +64,48 @@ class OneLoad:
         if worker is not None:
             worker.close(0.0)
 
-    def _attempt(self, settings: dict[str, Any], notes: tuple[str, ...] = ()) -> Loaded:
+    def _fit(self) -> Fit:
+        """The ways in which it fits now. A damaged file is found here, before there is a process."""
+        shape = shape_of(self._model.path)
+        now, ever = rooms(self._settings, host(), gpus(self._settings.lib_path), self._terms.n_bytes_held)
+        found = fit(shape, self._settings, now, ever)
+        if found.n_bytes_short and not self._terms.makes_do:
+            raise NoRoom(found.n_bytes_short)
+        if not found.plans:
+            cause = f"{found.n_bytes_short / 1e9:.1f} GB of memory are missing, and no model is left to be unloaded"
+            raise NoRoomError(cause, "end other programs, or use a smaller context or model")
+        return found
+
+    def first_that_loads(self, plans: Iterable[Plan]) -> Loaded:
+        """Take the plans one after the other, as long as memory runs out."""
+        n_deaths, last = 0, HoshikageError("there is no plan for it")
+        for plan in plans:
+            try:
+                return self.attempt(self._model.path, plan)
+            except DiedLoading as error:
+                n_deaths, last = n_deaths + 1, error
+                if n_deaths == 2:  # less of it did not help: it is something else
+                    break
+            except MemoryExhausted as error:
+                last = error
+            log.warning("%s: %s", self._model.label, last)
+        raise last
+
+    def attempt(self, what: str | PathLike[str] | Fake, plan: Plan) -> Loaded:
+        """Start a worker and let it load; it is gone when that fails."""
         worker = self._new_worker()
         try:
-            facts = worker.load(self._model.path, settings, self._on_progress)
+            worker.load(what, settings_for(self._settings, plan), self._on_progress)
         except BaseException:
             worker.close(0.0)
             raise
-        return Loaded(worker=worker, n_bytes=facts.n_bytes, notes=notes)
+        return Loaded(
+            worker=worker,
+            n_bytes=plan.need.host + sum(plan.need.gpus),
+            n_bytes_host=plan.need.host,
+            n_seq=plan.n_seq,
+            notes=plan.notes,
+        )
 
     def _new_worker(self) -> Worker:
         with self._lock:
@@ -79,6 +113,12 @@ class OneLoad:
                 raise Cancelled("the load was given up")
             self._worker = Worker(self._model.label, on_log=log_line, on_death=self._on_death, one_pass=self._one_pass)
             return self._worker
+
+
+def settings_for(settings: Settings, plan: Plan) -> dict[str, Any]:
+    """What a worker is told: the settings of its model, as the plan has changed them."""
+    names = [*rows_of_model(), "passes"]
+    return {name: getattr(settings, name) for name in names} | plan.changes
 
 
 def log_line(label: str, line: str) -> None:

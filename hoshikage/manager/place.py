@@ -51,6 +51,7 @@ class Loaded:
     worker: Worker
     n_bytes: int = 0  # of the host's and the GPUs' memory, as it was judged
     n_bytes_host: int = 0
+    n_seq: int | None = None  # requests side by side, where it is fewer than was wished for
     notes: tuple[str, ...] = ()  # what had to be given up so that it fits
 
 
@@ -153,7 +154,8 @@ class Place:
     @property
     def has_room(self) -> bool:
         """Whether its batch can take one more."""
-        return sum(not request.is_light for request in self.running) < self.settings.n_seq
+        n_seq = (self.loaded and self.loaded.n_seq) or self.settings.n_seq
+        return sum(not request.is_light for request in self.running) < n_seq
 
     @property
     def pinned(self) -> bool:

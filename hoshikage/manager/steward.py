@@ -5,6 +5,7 @@ Belongs to the manager's thread. It knows neither threads nor clocks itself, so 
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,10 @@ from hoshikage.manager.lease import Request, relay
 from hoshikage.manager.place import Phase, Place
 from hoshikage.manager.queue import Gate
 from hoshikage.settings import Settings
+
+LAST = 30.0  # seconds after which a stop waits for nothing any more
+
+log = logging.getLogger(__name__)
 
 
 class Steward:
@@ -203,12 +208,21 @@ class Steward:
     def _look_for_end(self) -> None:
         if self._ending and not self._ended and not self._alive:
             self._end_all(PATIENCE)
-        self.is_over = self._ended and self.keeper.is_empty
+        self.is_over = self.is_over or (self._ended and self.keeper.is_empty)
 
     def _end_all(self, patience: float) -> None:
         """Tell everybody the end, and end every worker."""
+        if not self._ended:
+            self._means.timers.at(self._means.now() + LAST, self._give_up)
         self._ended = True
         for request in list(self._alive):
             self._end(request, Stopping())
         self.keeper.end(patience)
         self._look_for_end()
+
+    def _give_up(self) -> None:
+        """Whatever does not end is left: workers end with their socket, copies are found at the next start."""
+        for place in self.keeper.places.values():
+            if place.phase is not Phase.COLD or place.staged:
+                log.error("%s is still %s; it is left behind", place.label, place.state())
+        self.is_over = True

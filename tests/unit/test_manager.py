@@ -1,0 +1,221 @@
+"""The manager with its thread: what is safe from any thread, what never waits, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoshikage.errors import QueueFullError, Stopping, UnknownModelError
+from hoshikage.manager.job import Job
+from hoshikage.manager.manager import Manager
+from hoshikage.manager.place import Loaded
+from hoshikage.settings import Settings
+from hoshikage.worker.ask import Ask, Done, Event, Failed, Waiting
+from tests.long import LONG
+from tests.managers import ThreadLoad, ThreadWorker, comes, managing, map_of, state_of, submit
+from tests.workers import Heard, eventually
+
+N_INSTANTS = 1000 if LONG else 200
+
+
+def threads(workers: list[ThreadWorker]) -> Any:
+    return lambda *_: ThreadLoad(workers)
+
+
+def test_a_request_at_the_instant_of_the_unload_again_and_again(tmp_path: Path) -> None:
+    """Each goes as soon as the one before is told its end, which is when the model leaves."""
+    workers: list[ThreadWorker] = []
+    with managing(map_of(tmp_path, "a"), threads(workers)) as manager:
+        for i in range(N_INSTANTS):
+            heard, _ = submit(manager, "a", keep_alive=0.0 if i % 3 else 0.0001)
+            assert heard.end()[-1] == Done()
+            assert sum(isinstance(event, Done | Failed) for event in heard.events) == 1
+        comes(manager, "a", lambda state: state.state == "cold")
+    assert sum(worker.n_asks for worker in workers) == N_INSTANTS
+    assert not any(worker.alive for worker in workers)
+
+
+def test_a_thousand_requests_of_many_threads_are_each_served_once(tmp_path: Path) -> None:
+    workers: list[ThreadWorker] = []
+    told: list[Heard] = []
+    with managing(map_of(tmp_path, "a b c"), threads(workers), max_waiting=10_000, max_resident=2) as manager:
+
+        def work(number: int) -> None:
+            for i in range(125):
+                told.append(submit(manager, "abc"[(number + i) % 3], key=str(number), keep_alive=0.0)[0])
+
+        crowd = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in crowd:
+            thread.start()
+        for thread in crowd:
+            thread.join()
+        for heard in told:
+            assert heard.end()[-1] == Done()
+        assert eventually(lambda: manager.pulse().counters["done"] == 1000)
+    assert sum(worker.n_asks for worker in workers) == 1000
+    assert all(sum(isinstance(event, Done | Failed) for event in heard.events) == 1 for heard in told)
+
+
+def test_a_listener_that_hangs_delays_nobody_whose_model_is_another(tmp_path: Path) -> None:
+    go_on, inside = threading.Event(), threading.Event()
+
+    def hang(_: Event) -> None:
+        inside.set()
+        assert go_on.wait(60)
+
+    with managing(map_of(tmp_path, "a b"), threads([])) as manager:
+        for label in "ab":
+            submit(manager, label)[0].end()
+        manager.submit(Job(model="a", ask=Ask(kind="generate")), hang)
+        assert inside.wait(60)
+        assert submit(manager, "b")[0].end()[-1] == Done()
+        go_on.set()
+
+
+def test_what_is_known_at_once_is_raised(tmp_path: Path) -> None:
+    class Never(ThreadLoad):
+        def run(self) -> Any:
+            go_on.wait(60)
+            return super().run()
+
+    go_on = threading.Event()
+    with managing(map_of(tmp_path, "a"), lambda *_: Never([]), max_waiting=2) as manager:
+        with pytest.raises(UnknownModelError):
+            submit(manager, "other")
+        waiting = [submit(manager, "a")[0] for _ in range(2)]
+        with pytest.raises(QueueFullError):
+            submit(manager, "a")
+        go_on.set()
+        assert all(heard.end()[-1] == Done() for heard in waiting)
+    with pytest.raises(Stopping):
+        submit(manager, "a")
+
+
+def test_a_listing_wakes_nothing(tmp_path: Path) -> None:
+    workers: list[ThreadWorker] = []
+    with managing(map_of(tmp_path, "a b"), threads(workers)) as manager:
+        assert {state.label: state.state for state in manager.models() if state.label in "ab"} == {
+            "a": "cold", "b": "cold"
+        }  # fmt: skip
+        manager.wake("a", keep_alive=-1)
+        comes(manager, "a", lambda state: state.state == "resident" and not state.n_active)
+        assert state_of(manager, "a").unloads_in is None
+        assert state_of(manager, "b").state == "cold"
+        manager.unload("a")
+        comes(manager, "a", lambda state: state.state == "cold")
+    assert len(workers) == 1
+
+
+def test_preloaded_models_are_there_and_a_wrong_name_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with managing(map_of(tmp_path, "a"), threads([]), preload=("nothing", "a")) as manager:
+        comes(manager, "a", lambda state: state.state == "resident")
+    assert "nothing is not preloaded" in caplog.text
+
+
+def test_a_mistake_of_ours_is_logged_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("in the manager's own thread")
+
+    loads = iter([broken, threads([])])
+    with managing(map_of(tmp_path, "a"), lambda *given: next(loads)(*given)) as manager:
+        submit(manager, "a", wait=0.01)
+        assert eventually(lambda: "ZeroDivisionError" in caplog.text)
+        assert manager.pulse().counters["begun"] == 0
+
+
+def test_the_pulse_tells_of_a_thread_that_hangs(tmp_path: Path) -> None:
+    class Hanging(ThreadLoad):
+        def __init__(self) -> None:
+            inside.set()
+            go_on.wait(60)
+            super().__init__([])
+
+    go_on, inside = threading.Event(), threading.Event()
+    with managing(map_of(tmp_path, "a"), lambda *_: Hanging(), watchdog_timeout=0.05) as manager:
+        assert not manager.pulse().stuck
+        heard, _ = submit(manager, "a")
+        assert inside.wait(60)
+        assert eventually(lambda: manager.pulse().stuck)
+        assert manager.pulse().n_waiting == 1
+        go_on.set()
+        heard.end()
+        assert eventually(lambda: manager.pulse().still_for == 0)
+        assert not manager.pulse().stuck
+    assert manager.pulse().stuck, "nothing moves without its thread"
+
+
+def test_the_pulse_tells_of_a_worker_that_hangs(tmp_path: Path) -> None:
+    class Deaf(ThreadWorker):
+        def ask(self, *_: Any) -> Any:
+            return self
+
+    class DeafLoad(ThreadLoad):
+        def run(self) -> Any:
+            return Loaded(worker=Deaf())
+
+    def load(place: Any, *_: Any) -> Any:
+        return DeafLoad([]) if place.label == "a" else ThreadLoad([])
+
+    with managing(map_of(tmp_path, "a b"), load, watchdog_timeout=0.05) as manager:
+        submit(manager, "a")
+        assert eventually(lambda: manager.pulse().stuck)
+        submit(manager, "b")[0].end()
+        assert manager.pulse().stuck, "another model's work does not hide it"
+
+
+def test_stop_from_a_callback_does_not_wait_for_itself(tmp_path: Path) -> None:
+    manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
+    told, on = list[Event](), list[threading.Thread]()
+
+    def tell(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Waiting):
+            on.append(threading.current_thread())
+            manager.stop(0)
+
+    manager.start()
+    manager.submit(Job(model="a", ask=Ask(kind="generate")), tell)
+    on_thread = manager._thread
+    on_thread.join(60)
+    assert on == [on_thread]
+    assert isinstance(told[-1], Failed)
+    manager.stop()
+
+
+def test_stop_without_start_and_start_after_submit(tmp_path: Path) -> None:
+    manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
+    manager.stop()
+    manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
+    heard, _ = submit(manager, "a")
+    manager.start()
+    assert heard.end()[-1] == Done()
+    manager.stop()
+
+
+def test_nobody_who_was_let_in_is_left_without_an_end_by_a_stop(tmp_path: Path) -> None:
+    for _ in range(N_INSTANTS // 10):
+        manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
+        manager.start()
+        told: list[Heard] = []
+
+        def work(manager: Manager = manager, told: list[Heard] = told) -> None:
+            try:
+                while True:
+                    told.append(submit(manager, "a")[0])
+            except (Stopping, QueueFullError):
+                return
+
+        crowd = [threading.Thread(target=work) for _ in range(3)]
+        for thread in crowd:
+            thread.start()
+        manager.stop(0)
+        for thread in crowd:
+            thread.join()
+        for heard in told:
+            heard.end()
+        assert manager.pulse().n_waiting == 0
