@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from socket import AF_UNIX, SOCK_STREAM, socket, socketpair
+
+from hoshikage.errors import WorkerDied
 
 # A crash is told by its signal and by Python's own few lines; a debugger that llama.cpp starts would take seconds.
 ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
@@ -32,10 +35,27 @@ class Child:
 
 def start(shared: Sequence[int] = ()) -> Child:
     """A worker without a model. `shared` are descriptors that it is given beside its socket."""
-    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
-    log, printed = os.pipe()
+    with ExitStack() as undo:
+        try:
+            ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+            undo.callback(ours.close)
+            log, printed = os.pipe()
+            undo.callback(os.close, log)
+            popen = executed(theirs, printed, shared)
+            child = Child(popen, ours, log, os.pidfd_open(popen.pid))
+        except OSError as error:
+            cause = f"no process for a model could be started: {error.strerror}"
+            raise WorkerDied(cause, "free memory, or raise the limits of processes and open files") from error
+        undo.pop_all()
+    ours.setblocking(False)
+    os.set_blocking(log, False)
+    return child
+
+
+def executed(theirs: socket, printed: int, shared: Sequence[int]) -> subprocess.Popen[bytes]:
+    """The process; what it was given is closed here, whether there is one or not."""
     try:
-        popen = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "hoshikage.worker", *map(str, [theirs.fileno(), *shared])],
             stdin=subprocess.DEVNULL,
             stdout=printed,
@@ -44,16 +64,9 @@ def start(shared: Sequence[int] = ()) -> Child:
             start_new_session=True,  # what the terminal sends, it sends to the parent alone
             env={**os.environ, **ENVIRONMENT},
         )
-    except BaseException:
-        ours.close()
-        os.close(log)
-        raise
     finally:
         theirs.close()
         os.close(printed)
-    ours.setblocking(False)
-    os.set_blocking(log, False)
-    return Child(popen, ours, log, os.pidfd_open(popen.pid))
 
 
 def ending(code: int) -> str:

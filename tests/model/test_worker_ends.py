@@ -20,7 +20,7 @@ from hoshikage.worker.one_pass import Gate, OnePass
 from hoshikage.worker.wire import HEAD, MOST
 from tests.conftest import TinyModel
 from tests.house import ROOT
-from tests.workers import PATIENCE, SLOW, eventually, generate, gone, working
+from tests.workers import PATIENCE, SLOW, ask, eventually, generate, gone, working
 
 LONG: dict[str, Any] = {"max_tokens": 1024, "early_stop": False}
 
@@ -191,7 +191,8 @@ signal.pause()
 def test_a_worker_that_talks_nonsense_is_ended(junk: bytes, impostor: Callable[..., Worker]) -> None:
     deaths: list[WorkerDied] = []
     worker = impostor(junk, on_death=deaths.append)
-    assert gone(worker.pid)
+    assert eventually(lambda: deaths)
+    assert gone(worker.pid, 0)
     worker.close()
     assert [str(error).count("it sent what is no frame") for error in deaths] == [1]
     assert not worker.alive
@@ -228,6 +229,11 @@ def descriptors(pid: int) -> list[str]:
     return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
 
 
+def tasks(pid: int) -> list[Path]:
+    """The threads of a process."""
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
 def test_nothing_is_left_behind() -> None:
     def held() -> tuple[int, int]:
         return len(descriptors(os.getpid())), threading.active_count()
@@ -243,9 +249,26 @@ def test_nothing_is_left_behind() -> None:
     assert held() == before
 
 
+def test_a_process_that_cannot_be_started_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = len(descriptors(os.getpid())), threading.active_count()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(WorkerDied, match="could be started: No such file"):
+        Worker("tiny")
+    assert (len(descriptors(os.getpid())), threading.active_count()) == before
+
+
+def test_the_process_that_renders_templates_goes_with_its_worker() -> None:
+    with working() as worker:
+        ask(worker, "chat", messages=[{"role": "user", "content": "a"}])[0].answers()
+        children = [int(pid) for task in tasks(worker.pid) for pid in (task / "children").read_text().split()]
+        assert len(children) == 1
+        os.kill(worker.pid, signal.SIGKILL)
+        assert gone(children[0])
+
+
 def test_a_hundred_asks_and_cancels_leave_a_worker_as_it_was() -> None:
     def held() -> tuple[int, int]:
-        return len(descriptors(worker.pid)), len(list(Path(f"/proc/{worker.pid}/task").iterdir()))
+        return len(descriptors(worker.pid)), len(tasks(worker.pid))
 
     with working() as worker:
         generate(worker, "a")[0].answers()
