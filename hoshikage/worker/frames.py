@@ -98,9 +98,9 @@ def made(kind: type[T], checks: Checks, value: Any) -> T:
         raise FrameError(str(error)) from None
 
 
-def figures(value: Any) -> dict[str, float]:
-    """Numbers by name."""
-    return {name: number(item) for name, item in table(value).items()}
+def named(check: Check) -> Check:
+    """An object whose values are all of one kind."""
+    return lambda value: {name: check(item) for name, item in table(value).items()}
 
 
 def error_of(value: Any) -> HoshikageError:
@@ -131,7 +131,8 @@ SAID: Checks = {
 }  # fmt: skip
 ANSWERED: Checks = {
     "index": whole, "delta": text, "text": text, "stop_reason": among("stop", "length", "cancelled"),
-    "counts": figures, "seed": whole, "warnings": many_of(str), "tokens": many(token), "prompt": many(token),
+    "counts": named(number), "seed": whole, "chosen": named(text),
+    "warnings": many_of(str), "tokens": many(token), "prompt": many(token),
 }  # fmt: skip
 ASK: Checks = {"kind": among(*get_args(Kind)), "body": table, "watch": among(*get_args(Watch))}
 EVENTS: dict[str, Callable[[Any], Said | Answered | Done | Failed]] = {
