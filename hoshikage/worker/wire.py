@@ -6,9 +6,9 @@ Nothing here knows what the frames say. Both ends read with the same bounds: wha
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Iterator, Mapping
-from os import PathLike, fspath
 from typing import Any
 
 import orjson
@@ -38,15 +38,18 @@ def plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, HoshikageError):
-        return [type(value).__name__, [writable(part) for part in value.args]]
+        known = type(value).__module__ == HoshikageError.__module__
+        name, arguments = (type(value).__name__, value.args) if known else ("HoshikageError", (str(value),))
+        return [name, [writable(part) for part in arguments]]
     raise TypeError(f"{shown(value)} has no form in a frame")
 
 
-def writable(part: object) -> object:
+def writable(part: object) -> str | int | float:
     """An argument of an error: a path may hold bytes that no UTF-8 text can."""
-    if isinstance(part, PathLike):
-        part = fspath(part)
-    return part.encode(errors="replace").decode() if isinstance(part, str) else part
+    if type(part) is int or (type(part) is float and math.isfinite(part)):
+        return part
+    text = os.fsdecode(part) if isinstance(part, os.PathLike) else str(part)
+    return text.encode(errors="replace").decode()
 
 
 class Frames:

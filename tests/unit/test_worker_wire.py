@@ -151,6 +151,16 @@ def test_an_error_about_a_path_that_is_no_text_crosses() -> None:
     assert "missing" in str(error_of(crossed({"e": error})["e"]))
 
 
+def test_an_error_that_only_one_end_knows_crosses_as_its_words() -> None:
+    class Local(HoshikageError):
+        def __init__(self) -> None:
+            super().__init__("it broke", "mend it")
+            self.args = (object(), None, self)
+
+    error = error_of(crossed({"e": Local()})["e"])
+    assert (type(error), str(error)) == (HoshikageError, "it broke; mend it")
+
+
 def test_every_error_of_ours_can_cross() -> None:
     ours = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, HoshikageError)}
     assert set(ERRORS.values()) == ours
