@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ class Model:
         return facts_of(self.path)
 
 
+@cache
 def rows_of_model() -> dict[str, Row]:
-    """The settings that an entry may hold."""
+    """The settings that an entry may hold. One dictionary for all who ask: not to be changed."""
     return {row.name: row for row in table() if row.of_model}
 
 

@@ -1,13 +1,14 @@
 """Every model that can be asked for by name: embedded ones, registered ones, and those in MODEL_DIR.
 
-The command line and the server use the same methods; there is no other way to the file. Nothing is kept in memory but
-facts of headers, so a change is seen by whoever asks next, in whatever process.
+The command line and the server use the same methods; there is no other way to the file. What is kept in memory is kept
+for as long as the files are the same, so a change is seen by whoever asks next, in whatever process.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,14 @@ from hoshikage import gguf, nano
 from hoshikage.checks import shown
 from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, expanded, model_of
+from hoshikage.registry.facts import Identity, identity_of
 from hoshikage.registry.folder import scan
 from hoshikage.registry.labels import check_label, near
 from hoshikage.registry.mapfile import Entries, MapFile
 from hoshikage.settings import Settings, config_folder
 
 MAP_NAME = "model_map.json"
+JUST_NOW = 1_000_000_000  # nanoseconds; the times of files are coarser than the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Registry:
     def __init__(self, map_file: Path, model_dir: Path | None = None) -> None:
         self._file = MapFile(map_file)
         self._folder = model_dir
+        self._seen: tuple[Identity, Catalogue] | None = None  # the map file as it was read last
 
     @classmethod
     def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Registry:
@@ -65,7 +69,7 @@ class Registry:
             if label in source.models:
                 return source.models[label]
             if label in source.broken:
-                raise source.broken[label]
+                raise source.broken[label].with_traceback(None)
             known += source.models
         raise UnknownModelError(f"there is no model {shown(label)}{near(label, known)}")
 
@@ -93,6 +97,17 @@ class Registry:
             yield Catalogue(models, remarks=found.remarks)
 
     def _registered(self) -> Catalogue:
+        """What the map file says; read again only when it is another one."""
+        identity = settled_identity(self._file.path)
+        seen = self._seen
+        if seen is not None and identity == seen[0]:
+            return seen[1]
+        registered = self._read_map()
+        if identity is not None:
+            self._seen = identity, registered
+        return registered
+
+    def _read_map(self) -> Catalogue:
         contents = self._file.read()
         registered = Catalogue()
         for label, entry in contents.entries.items():
@@ -164,6 +179,16 @@ def check_free(label: str) -> None:
     """Raises ParameterError for the name of an embedded model, which nothing may hide."""
     if label in nano.names():
         raise ParameterError("label", f"{label!r} is an embedded model", "choose another label")
+
+
+def settled_identity(path: Path) -> Identity | None:
+    """What changes with the file; None where there is none, or where it has just changed and could do so unnoticed."""
+    try:
+        identity = identity_of(path)
+        changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+    except OSError:
+        return None
+    return identity if abs(time.time_ns() - changed) > JUST_NOW else None
 
 
 def mode_of(path: Path) -> int:

@@ -71,6 +71,7 @@ async def add(services: Services, exchange: Exchange) -> Response:
         raise Problem(500, f"{error.cause}; {error.remedy}", "registry_error") from error
     except FileError as error:
         raise Problem(400, f"{error.cause}; {error.remedy}", "not_a_model", param="path") from None
+    services.choices.forget()
     return json_response({"status": "ok", "model": card(await state_of(services, name), services.started)}, 201)
 
 
@@ -81,6 +82,7 @@ async def remove(services: Services, exchange: Exchange) -> Response:
         await asyncio.to_thread(services.registry.remove, name)
     except ParameterError as error:
         raise Problem(409, f"{error.cause}; {error.remedy}", "model_fixed", param="name") from None
+    services.choices.forget()
     await asyncio.to_thread(services.manager.unload, name)
     return json_response({"status": "ok"})
 

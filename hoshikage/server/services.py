@@ -10,6 +10,7 @@ from typing import Protocol
 from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.registry import Registry
+from hoshikage.server.choosing import Choices
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.routes import Route
 from hoshikage.server.shell.limits import Limits
@@ -51,4 +52,8 @@ class Services:
     metrics: Metrics
     limits: Limits
     started: float = field(default_factory=time.time)
+    choices: Choices = field(init=False)
     routes: list[Route] = field(default_factory=list)  # all of them, once they are there
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", Choices(self.registry))

@@ -5,37 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 from hoshikage.manager.job import Job, Ticket
-from hoshikage.registry import Facts, Model
 from hoshikage.server.inbox import Inbox
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.worker.ask import Answered, Done, Event, Failed, Loading, Said, Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The model that a request names."""
-
-    model: Model
-    facts: Facts
-
-    @property
-    def is_diffusion(self) -> bool:
-        return self.facts.kind == "diffusion"
-
-
-async def choose(services: Services, label: str) -> Chosen:
-    """Raises UnknownModelError, or what is wrong with the model's file. Disks can be slow: not on the loop."""
-
-    def find() -> Chosen:
-        model = services.registry.find(label)
-        return Chosen(model, model.facts())
-
-    return await asyncio.to_thread(find)
 
 
 class Work:

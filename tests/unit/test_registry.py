@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,35 @@ def test_errors_travel() -> None:
 
 def test_models_are_values(registry: Registry, model: Path) -> None:
     assert replace(registry.add(model, "a"), label="b") == registry.add(model, "b")
+
+
+def test_a_map_is_read_again_only_when_it_is_another_one(
+    registry: Registry, map_file: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"path": str(model.parent), "model": model.name}
+    for i in range(50):  # written over in place, as long as before, faster than the clock of files moves
+        write_map(map_file, {f"m{i % 10}": entry})
+        assert registry.find(f"m{i % 10}").path == model
+    old = map_file.stat().st_mtime - 60
+    os.utime(map_file, (old, old))
+    later = time.time_ns() + 60 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)  # a minute goes by
+    registry.find("m9")
+    monkeypatch.setattr(Path, "read_text", None)
+    monkeypatch.setattr("hoshikage.registry.mapfile.read_text", None)
+    assert registry.find("m9").path == model
+    monkeypatch.undo()
+    write_map(map_file, {"other": entry})
+    assert registry.find("other").path == model
+    with pytest.raises(UnknownModelError):
+        registry.find("m9")
+
+
+def test_what_is_wrong_with_an_entry_is_said_again_and_again(registry: Registry, map_file: Path) -> None:
+    write_map(map_file, {"m": {"path": 5}})
+    traces = []
+    for _ in range(3):
+        with pytest.raises(RegistryError) as raised:
+            registry.find("m")
+        traces.append(len(raised.traceback))
+    assert len(set(traces)) == 1

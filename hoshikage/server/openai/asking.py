@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoshikage.manager.job import Job
+from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.work import Chosen
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Kind, Watch
 

@@ -20,14 +20,13 @@ from hoshikage.server.openai.reply import reply
 from hoshikage.server.openai.tables import CHAT
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.work import choose
 from hoshikage.worker.ask import Answered, Said, Token
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Answer one turn of a conversation."""
     given = CHAT.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
-    chosen = await choose(services, given["model"])
+    chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
     limits = constraint.of_chat(given, chosen)
     options = engine_options(given, chosen) | limits.options | logprob_options(given)

@@ -11,6 +11,7 @@ from blacksheep import Response
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
 from hoshikage.server import jsons
+from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
@@ -20,14 +21,14 @@ from hoshikage.server.openai.tables import COMPLETIONS, N_JOINT
 from hoshikage.server.openai.values import Prompt
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.work import Chosen, choose, value_of
+from hoshikage.server.work import value_of
 from hoshikage.worker.ask import Answered, Ask, Said, Token
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Continue prompts."""
     given = COMPLETIONS.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
-    chosen = await choose(services, given["model"])
+    chosen = await services.choices.choose(given["model"])
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)
     prompts: list[Prompt] = given["prompt"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from hoshikage import jsonschema
 from hoshikage.errors import ParameterError
+from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
-from hoshikage.server.work import Chosen
 
 NO_GRAMMAR = "a diffusion model writes in any order, which no grammar can follow yet"
 USE_CAUSAL = "leave it out, or use an autoregressive model"

@@ -1,0 +1,138 @@
+"""What do HTTP, the manager and a worker's process add to a request?
+
+    pytest bench/bench_server.py -s
+
+The same requests to the same model made of a hash, in this process and over a socket to a real server, in turn. Of a
+plain request the median counts, of a chunk the quickest round: whatever else a machine does only adds.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from bench.results import record
+from hoshikage.engine.engine import Engine
+from hoshikage.worker.fake import FakeSpeaker
+from tests.server.client import CHAT, request
+from tests.server.conftest import Server, write_map
+from tests.tiny import Shape, write
+
+COMMAND = "pytest bench/bench_server.py -s"
+N_STEPS, N_ROUNDS, N_PLAIN, N_STREAMS = 256, 15, 200, 64
+MESSAGES = [{"role": "user", "content": "hello"}]
+LETTERS = {token: -1e6 for token in range(259) if not 97 <= token <= 122}  # so that each step writes one
+OPTIONS: dict[str, Any] = {"block_length": 1, "early_stop": False, "seed": 1, "logit_bias": LETTERS}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("bench")
+    write_map(folder, lambda architecture: write(folder / "tiny.gguf", Shape(architecture)))
+    server = Server(folder, HOSHIKAGE_BATCH=str(N_STREAMS))
+    server.client.chat(max_tokens=2)  # the model is there
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(FakeSpeaker(n_ctx=512)) as engine:
+        yield engine
+
+
+def asked(connection: socket.socket, **more: Any) -> tuple[float, bytes]:
+    """Seconds until a whole answer is there, and the answer."""
+    bias = {str(token): value for token, value in LETTERS.items()}
+    body = json.dumps({"model": "fake", "messages": MESSAGES, **OPTIONS, "logit_bias": bias, **more}).encode()
+    data = request(CHAT, body)
+    start = perf_counter()
+    connection.sendall(data)
+    received = bytearray()
+    while not is_whole(received):
+        received += connection.recv(1 << 16)
+    return perf_counter() - start, bytes(received)
+
+
+def is_whole(received: bytearray) -> bool:
+    if received.endswith(b"0\r\n\r\n"):
+        return True
+    head, end, body = bytes(received).partition(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(end and lengths) and len(body) >= int(lengths[0].partition(b":")[2])
+
+
+def here(engine: Engine, **more: Any) -> float:
+    start = perf_counter()
+    answer = engine.chat(MESSAGES, **OPTIONS, **more)
+    if more.get("stream"):
+        assert list(answer)
+    return perf_counter() - start
+
+
+def test_a_plain_request(server: Server, engine: Engine) -> None:
+    with server.client.connect() as connection:
+        pairs = [(asked(connection, max_tokens=8)[0], here(engine, max_tokens=8)) for _ in range(N_PLAIN)]
+    there, own = (1000 * median(column) for column in zip(*pairs, strict=True))
+    record(
+        "what a server adds to a plain chat request", there - own, "ms", asked="at most 2",
+        detail=f"medians of {N_PLAIN}: {there:.2f} and {own:.2f} ms", command=COMMAND,
+    )  # fmt: skip
+    assert there - own < 2
+
+
+def test_a_streamed_chunk(server: Server, engine: Engine) -> None:
+    with server.client.connect() as connection:
+        rounds = [
+            (*asked(connection, max_tokens=N_STEPS, stream=True), here(engine, max_tokens=N_STEPS, stream=True))
+            for _ in range(N_ROUNDS)
+        ]
+    n_chunks = rounds[0][1].count(b"data: ")
+    there, own = min(row[0] for row in rounds), min(row[2] for row in rounds)
+    more = 1000 * (there - own) / n_chunks
+    record(
+        "what a server adds to a streamed chunk", more, "ms", asked="at most 0.3",
+        detail=f"{n_chunks} chunks of {N_STEPS} steps, {1000 * there:.1f} and {1000 * own:.1f} ms", command=COMMAND,
+    )  # fmt: skip
+    assert more < 0.3
+
+
+def test_many_streams_at_once(server: Server) -> None:
+    """All begin before the first one ends, and the last one is not long behind it."""
+    times: list[tuple[float, float]] = []
+
+    def stream() -> None:
+        with server.client.connect() as connection:
+            start = perf_counter()
+            seconds, answer = asked(connection, max_tokens=N_STEPS, stream=True)
+            assert answer.count(b"data: [DONE]") == 1
+            times.append((start, start + seconds))
+
+    threads = [threading.Thread(target=stream) for _ in range(N_STREAMS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(times) == N_STREAMS
+    began, ended = min(start for start, _ in times), [end for _, end in times]
+    spread = (max(ended) - began) / (min(ended) - began)
+    record(
+        f"{N_STREAMS} streams at once: the last one's time against the first one's", spread, "times",
+        asked="none starved", detail=f"{max(ended) - began:.2f} s for {N_STREAMS} x {N_STEPS} tokens", command=COMMAND,
+    )  # fmt: skip
+    assert spread < 3
+
+
+def test_the_server_process_is_small(server: Server) -> None:
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    mebibytes = pages * 4096 / 2**20
+    record("memory of the server's process", mebibytes, "MiB", asked="at most 60 with nothing loaded",
+           detail="after some thousand requests", command=COMMAND)  # fmt: skip
