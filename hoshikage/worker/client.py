@@ -91,10 +91,13 @@ class Worker:
         self._closing = False
         child = start([] if one_pass is None else [one_pass.descriptor])
         self.pid = child.popen.pid
-        self._socket = child.socket
         self._outgoing = Outgoing(child.socket)
-        self._reading = Reading(child, self._outgoing, self, patience, name=f"worker {label}")
-        self._reading.thread.start()
+        try:
+            self._reading = Reading(child, self._outgoing, self, patience, name=f"worker {label}")
+            self._reading.thread.start()
+        except BaseException:  # no descriptor or thread is left: then no process is, either
+            child.abandon()
+            raise
 
     @property
     def alive(self) -> bool:

@@ -25,24 +25,34 @@ class Child:
     socket: socket
     log: int  # what it prints
     pid_fd: int  # readable once it has ended
+    bell: int  # rung by those who want the attention of the thread that reads all these
+
+    def abandon(self) -> None:
+        """End a process that nobody listens to."""
+        self.popen.kill()
+        self.popen.wait()
+        self.release()
 
     def release(self) -> None:
         """Close the descriptors of a process that has ended."""
         self.socket.close()
         os.close(self.log)
         os.close(self.pid_fd)
+        os.close(self.bell)
 
 
 def start(shared: Sequence[int] = ()) -> Child:
     """A worker without a model. `shared` are descriptors that it is given beside its socket."""
     with ExitStack() as undo:
         try:
-            ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+            bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            undo.callback(os.close, bell)
+            ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)  # sockets close by themselves
             undo.callback(ours.close)
             log, printed = os.pipe()
             undo.callback(os.close, log)
             popen = executed(theirs, printed, shared)
-            child = Child(popen, ours, log, os.pidfd_open(popen.pid))
+            child = Child(popen, ours, log, os.pidfd_open(popen.pid), bell)
         except OSError as error:
             cause = f"no process for a model could be started: {error.strerror}"
             raise WorkerDied(cause, "free memory, or raise the limits of processes and open files") from error

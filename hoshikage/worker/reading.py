@@ -40,8 +40,8 @@ class Reading:
         self._hears = hears
         self._patience = patience
         self._frames, self._lines = Frames(), Lines()
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._bell_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._released = False
         self._poll = select.poll()
         self._why = ""
         self._hung_up: float | None = None  # when its socket ended
@@ -51,9 +51,9 @@ class Reading:
 
     def wake(self) -> None:
         """There is something to push. Any thread."""
-        with self._bell_lock:
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
+        with self._lock:
+            if not self._released:
+                os.eventfd_write(self._child.bell, 1)
 
     def kill(self, why: str = "") -> None:
         """End the child now. Any thread."""
@@ -74,7 +74,7 @@ class Reading:
 
     def _watch(self) -> None:
         child = self._child
-        for fd in (child.socket.fileno(), child.log, child.pid_fd, self._bell):
+        for fd in (child.socket.fileno(), child.log, child.pid_fd, child.bell):
             self._poll.register(fd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in self._poll.poll(self._timeout())}
@@ -82,8 +82,8 @@ class Reading:
                 self._read_log()
             if child.socket.fileno() in ready:
                 self._read_socket()
-            if self._bell in ready:
-                os.eventfd_read(self._bell)
+            if child.bell in ready:
+                os.eventfd_read(child.bell)
             if child.pid_fd in ready:
                 return
             self._push()
@@ -157,7 +157,6 @@ class Reading:
         return left if self._hung_up is None else min(left, self._hung_up + GRACE - now)
 
     def _release(self) -> None:
-        with self._bell_lock:
-            os.close(self._bell)
-            self._bell = -1
-        self._child.release()
+        with self._lock:  # nobody rings a bell whose number somebody else has by then
+            self._released = True
+            self._child.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -255,6 +256,20 @@ def test_a_process_that_cannot_be_started_leaves_nothing(monkeypatch: pytest.Mon
     with pytest.raises(WorkerDied, match="could be started: No such file"):
         Worker("tiny")
     assert (len(descriptors(os.getpid())), threading.active_count()) == before
+
+
+def test_without_a_thread_for_it_there_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len(descriptors(os.getpid()))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            Worker("tiny")
+    gc.collect()
+    assert len(descriptors(os.getpid())) == before
+    assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
 
 def test_the_process_that_renders_templates_goes_with_its_worker() -> None:

@@ -152,12 +152,12 @@ def test_an_error_about_a_path_that_is_no_text_crosses() -> None:
 
 
 def test_an_error_that_only_one_end_knows_crosses_as_its_words() -> None:
-    class Local(HoshikageError):
+    class LocalError(HoshikageError):
         def __init__(self) -> None:
             super().__init__("it broke", "mend it")
             self.args = (object(), None, self)
 
-    error = error_of(crossed({"e": Local()})["e"])
+    error = error_of(crossed({"e": LocalError()})["e"])
     assert (type(error), str(error)) == (HoshikageError, "it broke; mend it")
 
 
