@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
     parser.add_argument("--minutes", type=float, help="its length in minutes of training instead: it ends on time")
+    parser.add_argument("--batch-tokens", type=int, help="of each process in a step; default: the recipe's")
     parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
@@ -197,6 +199,7 @@ def work(team: Team, arguments: argparse.Namespace) -> None:
     """What each process does."""
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
     recipe = RECIPES[arguments.model]
+    recipe = replace(recipe, batch_tokens=arguments.batch_tokens or recipe.batch_tokens)
     device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
     trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)
     trainer.train(
