@@ -7,19 +7,22 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gguf import GGUFReader
 
 import hoshikage
 from hoshikage.engine.engine import Engine
-from hoshikage.errors import Cancelled, ModelFileError, ParameterError, TemplateError, WorkerDied
+from hoshikage.errors import Cancelled, DecodeError, ModelFileError, ParameterError, TemplateError, WorkerDied
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Answered, Ask, Done, Failed, Said
 from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.fake import FakeSpeaker
 from tests.conftest import TinyModel
-from tests.tiny import CHAT_TEMPLATE
+from tests.tiny import CHAT_TEMPLATE, Shape, write
 from tests.workers import SMALL, Heard, ask, eventually, generate, working
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
@@ -178,6 +181,20 @@ def test_what_cannot_cross_is_refused_here(worker: Worker) -> None:
 def test_a_template_that_fails_is_told(tiny_model: TinyModel) -> None:
     with working(tiny_model("llama", chat_template="{{ raise_exception('no') }}")) as worker:
         assert isinstance(ask(worker, "chat", messages=MESSAGES)[0].error(), TemplateError)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llada"])
+def test_a_model_whose_logits_are_no_numbers_fails_each_ask_once(architecture: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "nan.gguf", Shape(architecture))
+    norm = next(tensor for tensor in GGUFReader(path, "r+").tensors if tensor.name == "output_norm.weight")
+    norm.data[:] = np.nan
+    with working(path) as worker:
+        asked = [generate(worker, "the", "hello", n=3, watch=watch, max_tokens=5)[0] for watch in ("end", "text")]
+        errors = [heard.error() for heard in asked]
+        assert value_of(worker, "tokenize", text="the")["ids"]
+    assert [type(error) for error in errors] == [DecodeError] * 2
+    assert "not numbers" in str(errors[0])
+    assert [len(heard.events) for heard in asked] == [1, 1]
 
 
 def test_a_listener_that_fails_hurts_nobody(worker: Worker, capsys: pytest.CaptureFixture[str]) -> None:
