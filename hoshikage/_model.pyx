@@ -96,12 +96,12 @@ cdef class Model:
             raise RuntimeError("a model is loaded once")
         self.path = os.fspath(path)
         self.header = gguf.inspect(self.path)
-        self.architecture = self.header.architecture
+        self.architecture = self.header.origin
         self.is_diffusion = self.header.is_diffusion
         self.shift = self.is_diffusion and self.header.shift_logits
         retagged = gguf.retag(self.header) if retag else None
-        self.native = self.is_diffusion and retagged is None
-        self.served_as = retagged.architecture if retagged is not None else self.architecture
+        self.native = self.is_diffusion and retagged is None and not self.header.is_retagged
+        self.served_as = retagged.architecture if retagged is not None else self.header.architecture
         if retagged is not None and mmap:
             raise ParameterError("mmap", "a diffusion model served with a cache has no file to map",
                                  "leave mmap out, or load with retag=False")

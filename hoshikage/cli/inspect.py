@@ -45,7 +45,7 @@ def facts_of(header: Header) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "file": header.path,
         "name": header.name,
-        "architecture": header.architecture,
+        "architecture": header.origin,
         "kind": "diffusion" if header.is_diffusion else "causal",
         "bytes": header.file_size,
         "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),

@@ -13,7 +13,10 @@ from struct import Struct, unpack_from
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-DIFFUSION = frozenset({"llada", "dream", "llada-moe", "rnd1"})
+# The diffusion architectures, and for each the causal one that computes alike: see `twins`.
+TWINS = {"llada": "llama", "dream": "qwen2", "rnd1": "qwen3moe", "llada-moe": "hy_v3"}
+DIFFUSION = frozenset(TWINS)
+RETAGGED_FROM = "hoshikage.retagged_from"  # the key of a header that was rewritten: what it said before
 
 LENGTH = Struct("<Q")
 SHORT_ARRAY = 64  # up to here an array is worth Python objects
@@ -158,12 +161,23 @@ class Header:
         return self.text("general.architecture") or ""
 
     @property
+    def origin(self) -> str:
+        """The architecture that the model is of, whatever its header was rewritten as."""
+        said = self.text(RETAGGED_FROM) or ""
+        return said if TWINS.get(said) == self.architecture else self.architecture
+
+    @property
+    def is_retagged(self) -> bool:
+        """Whether this is the header of a diffusion model's twin."""
+        return self.origin != self.architecture
+
+    @property
     def name(self) -> str:
         return self.text("general.name") or ""
 
     @property
     def is_diffusion(self) -> bool:
-        return self.architecture in DIFFUSION
+        return self.origin in DIFFUSION
 
     @property
     def shift_logits(self) -> bool:

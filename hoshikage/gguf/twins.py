@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Literal, TypeAlias
 
-from hoshikage.gguf.header import BOOL, LENGTH, STRING, TENSOR_TYPES, U32, Header, TensorInfo
+from hoshikage.gguf.header import (
+    BOOL,
+    LENGTH,
+    RETAGGED_FROM,
+    STRING,
+    TENSOR_TYPES,
+    TWINS,
+    U32,
+    Header,
+    TensorInfo,
+)  # fmt: skip
 from hoshikage.gguf.reader import padded
-
-TWINS = {"llada": "llama", "dream": "qwen2", "rnd1": "qwen3moe", "llada-moe": "hy_v3"}
 
 # Tensors that the original loads and ignores, while its twin would compute with them.
 TWIN_USES = {
@@ -81,6 +89,7 @@ def renamed(header: Header, twin: str) -> dict[str, bytes]:
         elif not key.startswith(theirs):
             values[key] = header.raw[entry.start : entry.end]
     values["general.architecture"] = pack("<I", STRING) + text(twin)
+    values[RETAGGED_FROM] = pack("<I", STRING) + text(header.architecture)
     values.pop(theirs + "attention.causal", None)
     if twin == "hy_v3":
         for name in HY_V3_DROPS:

@@ -51,7 +51,7 @@ def shape_from(header: Header, parts: Iterable[Header]) -> Shape:
     layers, elsewhere = weights_by_layer(tensors)
     numbers = Numbers(header, len(layers))
     retagged = gguf.retag(header)
-    is_native = header.is_diffusion and retagged is None
+    is_native = header.is_diffusion and retagged is None and not header.is_retagged
     added = sum(part[1] for part in retagged.parts if part[0] == "zeros") if retagged else 0
     embeddings = elsewhere.pop("token_embd.weight", 0)
     return Shape(
@@ -64,7 +64,7 @@ def shape_from(header: Header, parts: Iterable[Header]) -> Shape:
         repacked=sum(tensor.n_bytes for tensor in tensors if tensor.type.name in REPACKED),
         data=sum(tensor.n_bytes for tensor in tensors) + added,
         is_native=is_native,
-        is_private=header.is_diffusion and not is_native,
+        is_private=retagged is not None,
         n_ctx_train=header.n_ctx_train,
         n_vocab=max(1, header.n_vocab),
         n_embd=numbers.n_embd,

@@ -76,7 +76,7 @@ def read_facts(path: Path, sizes: list[int]) -> Facts:
     return Facts(
         name=header.name,
         kind="diffusion" if header.is_diffusion else "causal",
-        architecture=header.architecture,
+        architecture=header.origin,
         n_ctx=header.n_ctx_train,
         n_layer=header.n_layer,
         n_bytes=header.file_size + sum(sizes[1:n_parts]),

@@ -58,7 +58,7 @@ def expected(metadata: dict[str, Any], architecture: str) -> dict[str, Any]:
     }
     del keys[f"{twin}.attention.causal"]
     added = {f"{twin}.{key}": entry for key, entry in ADDED.items()} if twin == "hy_v3" else {}
-    return keys | {"general.architecture": twin} | added
+    return keys | {"general.architecture": twin, "hoshikage.retagged_from": architecture} | added
 
 
 @pytest.mark.parametrize("weights", ["F32", "F16", "Q8_0"])
@@ -92,8 +92,20 @@ def test_what_is_served_passes_the_same_inspection(
     architecture: str, tiny_model: TinyModel, retagged_file: Retag
 ) -> None:
     header = gguf.inspect(retagged_file(tiny_model(architecture)))
-    assert header.architecture == TWINS[architecture]
+    assert (header.architecture, header.origin) == (TWINS[architecture], architecture)
+    assert header.is_diffusion
+    assert header.is_retagged
     assert gguf.retag(header) is None
+
+
+@pytest.mark.parametrize("said", ["llama", "dream", "mamba", "", 5])
+def test_only_a_diffusion_model_was_ever_rewritten(said: str | int, tmp_path: Path) -> None:
+    """The key in a file that nobody rewrote means nothing, unless the file could be such a one."""
+    path = tmp_path / "m.gguf"
+    draft = Draft("llama", keys={"hoshikage.retagged_from": (STRING, said) if isinstance(said, str) else (U32, said)})
+    path.write_bytes(draft.bytes())
+    header = gguf.inspect(path)
+    assert (header.origin, header.is_diffusion, header.is_retagged) == ("llama", False, False)
 
 
 @pytest.mark.parametrize("architecture", DIFFUSION)
