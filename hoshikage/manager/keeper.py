@@ -57,6 +57,7 @@ class Keeper:
         settings: Settings,
         means: Means,
         on_change: Callable[[Place], object],
+        on_progress: Callable[[Place], object],
         on_refusal: Callable[[Place, HoshikageError], object],
     ) -> None:
         self.places: dict[str, Place] = {}
@@ -65,6 +66,7 @@ class Keeper:
         self._means = means
         self._house = House(n_max=settings.max_resident)
         self._on_change = on_change
+        self._on_progress = on_progress
         self._on_refusal = on_refusal
         self._claim_timer: Timer | None = None
         self._n_clearing = 0  # copies being removed
@@ -149,7 +151,7 @@ class Keeper:
     def _progressed(self, place: Place, load: Load, progress: float) -> None:
         if place.phase is Phase.LOADING and place.load is load and progress > place.progress:
             place.progress, place.moved_at = progress, self._means.now()
-            self._on_change(place)
+            self._on_progress(place)
 
     def _ended_load(self, place: Place, load: Load, outcome: Loaded | NoRoom | HoshikageError) -> None:
         now = self._means.now()

@@ -35,7 +35,7 @@ class Request:
         self.time_timer: Timer | None = None
         self.grace_timer: Timer | None = None
         self._n_ahead_told: int | None = None
-        self._progress_told = -1.0
+        self._progress_told = 0.0
         self._outlet = Outlet(tell, self.cancel)
         self._on_cancel = on_cancel
 
@@ -70,7 +70,7 @@ class Request:
             self.put(Waiting(n_ahead=n_ahead))
 
     def tell_progress(self, progress: float) -> None:
-        """How far its model is loaded: at first, and for each hundredth."""
+        """How far its model is loaded, for each hundredth; less than before, when the load begins anew."""
         if progress >= self._progress_told + 0.01 or progress < self._progress_told:
             self._progress_told = progress
             self.put(Loading(progress=progress))

@@ -123,6 +123,7 @@ class Place:
     served_at: float = 0.0  # when something was last handed to it
     moved_at: float = 0.0
     keep: float = -1.0  # seconds that it stays without work; negative: for good
+    n_line_told: int = 0  # how long the line was when all in it were told where they stand
     n_deaths: int = 0  # since it last completed something
     not_before: float = 0.0  # it is not started again before this time
     n_bytes_short: int = 0  # what the last load did not find free

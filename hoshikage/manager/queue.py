@@ -49,6 +49,17 @@ class Line(Generic[W]):
                     left.append(queue)
             queues = left
 
+    def n_ahead_of_last(self, key: str) -> int:
+        """How many are served before the last of a key."""
+        n_own, before, n_ahead = len(self._by_key[key]) - 1, 1, 0
+        for other, queue in self._by_key.items():
+            if other == key:
+                before = 0  # the keys behind it have had one turn less when its last is called
+                n_ahead += n_own
+            else:
+                n_ahead += min(len(queue), n_own + before)
+        return n_ahead
+
     def add(self, waiter: W) -> None:
         """Stand at the end of the key's own queue; a new key has its turn after the others."""
         self._by_key.setdefault(waiter.key, deque()).append(waiter)

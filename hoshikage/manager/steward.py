@@ -25,7 +25,7 @@ class Steward:
     """All requests that were let in and have not been told their end, and where each of them is."""
 
     def __init__(self, settings: Settings, means: Means, gate: Gate) -> None:
-        self.keeper = Keeper(settings, means, self.changed, self.refused)
+        self.keeper = Keeper(settings, means, self.changed, tell_progress, self.refused)
         self.n_begun = self.n_done = self.n_failed = self.n_cancelled = 0
         self.moved_at = self._begun_at = means.now()
         self.is_over = False  # nothing is in memory and nothing will be
@@ -54,6 +54,8 @@ class Steward:
             place.line.remove(request)
             self._hand_over(place, request)
         self.changed(place)
+        if request in self._alive and request.lease is None:
+            tell_newcomer(place, request)
 
     def cancelled(self, request: Request) -> None:
         """Whoever asked does not want it any more."""
@@ -103,10 +105,7 @@ class Steward:
                 self._let_go(place, request)
         while place.is_serving and place.line and place.has_room:
             self._hand_over(place, place.line.pop())
-        for n_ahead, request in enumerate(place.line):
-            request.tell_place(n_ahead)
-            if place.phase is Phase.LOADING:
-                request.tell_progress(place.progress)
+        tell_places(place)
         if place.leaving and place.phase is Phase.RESIDENT and not place.running:
             self.keeper.close(place)
         self.keeper.rest(place)
@@ -226,3 +225,25 @@ class Steward:
             if place.phase is not Phase.COLD or place.staged:
                 log.error("%s is still %s; it is left behind", place.label, place.state())
         self.is_over = True
+
+
+def tell_newcomer(place: Place, request: Request) -> None:
+    """Where one stands who has just come, and how far the load is that it waits for."""
+    request.tell_place(place.line.n_ahead_of_last(request.key))
+    place.n_line_told = max(place.n_line_told, len(place.line))
+    if place.phase is Phase.LOADING and place.progress:
+        request.tell_progress(place.progress)
+
+
+def tell_places(place: Place) -> None:
+    """Tell all where they stand, once the line is shorter by an eighth: who waits long is told seldom."""
+    if 8 * (place.n_line_told - len(place.line)) >= place.n_line_told:
+        place.n_line_told = len(place.line)
+        for n_ahead, request in enumerate(place.line):
+            request.tell_place(n_ahead)
+
+
+def tell_progress(place: Place) -> None:
+    """Tell all how far the load is that they wait for."""
+    for request in place.line:
+        request.tell_progress(place.progress)

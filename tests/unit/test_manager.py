@@ -163,6 +163,7 @@ def test_the_pulse_tells_of_a_worker_that_hangs(tmp_path: Path) -> None:
 
     with managing(map_of(tmp_path, "a b"), load, watchdog_timeout=0.05) as manager:
         submit(manager, "a")
+        comes(manager, "a", lambda state: state.n_active)
         assert eventually(lambda: manager.pulse().stuck)
         submit(manager, "b")[0].end()
         assert manager.pulse().stuck, "another model's work does not hide it"

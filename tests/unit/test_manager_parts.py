@@ -181,6 +181,19 @@ def test_a_line_is_served_in_the_order_in_which_it_is_shown(keys: list[str], dat
     assert [line.pop() for _ in range(len(line))] == shown
 
 
+@given(st.lists(KEYS, min_size=1), st.data())
+def test_the_last_of_a_key_is_told_how_many_are_ahead(keys: list[str], data: st.DataObject) -> None:
+    line = Line[Person]()
+    for number, key in enumerate(keys):
+        line.add(Person(key, number))
+    for _ in range(data.draw(st.integers(0, len(keys) - 1))):
+        line.pop()
+    shown = list(line)
+    for key in {person.key for person in shown}:
+        last = max(at for at, person in enumerate(shown) if person.key == key)
+        assert line.n_ahead_of_last(key) == last
+
+
 def test_fifty_of_one_key_do_not_delay_another() -> None:
     line = Line[Person]()
     for number in range(50):

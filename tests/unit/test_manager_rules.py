@@ -29,8 +29,10 @@ def test_those_who_wait_hear_where_they_stand_and_how_far_the_load_is() -> None:
     world.loads[0].on_progress(0.4)
     world.loads[0].on_progress(0.501)
     world.settle()
-    assert first.told == [Waiting(n_ahead=0), Loading(progress=0.0), Loading(progress=0.5)]
-    assert second.told[0] == Waiting(n_ahead=1)
+    assert first.told == [Waiting(n_ahead=0), Loading(progress=0.5)]
+    assert second.told == [Waiting(n_ahead=1), Loading(progress=0.5)]
+    third = world.ask("a")
+    assert third.told == [Waiting(n_ahead=2), Loading(progress=0.501)]
     world.finish_all()
     assert first.told[-1] == Done()
 
