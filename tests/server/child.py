@@ -17,7 +17,7 @@ from hoshikage import settings as table
 from hoshikage.manager.loader import Loader, log_line
 from hoshikage.manager.manager import Manager
 from hoshikage.manager.place import Loaded, OnDeath, OnProgress, Place
-from hoshikage.registry import Registry
+from hoshikage.registry import Registry, rows_of_model
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.serve import serve
 from hoshikage.server.services import Services
@@ -41,7 +41,8 @@ class FakeLoad:
 
     def run(self) -> Loaded:
         try:
-            self._worker.load(Fake(FAKES[self._place.model.label]), {"n_threads": 1, "n_threads_batch": 1})
+            settings = {name: getattr(self._place.settings, name) for name in rows_of_model()}
+            self._worker.load(Fake(FAKES[self._place.model.label]), settings)
         except BaseException:
             self._worker.close(0.0)
             raise
