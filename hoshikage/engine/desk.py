@@ -1,18 +1,19 @@
 """The desk: answers worked on side by side in one session, which come and go between steps. One thread.
 
-Who comes first is let in first. One that does not fit beside those at work waits for room; meanwhile later ones may be
-let in before it, but only so often, so that nobody waits for ever. For one that is larger than the session a larger
-one is opened, as soon as nobody is at work.
+Owners take turns, and among equals who comes first is let in first. One that does not fit beside those at work waits
+for room; meanwhile others may be let in before it, but only so often, so that nobody waits for ever. For one that is
+larger than the session a larger one is opened, as soon as nobody is at work.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from heapq import nsmallest
+from operator import itemgetter
 from typing import Any, Protocol
 
 from hoshikage._board import Board
@@ -144,20 +145,32 @@ class Desk:
 
     def _admit(self) -> list[News]:
         """Let in who has room; news of those that no room can be made for."""
+        if not self._waiting or len(self._working) == self.n_seq:
+            return []
         refused: list[News] = []
         passed: list[Place] = []
-        if self._waiting and not self._working:
-            refused += self._make_room(self._waiting[0])
-        for place in list(islice(self._waiting, LOOKED_AT)):
+        turns = self._turns()
+        if not self._working:
+            refused += self._make_room(turns[0])
+        for place in turns:
             if len(self._working) == self.n_seq or any(other.n_overtaken == OVERTAKEN for other in passed):
                 break
-            if self._fits(place):
+            if place in self._waiting and self._fits(place):
                 refused += self._let_in(place)
                 for other in passed:
                     other.n_overtaken += 1
             else:
                 passed.append(place)
         return refused
+
+    def _turns(self) -> list[Place]:
+        """The next of those that wait: first whose owner has the fewest before it, at work or waiting."""
+        before = Counter(id(place.owner) for place in self._working)
+        turns = []
+        for number, place in enumerate(self._waiting):
+            turns.append((before[id(place.owner)], number, place))
+            before[id(place.owner)] += 1
+        return [place for *_, place in nsmallest(LOOKED_AT, turns, key=itemgetter(0, 1))]
 
     def _fits(self, place: Place) -> bool:
         together = [*(other.answer for other in self._working), place.answer]

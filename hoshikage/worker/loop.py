@@ -65,10 +65,10 @@ class Loop:
         self._calls.put(partial(function, *arguments))
         self.board.attend()
 
-    def end(self, task: Task, event: Any) -> None:
-        """The last event of an ask. Any thread, once."""
+    def end(self, task: Task, *events: Any) -> None:
+        """The last events of an ask. Any thread, once."""
         del self.tasks[task.number]
-        self._speech.tell(task.number, event)
+        self._speech.tell(task.number, *events)
 
     def run(self) -> NoReturn:
         """Make calls and steps, for ever."""
@@ -166,8 +166,7 @@ class Loop:
             self._desk.leave(task)
             self.end(task, event)
         elif teller.over:
-            del self.tasks[task.number]
-            self._speech.tell(task.number, event, Done())
+            self.end(task, event, Done())
         elif event is not None:
             self._speech.tell(task.number, event)
 

@@ -199,6 +199,27 @@ def test_one_that_does_not_fit_is_overtaken_so_often_and_no_more() -> None:
     assert not desk.busy
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 5))
+def test_owners_take_turns(owners: list[int], n_seq: int) -> None:
+    line = Line()
+    desk = Desk(line, n_seq)
+    belongs = {}
+    for owner in owners:
+        work = Work(1)
+        belongs[work] = owner
+        desk.join(work, owner=owner)  # type: ignore[arg-type]  # all that a desk needs of an answer
+    left = [owners.count(owner) for owner in range(4)]
+    while desk.busy:
+        n_came = len(line.came)
+        desk.step(Board())
+        let_in = [belongs[work] for work in line.came[n_came:]]
+        # Nobody gets two places more than another who still waits for one.
+        shares = [let_in.count(owner) for owner in range(4)]
+        left = [n - share for n, share in zip(left, shares, strict=True)]
+        waiting = [share for n, share in zip(left, shares, strict=True) if n]
+        assert max(shares) - min(waiting, default=max(shares)) <= 1
+
+
 def test_a_larger_session_is_opened_when_nobody_is_at_work() -> None:
     line = Line()
     desk = Desk(line, 4, n_expected=3)
