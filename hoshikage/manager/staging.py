@@ -99,7 +99,7 @@ def stage(
             return None
         return copied(sources, disk, tell, cancelled)
     except OSError as error:
-        log.warning("%s is not staged: %s", path.name, error)
+        log.warning("%s is not staged: %s", path.name, error.strerror or error)
         return None
 
 
@@ -139,7 +139,7 @@ def reason_against(sources: list[Source], disk: Path, n_bytes_free: int, *, alwa
     room = os.statvfs(disk)
     n_free = min(room.f_bavail * room.f_frsize - MARGIN, n_bytes_free)
     if n_bytes > n_free:
-        return f"it has {n_bytes} bytes, and {max(0, n_free)} are free for it in {disk}"
+        return f"it has {n_bytes} bytes, and {max(0, n_free)} are free for it in the RAM disk"
     if sources[0].identity[0] == disk.stat().st_dev:
         return "it is in the RAM disk already"
     if always:
@@ -200,7 +200,7 @@ def locked_folder(disk: Path) -> tuple[Path, int]:
 def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        log.warning("%s could not be removed; remove it by hand", folder)
+        log.warning("%s could not be removed from the RAM disk; remove it by hand", folder.name)
 
 
 # -- copying

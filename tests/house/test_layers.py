@@ -18,7 +18,7 @@ from tests.house.sources import CYTHON, code
 FLOORS = (
     {"_version", "_fingerprint", "errors"},
     {"_libs", "architectures", "checks", "envfile"},
-    {"gguf", "settings", "gbnf", "jsonschema", "nano"},
+    {"gguf", "settings", "logs", "gbnf", "jsonschema", "nano"},
     {"_csrc", "_llama"},
     {path.stem for path in (ROOT / "hoshikage").glob("_*.pyx")},  # the core
     {"strategies"},
