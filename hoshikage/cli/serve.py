@@ -34,12 +34,14 @@ def main(arguments: argparse.Namespace) -> int:
     warn(settings)
 
     # The server and all it needs are imported when the settings are known to be sound.
+    from hoshikage import logs
     from hoshikage.manager.manager import Manager
     from hoshikage.server.metrics import Metrics
     from hoshikage.server.serve import serve
     from hoshikage.server.services import Services
     from hoshikage.server.shell.limits import Limits
 
+    logs.start(settings)
     registry = Registry.of(settings)
     services = Services(
         settings=settings,
@@ -63,7 +65,7 @@ def welcome(url: str, registry: Registry) -> None:
     names = list(registry.catalogue().models)
     example: Any = names[0] if names else "MODEL"
     print(
-        f"""hoshikage serves {len(names)} model{'' if len(names) == 1 else 's'} at {url}
+        f"""hoshikage serves {len(names)} model{"" if len(names) == 1 else "s"} at {url}
 
   curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
        -d '{{"model": "{example}", "messages": [{{"role": "user", "content": "Sort these numbers: 7, 2, 5."}}]}}'

@@ -19,5 +19,5 @@ def noted(error: BaseException, exchange: Exchange, metrics: Metrics) -> Problem
     if problem.code == "internal_error":
         log.error("request %s failed", exchange.id, exc_info=error)
     elif problem.status >= 500:
-        log.warning("request %s: %s", exchange.id, error)
+        log.warning("request %s: %s", exchange.id, problem)
     return problem

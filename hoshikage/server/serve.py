@@ -43,18 +43,23 @@ class Serving(uvicorn.Server):
         self._shell = shell
         self._sockets = sockets
         self._stops: list[threading.Thread] = []
+        self._when_listening: Callable[[], object] = lambda: None
 
     def run_to_the_end(self, when_listening: Callable[[], object]) -> None:
         """Serve until a signal; returns when nothing is left."""
-        asyncio.run(self._all(when_listening))
+        self._when_listening = when_listening
+        asyncio.run(self._all())
         for thread in self._stops:
             thread.join()
 
-    async def _all(self, when_listening: Callable[[], object]) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._when_listening()
+
+    async def _all(self) -> None:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
-        loop.call_soon(when_listening)
         try:
             await self.serve(self._sockets)
         finally:

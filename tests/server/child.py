@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hoshikage import logs
 from hoshikage import settings as table
 from hoshikage.manager.loader import Loader, log_line
 from hoshikage.manager.manager import Manager
@@ -54,6 +55,7 @@ class FakeLoad:
 
 def main(folder: Path) -> None:
     settings = table.read({"model_map_file": str(folder / "model_map.json"), "port": 0})
+    logs.start(settings)
     registry = Registry.of(settings)
     loader = Loader(settings)
 

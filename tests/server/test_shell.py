@@ -271,7 +271,7 @@ OPEN = ("/health", "/ready")
 USERS = [("POST", CHAT), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", "/v1/models/fake"),
          ("GET", "/v1/status"), ("GET", "/v1/api/version"), ("GET", "/metrics"), ("GET", "/openapi.json")]  # fmt: skip
 OWNERS = [("POST", "/admin/models"), ("DELETE", "/admin/models/fake"), ("POST", "/admin/models/fake/load"),
-          ("POST", "/admin/models/fake/unload"), ("POST", "/admin/reload")]  # fmt: skip
+          ("POST", "/admin/models/fake/unload"), ("POST", "/admin/reload"), ("POST", "/admin/stop")]  # fmt: skip
 
 
 def test_the_lists_above_are_all_there_is(server: Server) -> None:
