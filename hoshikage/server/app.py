@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from blacksheep import Application, Content, Request, Response, Router
 
-from hoshikage.server import ancestor, health, jsons, manual
+from hoshikage.server import ancestor, ending, health, jsons, manual
 from hoshikage.server.failures import noted
 from hoshikage.server.openai import chat, completions, models, tables
 from hoshikage.server.routes import Route, Routes
@@ -37,6 +37,7 @@ def lines() -> list[Line]:
         ("POST", "/admin/models/{name}/load", ancestor.load, admin, "Load a model", {"table": ancestor.WAKE}),
         ("POST", "/admin/models/{name}/unload", ancestor.unload, admin, "Unload a model", {}),
         ("POST", "/admin/reload", ancestor.reload, admin, "Read the file of models again", {}),
+        ("POST", "/admin/stop", ending.stop, admin, "End the server in order", {}),
         ("GET", "/health", health.health, anybody, "Whether the process lives", {}),
         ("GET", "/ready", health.ready, anybody, "Whether requests are served", {}),
         ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
