@@ -14,6 +14,7 @@ from typing import Any
 from hoshikage import _libs
 from hoshikage import settings as table_of_settings
 from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.placing import placed
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import meter, screen_on
 from hoshikage.errors import ParameterError
@@ -79,7 +80,7 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
         flags = read_flags(arguments, loading_rows())
         settings = table_of_settings.read(flags)
         model = Registry.of(settings).choose(arguments.model)
-        settings = table_of_settings.replaced(settings, {**model.settings, **flags})
+        settings = placed(model.path, table_of_settings.replaced(settings, {**model.settings, **flags}))
         _libs.use(settings.lib_path)
 
         from hoshikage.engine.engine import load

@@ -16,6 +16,7 @@ from hoshikage import settings as table
 from hoshikage.cli import INTERRUPTED, complain
 from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.placing import placed
 from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher
 from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
@@ -76,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
     flags = read_flags(arguments, loading_rows())
     settings = table.read(flags)
     model = Registry.of(settings).choose(arguments.model)
-    settings = table.replaced(settings, {**model.settings, **flags})
+    settings = placed(model.path, table.replaced(settings, {**model.settings, **flags}))
     if model.stop:
         given["stop"] = tuple(dict.fromkeys((*given.get("stop", ()), *model.stop)))
     show = Show(arguments)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from hoshikage import settings as table
 from hoshikage._board import Board
 from hoshikage._core import Model, Session
+from hoshikage._model import gpu_offload
 from hoshikage.checks import Whole, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.causal import Writer
@@ -59,7 +60,7 @@ def load(
     settings = table.replaced(settings, overrides)
     model = Model(
         resolve(path),
-        n_gpu_layers=settings.n_gpu_layers,
+        n_gpu_layers=gpu_layers(settings),
         main_gpu=settings.main_gpu,
         tensor_split=settings.tensor_split,
         split_mode=settings.split_mode,
@@ -74,6 +75,13 @@ def load(
     except BaseException:
         model.close()
         raise
+
+
+def gpu_layers(settings: Settings) -> int:
+    """Layers to put on a GPU, as far as that is wanted; -1: all."""
+    if settings.device_preference == "cuda" and not gpu_offload():
+        raise ParameterError("DEVICE_PREFERENCE", "llama.cpp finds no GPU", "use auto, or install a build with CUDA")
+    return 0 if settings.device_preference == "cpu" else settings.n_gpu_layers
 
 
 class Engine:

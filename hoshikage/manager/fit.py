@@ -97,8 +97,11 @@ def rooms(settings: Settings, host: Host, gpus: Sequence[Gpu], n_bytes_held: int
     """What is free now and what there would be with nothing in memory; `n_bytes_held` of the host are ours already."""
     spare = 128 * MIB + host.total // 32
     budget = settings.memory_budget if settings.memory_budget is not None else host.total
-    now = Room(min(host.available - spare, budget - n_bytes_held), tuple(gpu.free - spare_of(gpu) for gpu in gpus))
-    ever = Room(min(host.total - spare, budget), tuple(gpu.total - spare_of(gpu) for gpu in gpus))
+    now = Room(
+        max(0, min(host.available - spare, budget - n_bytes_held)),
+        tuple(max(0, gpu.free - spare_of(gpu)) for gpu in gpus),
+    )
+    ever = Room(max(0, min(host.total - spare, budget)), tuple(max(0, gpu.total - spare_of(gpu)) for gpu in gpus))
     return now, ever
 
 
@@ -133,9 +136,11 @@ class Wish:
                 yield plan
 
     def widened(self, plan: Plan, room: Room) -> Plan:
-        """With as long a context as there is room for, where nobody named one."""
+        """With as long a context as half of what is left would hold, where nobody named one: the rest is for others."""
         if self._settings.n_ctx:
             return plan
+        gpus = (need + (free - need) // 2 for need, free in zip(plan.need.gpus, room.gpus, strict=True))
+        room = Room(plan.need.host + (room.host - plan.need.host) // 2, tuple(gpus))
         longer = (self._plan(n_ctx, plan.n_seq, plan.spread) for n_ctx in halves(self._longest) if n_ctx > plan.n_ctx)
         return next((longest for longest in longer if room.holds(longest.need)), plan)
 

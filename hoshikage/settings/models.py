@@ -32,7 +32,10 @@ class Loading:
     """What a model is loaded with. `None` leaves the choice to the model."""
 
     n_ctx: int = setting(
-        "N_CTX", Whole(0, 2**24), 0, "tokens of a request, prompt and answer; 0: what each request needs"
+        "N_CTX",
+        Whole(0, 2**24),
+        0,
+        "tokens of a request, prompt and answer; 0: what each request needs, as far as memory and model allow",
     )
     n_seq: int = setting("HOSHIKAGE_BATCH", Whole(1, 64), 8, "requests decoded side by side in one forward pass")
     n_threads: int = setting("HOSHIKAGE_THREADS", Whole(0, 1024), 0, "threads of a one-token pass; 0: one per core")

@@ -13,6 +13,7 @@ import pytest
 
 import hoshikage
 from hoshikage import Board, Engine, HoshikageError
+from hoshikage._model import gpu_offload
 from hoshikage.engine.request import SCHEDULED_STEPS
 from hoshikage.engine.result import Result
 from hoshikage.errors import Cancelled, ContextOverflowError, ModelFileError, ParameterError, TemplateError
@@ -165,6 +166,14 @@ def test_bad_settings_are_refused_before_anything_is_loaded(tmp_path: Path) -> N
         hoshikage.load(tmp_path / "missing.gguf", nctx=5)
     with pytest.raises(ParameterError, match="n_gpu_layers: -2"):
         hoshikage.load(tmp_path / "missing.gguf", n_gpu_layers=-2)
+
+
+def test_a_gpu_is_used_as_it_is_preferred(tiny_model: TinyModel) -> None:
+    with hoshikage.load(tiny_model(), **EXACT | {"n_gpu_layers": -1}, device_preference="cpu") as engine:
+        assert engine.settings.n_gpu_layers == -1
+    if not gpu_offload():
+        with pytest.raises(ParameterError, match=r"DEVICE_PREFERENCE: llama\.cpp finds no GPU; use auto"):
+            hoshikage.load(tiny_model(), **EXACT, device_preference="cuda")
 
 
 def test_without_a_template_a_chat_is_refused(tiny_model: TinyModel) -> None:

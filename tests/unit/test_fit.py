@@ -176,6 +176,8 @@ def test_rooms_leave_something_to_others_and_keep_to_the_budget() -> None:
     assert GIB < host.available - now.host < 1.2 * GIB
     assert 0 < gpu.free - now.gpus[0] < GIB
     assert (ever.host, ever.gpus[0]) == (now.host + 22 * GIB, now.gpus[0] + 2 * GIB)
+    now, ever = rooms(Settings(), Host(0, 0), [Gpu("CUDA0", "", 0, MIB)], 0)
+    assert now == ever == Room(0, (0,))
     now, ever = rooms(Settings(memory_budget=5 * GIB), host, [], 2 * GIB)
     assert (now.host, ever.host) == (3 * GIB, 5 * GIB)
 
