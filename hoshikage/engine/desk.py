@@ -20,11 +20,12 @@ from hoshikage._board import Board
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.batch import Room
 from hoshikage.engine.result import Result, Snapshot
-from hoshikage.errors import Cancelled, HoshikageError
+from hoshikage.errors import Cancelled, HoshikageError, MemoryExhausted
 
 STEPS = 64  # at most in one call when nobody looks
 SECONDS = 0.1  # about as long as such a call should take: between two of them signals and newcomers are heard
 OVERTAKEN = 16  # times that a waiting answer lets later ones pass
+TROUBLE = (HoshikageError, MemoryError)  # of one request; anything else is a mistake of ours
 LOOKED_AT = 32  # waiting answers that may be let in before the first
 
 
@@ -180,31 +181,27 @@ class Desk:
         self._waiting.remove(place)
         try:
             self._session.add(place.answer.work)
-        except HoshikageError as error:
+        except TROUBLE as error:
             return [failed(place, error)]
         self._working.append(place)
         return []
 
     def _make_room(self, first: Place) -> list[News]:
-        """A session that holds the first, and better all that are here."""
+        """A session that holds all that are here as well, or with less memory the first alone."""
         if self._fits(first):
             return []
         answers = [place.answer for place in self._waiting]
-        n_together = min(self.n_seq, max(self.n_expected, len(answers)))
-        wanted = self.way.room(answers, n_together)
-        try:
-            self._open(wanted if self._room is None else wanted | self._room)
-        except HoshikageError:  # there may be memory for it alone
-            return self._make_room_alone(first)
-        return []
-
-    def _make_room_alone(self, first: Place) -> list[News]:
-        try:
-            self._open(self.way.room([first.answer], 1))
-        except HoshikageError as error:
-            self._waiting.remove(first)
-            return [failed(first, error)]
-        return []
+        wanted = self.way.room(answers, min(self.n_seq, max(self.n_expected, len(answers))))
+        problem: Exception = HoshikageError("there is no room")
+        for room in (wanted if self._room is None else wanted | self._room, self.way.room([first.answer], 1)):
+            try:
+                self._open(room)
+            except TROUBLE as error:
+                problem = error
+            else:
+                return []
+        self._waiting.remove(first)
+        return [failed(first, problem)]
 
     def _open(self, room: Room) -> None:
         self._session = self._room = None
@@ -281,6 +278,8 @@ def ended(place: Place, delta: str, cancelled: bool = False) -> News:
     return News(place.answer, place.owner, delta + rest, result)
 
 
-def failed(place: Place, error: HoshikageError) -> News:
+def failed(place: Place, error: Exception) -> News:
     """The last news of an answer that there is no result of."""
+    if not isinstance(error, HoshikageError):
+        error = MemoryExhausted("no memory was left for it")
     return News(place.answer, place.owner, error=error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,15 @@ from gguf import GGUFReader
 
 import hoshikage
 from hoshikage.engine.engine import Engine
-from hoshikage.errors import Cancelled, DecodeError, ModelFileError, ParameterError, TemplateError, WorkerDied
+from hoshikage.errors import (
+    Cancelled,
+    DecodeError,
+    MemoryExhausted,
+    ModelFileError,
+    ParameterError,
+    TemplateError,
+    WorkerDied,
+)
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Answered, Ask, Done, Failed, Said
 from hoshikage.worker.client import Fake, Worker
@@ -195,6 +204,20 @@ def test_a_model_whose_logits_are_no_numbers_fails_each_ask_once(architecture: s
     assert [type(error) for error in errors] == [DecodeError] * 2
     assert "not numbers" in str(errors[0])
     assert [len(heard.events) for heard in asked] == [1, 1]
+
+
+def test_an_ask_that_there_is_no_memory_for_fails_alone() -> None:
+    worker = Worker("tiny")
+    worker.load("nano-ar", {**EXACT, "n_ctx": 1_000_000})
+    beside = generate(worker, "the", max_tokens=4)[0].answers()[0]
+    n_pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
+    most = n_pages * resource.getpagesize() + (64 << 20)
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
+    error = generate(worker, "the", max_tokens=500_000)[0].error()
+    assert isinstance(error, MemoryExhausted)
+    assert "use a shorter context" in str(error)
+    assert generate(worker, "the", max_tokens=4, seed=beside.seed)[0].answers()[0].text == beside.text
+    worker.close()
 
 
 def test_a_listener_that_fails_hurts_nobody(worker: Worker, capsys: pytest.CaptureFixture[str]) -> None:

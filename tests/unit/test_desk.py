@@ -241,6 +241,21 @@ def test_without_memory_for_all_there_is_a_session_for_one_and_without_that_it_f
     assert line.largest == 1
 
 
+def test_without_memory_for_its_buffers_one_fails_alone() -> None:
+    class Short(Line):
+        def add(self, work: Any) -> None:
+            if work.n_left == 7:
+                raise MemoryError
+            super().add(work)
+
+    desk = Desk(Short(), 3)
+    _, short, _ = at_desk(desk, Work(2), Work(7), Work(2))
+    news = run_out(desk)
+    assert [type(item.error) for item in news if item.error] == [MemoryExhausted]
+    assert sum(item.result == "done" for item in news) == 2
+    assert not short.done
+
+
 def test_a_cancelled_step_loses_nothing() -> None:
     desk = Desk(Line(), 2)
     works = at_desk(desk, Work(2), Work(2), Work(2))
