@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import string
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hoshikage.checks import Check, Choice, Flag, Number, Numbers, Place, Size, Text, Whole, Words
+from hoshikage.engine import request
+from hoshikage.envfile import quoted
 from hoshikage.errors import ParameterError
-from hoshikage.settings import Settings, read, table
+from hoshikage.settings import Row, Settings, read, table
+from hoshikage.settings.reading import from_environment, from_file
 
 
 def env_file(folder: Path, text: str) -> Path:
@@ -132,3 +141,158 @@ def test_reading_leaves_the_environment_alone(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("N_CTX", raising=False)
     read(env_files=[env_file(tmp_path, "N_CTX=5\n")])
     assert "N_CTX" not in os.environ
+
+
+# -- the table
+
+
+def values_of(check: Check[Any]) -> st.SearchStrategy[Any]:
+    """Values that a check lets through."""
+    match check:
+        case Whole():
+            return st.integers(check.least, check.most)
+        case Size():
+            return st.integers(check.least, check.most)
+        case Number():
+            return st.floats(check.least, check.most, exclude_min=check.open_least)
+        case Flag():
+            return st.booleans()
+        case Choice():
+            return st.sampled_from(sorted(set(check.names.values())))
+        case Numbers():
+            return st.lists(values_of(check.one), min_size=1, max_size=4).map(tuple)
+        case Words():
+            letters = string.printable[:94].replace(",", "") + ("" if check.visible_ascii else "é 火")
+            words = st.text(letters, min_size=1, max_size=8).filter(lambda word: word == word.strip())
+            return st.lists(words, max_size=4, unique=True).map(tuple)
+        case Place():
+            return st.sampled_from(["/tmp/a", "/a b/ü"])
+        case Text():
+            return st.text(string.ascii_letters + "ü-.:", min_size=1, max_size=9)
+    raise AssertionError(f"no values for {check}")
+
+
+@pytest.mark.parametrize("row", list(table()), ids=lambda row: row.variable)
+@hypothesis.settings(max_examples=6)
+@given(st.data())
+def test_every_value_is_spelled_and_read_again(tmp_path_factory: pytest.TempPathFactory, row: Row, data: Any) -> None:
+    value = data.draw(values_of(row.check))
+    assert row.check.check(row.name, value) == value
+    spelled = row.spelled(value)
+    if spelled:
+        assert row.check.parse(row.variable, spelled) == value
+        if row.variable != "HOSHIKAGE_CONFIG_PATH":
+            path = tmp_path_factory.getbasetemp() / "one.env"
+            path.write_text(f"{row.variable}={quoted(spelled)}\n", encoding="utf-8")
+            found = from_file(path)[row.name]
+            assert (found.value, found.origin) == (value, f"{path}:1")
+        assert from_environment({row.variable: spelled})[row.name].value == value
+
+
+@pytest.mark.parametrize("row", list(table()), ids=lambda row: row.variable)
+def test_every_row_is_sound(row: Row) -> None:
+    assert row.meaning
+    assert not row.meaning[0].isupper()
+    assert len(row.meaning) < 140
+    assert "|" not in row.meaning
+    assert row.variable == row.variable.upper()
+    if row.default is not None:
+        assert row.check.check(row.name, row.default) == row.default
+        assert not row.spelled(row.default) or row.check.parse(row.name, row.spelled(row.default)) == row.default
+
+
+def test_every_variable_that_people_know_is_there() -> None:
+    known = """
+        PORT HOST LOG_FILE_PATH RAMDISK_PATH IDLE_TIMEOUT GREAT_TIMEOUT MODEL_DIR MODEL_MAP_FILE HOSHIKAGE_LIB_PATH
+        HOSHIKAGE_CONFIG_PATH N_GPU_LAYERS N_CTX TEMPERATURE TOP_P REPEAT_PENALTY REPEAT_LAST_N DIFFUSION_STEPS
+        DIFFUSION_ALGORITHM DIFFUSION_SCHEDULE DIFFUSION_CFG_SCALE DIFFUSION_MAX_TOKENS DIFFUSION_STREAM MAX_RESIDENT
+        STAGING DRAIN_TIMEOUT DEVICE_PREFERENCE
+        DIFFUSION_ENABLED DIFFUSION_DEFAULT_MODEL DIFFUSION_DEVICE_PREFERENCE DIFFUSION_MAX_CONCURRENT_REQUESTS
+        DIFFUSION_MEMORY_THRESHOLD DIFFUSION_TIMEOUT_SECONDS DIFFUSION_MAX_LENGTH DIFFUSION_TEMPERATURE DIFFUSION_TOP_P
+        DIFFUSION_TOP_K DIFFUSION_REPETITION_PENALTY
+    """
+    assert set(known.split()) <= {row.variable for row in table()}
+
+
+def test_what_applies_when_nothing_is_said() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.idle_timeout, settings.great_timeout) == ("127.0.0.1", 3030, 300, 60)
+    assert (settings.n_gpu_layers, settings.staging, settings.ramdisk_path) == (-1, "auto", "/dev/shm")
+    diffusion, _ = request.read(request.DiffusionRequest, {}, settings)
+    causal, _ = request.read(request.CausalRequest, {}, settings)
+    assert (diffusion.temperature, diffusion.top_p, diffusion.repetition_penalty) == (0, 1, 1)
+    assert (diffusion.max_tokens, diffusion.steps, diffusion.algorithm, diffusion.schedule) == (256, None, None, None)
+    assert (causal.temperature, causal.top_p, causal.repetition_penalty, causal.repeat_last_n) == (0.2, 0.8, 1.1, 64)
+
+
+def test_a_sampling_variable_holds_for_both_kinds_of_models() -> None:
+    settings = read(environment={"TEMPERATURE": "0.5", "TOP_P": "0.6", "REPEAT_PENALTY": "1.3"}, env_files=[])
+    for kind in request.KINDS.values():
+        asked, _ = request.read(kind, {}, settings)
+        assert (asked.temperature, asked.top_p, asked.repetition_penalty) == (0.5, 0.6, 1.3)
+
+
+@pytest.mark.parametrize(
+    ("given_steps", "variables", "steps"),
+    [
+        ({}, {}, 200),
+        ({}, {"DIFFUSION_ALGORITHM": "4"}, 50),
+        ({}, {"DIFFUSION_SCHEDULE": "0"}, 50),
+        ({}, {"DIFFUSION_STEPS": "30"}, 30),
+        ({}, {"DIFFUSION_STEPS": "30", "DIFFUSION_ALGORITHM": "1"}, 30),
+        ({"algorithm": "entropy"}, {}, 50),
+        ({"algorithm": "entropy"}, {"DIFFUSION_STEPS": "30"}, 30),
+        ({"schedule": "block", "steps": 9}, {"DIFFUSION_STEPS": "30"}, 9),
+        ({"cfg_scale": 1.0, "block_length": 8}, {}, 200),
+    ],
+)
+def test_only_scheduled_decoding_has_fifty_steps(
+    given_steps: dict[str, Any], variables: dict[str, str], steps: int
+) -> None:
+    settings = read(environment=variables, env_files=[])
+    asked, _ = request.read(request.DiffusionRequest, given_steps, settings)
+    assert request.recipe_of(asked, shift=False, n_masked=200)[0].steps == steps
+
+
+# -- kinds of values
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [("5", 5), ("5B", 5), ("2KB", 2000), ("2K", 2048), ("2kib", 2048), ("1.5GiB", 3 << 29), (" 12 GB ", 12 * 10**9),
+     ("0.5M", 1 << 19), ("1TB", 10**12), ("3b", 3)],
+)  # fmt: skip
+def test_sizes_have_units(text: str, n: int) -> None:
+    assert Size(2**60).parse("SIZE", text) == n
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-5", "1e9", "5 GX", "0x10", "1,5GB", "١", "9" * 40, "inf", "0"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"use 1 to"):
+        Size(2**60).parse("SIZE", text)
+
+
+@pytest.mark.parametrize("value", [["a", ""], ["a,b"], [" a"], ["a\n"], ["\x00"], "text", [5], ["a"] * 257, ["\ud800"]])
+def test_words_that_are_none_are_refused(value: Any) -> None:
+    with pytest.raises(ParameterError):
+        Words(most=256, most_characters=8).check("WORDS", value)
+
+
+def test_keys_have_no_spaces_and_are_not_repeated_in_errors() -> None:
+    keys = next(row for row in table() if row.name == "api_keys").check
+    for bad in ("two words", "ключ", "k" * 600):
+        with pytest.raises(ParameterError) as caught:
+            keys.parse("HOSHIKAGE_API_KEYS", f"good,{bad}")
+        assert bad not in str(caught.value)
+    assert keys.parse("KEYS", " a , b,,a ") == ("a", "b")
+
+
+def test_keys_are_not_shown_with_the_settings() -> None:
+    settings = Settings(api_keys=("sesame",), admin_key="sesame")
+    assert "sesame" not in repr(settings)
+
+
+def test_a_file_cannot_name_the_file_that_is_read(tmp_path: Path) -> None:
+    path = env_file(tmp_path, "\nHOSHIKAGE_CONFIG_PATH=/elsewhere\n")
+    with pytest.raises(ParameterError, match=rf"{path}:2: HOSHIKAGE_CONFIG_PATH: a file cannot say"):
+        read(environment={}, env_files=[path])
