@@ -206,6 +206,21 @@ class DiedLoading(WorkerDied):
     default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
 
 
+class NoServerError(HoshikageError):
+    """Nothing of ours answers at an address."""
+
+    default_remedy = "start one with `hoshikage serve`, or say where it is with --url"
+
+
+class RefusedError(HoshikageError):
+    """A running server was asked and said no; `status` is that of HTTP."""
+
+    def __init__(self, cause: str, remedy: str = "", status: int = 0) -> None:
+        super().__init__(cause, remedy)
+        self.args = (cause, remedy, status)
+        self.status = status
+
+
 class InternalError(HoshikageError):
     """Something happened that should not."""
 

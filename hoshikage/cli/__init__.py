@@ -20,6 +20,9 @@ from hoshikage.errors import HoshikageError
 
 COMMANDS = {
     "serve": "answer OpenAI's clients and others; what `hoshikage` alone does too",
+    "status": "say whether the server is there, and whether it is well",
+    "ps": "list the models that the server has in memory",
+    "stop": "end the server in order, or unload one model",
     "run": "answer a prompt, or a chat's message, in the terminal",
     "inspect": "say what a model file is, without loading it",
     "add": "give a model file a name",

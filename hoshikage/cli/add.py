@@ -1,13 +1,23 @@
-"""`hoshikage add PATH LABEL [STOP ...]`: give a model file a name, and what it is to be run with."""
+"""`hoshikage add PATH LABEL [STOP ...]`: give a model file a name, and what it is to be run with.
+
+The file of names is what a server reads too, so what is written there holds for it at once; `--url` is for a server
+that has a file of its own: in a container, on another machine.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from hoshikage.cli.models import add_registry_flags, cells, registry_of, told
+from hoshikage.cli import complain
+from hoshikage.cli.models import add_registry_flags, cells, line_of, one_line, registry_of, told
 from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.remote import add_url_flag, asked_in_passing, segment, server_of
+from hoshikage.errors import ParameterError
 from hoshikage.registry import rows_of_model
+
+NOT_FOUND = 404
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -21,19 +31,47 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set-aside", action="store_true", help="keep a map that cannot be understood under another name, begin anew"
     )
+    add_url_flag(parser, "let this server add it; PATH is one of its own machine")
     add_flags(parser, "this model's own settings", rows_of_model().values())
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
+    settings = read_flags(arguments, rows_of_model().values())
+    line = there(arguments, settings) if arguments.url is not None else here(arguments, settings)
+    label, *facts = cells(line)
+    print(f"{label}: {', '.join(facts)}")
+    if arguments.url is None:
+        remark_on_stranger(arguments)
+    return 0
+
+
+def here(arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str, Any]:
+    """Write it into the file of names; a line of the list is returned."""
     model = registry_of(arguments).add(
         arguments.path.expanduser(),
         arguments.label,
         arguments.stop,
-        read_flags(arguments, rows_of_model().values()),
+        settings,
         replace=arguments.replace,
         set_aside=arguments.set_aside,
     )
-    label, *facts = cells(told(model))
-    print(f"{label}: {', '.join(facts)}")
-    return 0
+    return told(model)
+
+
+def there(arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str, Any]:
+    """Let a server do it; a line of the list is returned."""
+    if arguments.set_aside:
+        raise ParameterError("--set-aside", "a server does not do this", "say it on its machine, without --url")
+    path = str(arguments.path.expanduser().absolute())
+    wish = {"name": arguments.label, "path": path, "stop": arguments.stop, "replace": arguments.replace}
+    card = server_of(arguments).ask("POST", "/admin/models", {**settings, **wish})["model"]
+    return line_of(card) | {"file": path}
+
+
+def remark_on_stranger(arguments: argparse.Namespace) -> None:
+    """A server may be here that was started with other settings, and never sees what was just added."""
+    url, status = asked_in_passing(arguments, "GET", f"/v1/models/{segment(arguments.label)}")
+    if status == NOT_FOUND:
+        name = one_line(arguments.label)
+        complain(f"the server at {url} has another file of names and does not know {name}; --url {url} adds it there")

@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from hoshikage.cli import complain
-from hoshikage.cli.models import add_registry_flags, cells, in_columns, registry_of, told
+from hoshikage.cli.models import add_registry_flags, cells, in_columns, line_of, registry_of, told
+from hoshikage.cli.ps import cards_of
+from hoshikage.cli.remote import add_url_flag, server_of
 from hoshikage.registry import as_json
 
 HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
@@ -14,16 +16,13 @@ HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON: one object for each model")
+    add_url_flag(parser, "name those that this server has")
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    catalogue = registry_of(arguments).catalogue()
-    lines: list[dict[str, Any]] = [told(model) for model in catalogue.models.values()]
-    for label, error in catalogue.broken.items():
-        lines.append({"label": label, "origin": "registered", "problem": str(error)})
-    for remark in catalogue.remarks:
-        complain(remark)
+    there = arguments.url is not None
+    lines = [line_of(card) for card in cards_of(server_of(arguments))] if there else lines_here(arguments)
     if arguments.json:
         print(as_json(lines))
     elif lines:
@@ -31,3 +30,14 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         complain("no model has a name yet; `hoshikage add PATH LABEL` gives one")
     return 0
+
+
+def lines_here(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Those of the file of names, of MODEL_DIR, and the embedded ones; what is wrong there is said."""
+    catalogue = registry_of(arguments).catalogue()
+    lines: list[dict[str, Any]] = [told(model) for model in catalogue.models.values()]
+    for label, error in catalogue.broken.items():
+        lines.append({"label": label, "origin": "registered", "problem": str(error)})
+    for remark in catalogue.remarks:
+        complain(remark)
+    return lines

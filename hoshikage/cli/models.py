@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hoshikage import settings as table
@@ -40,6 +40,15 @@ def told(model: Model) -> dict[str, Any]:
         "bytes": facts.n_bytes,
         "context": facts.n_ctx,
     }
+
+
+def line_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the list as JSON, of what a server tells of a model; it never tells where the file is."""
+    known = {"label": card.get("id"), "origin": "server", "file": "-"}
+    if problem := card.get("problem"):
+        return known | {"problem": problem}
+    names = {"kind": "kind", "architecture": "architecture", "bytes": "bytes", "context": "context_length"}
+    return known | {ours: card.get(theirs) for ours, theirs in names.items()}
 
 
 def cells(line: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from hoshikage import gguf
 from hoshikage.cli.inspect import as_text, facts_of
 from hoshikage.cli.models import add_registry_flags, one_line, registry_of
 from hoshikage.cli.parser import flag_of
+from hoshikage.cli.remote import add_url_flag, segment, server_of
 from hoshikage.errors import ModelFileError
 from hoshikage.registry import Model, as_json
 
@@ -17,10 +18,13 @@ from hoshikage.registry import Model, as_json
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", metavar="LABEL", help="the name of a model")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_url_flag(parser, "ask this server, which knows also what it is doing with it")
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.url is not None:
+        return show_there(arguments)
     model = registry_of(arguments).find(arguments.label)
     facts = facts_of_model(model)
     if arguments.json:
@@ -28,6 +32,16 @@ def main(arguments: argparse.Namespace) -> int:
         print(as_json(facts | wanted))
     else:
         print(as_text({name: flat(value) for name, value in facts.items()} | lines_of(model)))
+    return 0
+
+
+def show_there(arguments: argparse.Namespace) -> int:
+    """What a server says of it."""
+    card = server_of(arguments).ask("GET", f"/v1/models/{segment(arguments.label)}")
+    flat_card = {
+        name: value for name, value in card.items() if value is not None and not isinstance(value, (dict, list))
+    }
+    print(as_json(card) if arguments.json else as_text({name: flat(value) for name, value in flat_card.items()}))
     return 0
 
 
