@@ -1,6 +1,6 @@
 """Loads libllama before the first compiled module that needs it: the packaged one, or that in HOSHIKAGE_LIB_PATH.
 
-That variable is a setting like others, of the environment or a `.env` file; a command's flag reaches `use`.
+That variable is a setting like others, of the environment or a `.env` file at home; a command's flag reaches `use`.
 
 The compiled modules find the packaged libraries by themselves. A person's own build has to be in the process before
 them, so importing `hoshikage` puts a finder in front of Python's, which loads the libraries as soon as a compiled
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hoshikage import _fingerprint as fp
-from hoshikage.envfile import env_files_of, variables_in
+from hoshikage.envfile import own_files, variables_in
 from hoshikage.errors import LibraryError
 
 PACKAGED = Path(__file__).with_name("lib")
@@ -58,7 +58,7 @@ def use(folder: str | None) -> None:
 
 def named_folder() -> str:
     """The folder of a person's own build; empty: the packaged one is meant."""
-    given = [file[VARIABLE].value for file in map(variables_in, env_files_of(os.environ)) if VARIABLE in file]
+    given = [file[VARIABLE].value for file in map(variables_in, own_files(os.environ)) if VARIABLE in file]
     return next(filter(None, (_used, os.environ.get(VARIABLE), *reversed(given))), "")
 
 

@@ -6,6 +6,7 @@ that somebody asks for is taken from such a file, and nothing is written to the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from hoshikage.errors import ParameterError
 
 VARIABLE = "HOSHIKAGE_CONFIG_PATH"
+HERE = Path(".env")
 LARGEST = 1 << 20  # bytes: whatever is larger was not written by hand
 PLAIN = re.compile(r"[^\s'\"#\\][^\r\n'\"#\\]*(?<!\s)")
 ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
@@ -39,9 +41,28 @@ def env_files_of(environment: Mapping[str, str], named: Sequence[Path] | None = 
         if not path.is_file():
             raise ParameterError(VARIABLE, f"{path} is not a file", "name a .env file or unset it")
         return [path]
-    if named is None:
-        named = [config_folder(environment) / ".env", Path(".env")]
-    return [path for path in named if path.is_file()]
+    if named is not None:
+        return [path for path in named if path.is_file()]
+    return [*own_files(environment), *filter(is_trusted, filter(Path.is_file, [HERE]))]
+
+
+def own_files(environment: Mapping[str, str]) -> list[Path]:
+    """The files that a person has put where only they can, or has named: what is loaded as code is read from these."""
+    if environment.get(VARIABLE):
+        return env_files_of(environment)
+    return [path for path in [config_folder(environment) / ".env"] if path.is_file()]
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether a file in the working directory is ours: in a folder of everybody's anybody can leave one."""
+    owner = path.stat().st_uid
+    if owner in (os.geteuid(), 0) or str(owner) == os.environ.get("SUDO_UID"):
+        return True
+    raise ParameterError(
+        str(path.absolute()),
+        "it belongs to another user",
+        f"name it as {VARIABLE} if it is to be read, or work elsewhere",
+    )
 
 
 def variables_in(path: Path) -> dict[str, Assignment]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hoshikage.checks import nearest
-from hoshikage.envfile import VARIABLE, env_files_of, variables_in
+from hoshikage.envfile import HERE, VARIABLE, env_files_of, variables_in
 from hoshikage.errors import ParameterError
 from hoshikage.settings.row import Row
 from hoshikage.settings.table import Settings, table
@@ -78,12 +78,20 @@ def from_file(path: Path) -> dict[str, Found]:
     for row in table():
         if (given := variables.get(row.variable)) and (text := given.value.strip()):
             where = f"{path}:{given.line}"
-            if row.variable == VARIABLE:
-                raise ParameterError(
-                    f"{where}: {VARIABLE}", "a file cannot say which file is read", "set it in the environment"
-                )
+            refuse_misplaced(row, path, where)
             values[row.name] = Found(row, row.check.parse(f"{where}: {row.variable}", text), where)
     return values
+
+
+def refuse_misplaced(row: Row, path: Path, where: str) -> None:
+    """Two settings do not belong into every file. A folder that was downloaded must not bring code to be run."""
+    if row.name == "config_path":
+        cause, remedy = "a file cannot say which file is read", "set it in the environment"
+    elif row.name == "lib_path" and path == HERE:
+        cause, remedy = "the working directory cannot say which library is loaded", "set it in ~/.config/hoshikage/.env"
+    else:
+        return
+    raise ParameterError(f"{where}: {row.variable}", cause, remedy)
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Found]:

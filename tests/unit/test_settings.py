@@ -292,6 +292,40 @@ def test_keys_are_not_shown_with_the_settings() -> None:
     assert "sesame" not in repr(settings)
 
 
+def test_a_library_is_named_at_home_and_not_by_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "hoshikage"
+    home.mkdir()
+    env_file(home, "HOSHIKAGE_LIB_PATH=/mine\n")
+    monkeypatch.chdir(tmp_path)
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert read(environment=environment).lib_path == "/mine"
+    path = env_file(tmp_path, "HOSHIKAGE_LIB_PATH=/theirs\n")
+    with pytest.raises(ParameterError, match="the working directory cannot say which library is loaded"):
+        read(environment=environment)
+    assert read(environment={"HOSHIKAGE_CONFIG_PATH": str(path)}).lib_path == "/theirs"
+
+
+def test_a_file_of_another_user_in_the_working_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    path = env_file(tmp_path, "N_CTX=5\n")
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid or 1)
+    assert read(environment=environment).n_ctx == 5
+    status = os.stat_result([*path.stat()[:4], 4711, *path.stat()[5:]])
+    there = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda one, **how: status if str(one) == ".env" else there(one, **how))
+    with pytest.raises(ParameterError, match="belongs to another user; name it as HOSHIKAGE_CONFIG_PATH"):
+        read(environment=environment)
+    assert read(environment={"HOSHIKAGE_CONFIG_PATH": str(path)}).n_ctx == 5
+    monkeypatch.setenv("SUDO_UID", "4711")
+    assert read(environment=environment).n_ctx == 5
+
+
 def test_a_file_cannot_name_the_file_that_is_read(tmp_path: Path) -> None:
     path = env_file(tmp_path, "\nHOSHIKAGE_CONFIG_PATH=/elsewhere\n")
     with pytest.raises(ParameterError, match=rf"{path}:2: HOSHIKAGE_CONFIG_PATH: a file cannot say"):
