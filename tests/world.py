@@ -73,8 +73,14 @@ class FakeWorker:
 
 @dataclass(eq=False)
 class FakeCopy:
+    """A copy that says whether it has been removed."""
+
     n_bytes: int
+    path: Path = Path("/ram/copy")
     removed: bool = False
+
+    def is_of(self, _: Path) -> bool:
+        return True
 
     def remove(self) -> None:
         assert not self.removed

@@ -17,10 +17,13 @@ from hoshikage.manager.gpu import gpus
 from hoshikage.manager.memory import host
 from hoshikage.manager.place import Loaded, NoRoom, OnDeath, OnProgress, Place, Staged, Terms
 from hoshikage.manager.shape import shape_of
+from hoshikage.manager.staging import stage
 from hoshikage.registry import Model, rows_of_model
 from hoshikage.settings import Settings
 from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.one_pass import OnePass
+
+HALF = 0.5  # of the progress of a load is that of the copy, where one is made
 
 log = logging.getLogger(__name__)
 worker_log = logging.getLogger("hoshikage.worker")
@@ -50,12 +53,23 @@ class OneLoad:
         self._on_progress = on_progress
         self._on_death = on_death
         self._worker: Worker | None = None
+        self._loaded_from = 0.0  # progress before this is that of the copy
         self._cancelled = False
         self._lock = threading.Lock()
 
     def run(self) -> Loaded:
         """Load it; on its own thread."""
-        return self.first_that_loads(self._fit().plans)
+        path = self._model.path
+        if self.staged is not None and not self.staged.is_of(path):
+            self._drop_copy()
+        found, n_free = self._fit()
+        if self.staged is None:
+            n_free -= found.plans[0].need.host
+            self.staged = stage(path, self._settings, n_free, self._tell_copied, lambda: self._cancelled)
+            if self.staged is not None:
+                self._loaded_from = HALF
+                found, _ = self._fit()
+        return self.first_that_loads(found.plans)
 
     def cancel(self) -> None:
         """Have `run` end soon; from any other thread."""
@@ -64,24 +78,39 @@ class OneLoad:
         if worker is not None:
             worker.close(0.0)
 
-    def _fit(self) -> Fit:
-        """The ways in which it fits now. A damaged file is found here, before there is a process."""
-        shape = shape_of(self._model.path)
-        now, ever = rooms(self._settings, host(), gpus(self._settings.lib_path), self._terms.n_bytes_held)
-        found = fit(shape, self._settings, now, ever)
+    def _fit(self) -> tuple[Fit, int]:
+        """The ways in which it fits now, and what is free of the host. A damaged file is found here."""
+        shape, is_staged = shape_of(self._model.path), self.staged is not None
+        devices = gpus(self._settings.lib_path)
+        now, ever = rooms(self._settings, host(), devices, self._terms.n_bytes_held)
+        found = fit(shape, self._settings, now, ever, is_staged=is_staged)
         if found.n_bytes_short and not self._terms.makes_do:
             raise NoRoom(found.n_bytes_short)
-        if not found.plans:
-            cause = f"{found.n_bytes_short / 1e9:.1f} GB of memory are missing, and no model is left to be unloaded"
-            raise NoRoomError(cause, "end other programs, or use a smaller context or model")
-        return found
+        if found.plans:
+            return found, now.host
+        if is_staged:
+            self._drop_copy()
+            return self._fit()
+        cause = f"{found.n_bytes_short / 1e9:.1f} GB of memory are missing, and no model is left to be unloaded"
+        raise NoRoomError(cause, "end other programs, or use a smaller context or model")
+
+    def _drop_copy(self) -> None:
+        if self.staged is not None:
+            self.staged.remove()
+            self.staged = None
+
+    def _tell_copied(self, progress: float) -> None:
+        self._on_progress(HALF * progress)
+
+    def _tell_loaded(self, progress: float) -> None:
+        self._on_progress(self._loaded_from + (1 - self._loaded_from) * progress)
 
     def first_that_loads(self, plans: Iterable[Plan]) -> Loaded:
         """Take the plans one after the other, as long as memory runs out."""
         n_deaths, last = 0, HoshikageError("there is no plan for it")
         for plan in plans:
             try:
-                return self.attempt(self._model.path, plan)
+                return self.attempt(self.staged.path if self.staged else self._model.path, plan)
             except DiedLoading as error:
                 n_deaths, last = n_deaths + 1, error
                 if n_deaths == 2:  # less of it did not help: it is something else
@@ -95,7 +124,7 @@ class OneLoad:
         """Start a worker and let it load; it is gone when that fails."""
         worker = self._new_worker()
         try:
-            worker.load(what, settings_for(self._settings, plan), self._on_progress)
+            worker.load(what, settings_for(self._settings, plan), self._tell_loaded)
         except BaseException:
             worker.close(0.0)
             raise

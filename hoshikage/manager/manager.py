@@ -18,12 +18,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from hoshikage.errors import HoshikageError, Stopping
+from hoshikage.manager.heap import return_large_pieces
 from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.keeper import Action, Means
 from hoshikage.manager.lease import Request
 from hoshikage.manager.loader import Loader
 from hoshikage.manager.place import Load, OnDeath, OnProgress, Place, Terms
 from hoshikage.manager.queue import Gate
+from hoshikage.manager.staging import sweep
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.manager.steward import Steward
 from hoshikage.manager.timers import Timers
@@ -59,7 +61,10 @@ class Manager:
 
     def start(self) -> None:
         """Begin. The models of PRELOAD are woken, and stay loaded no longer than others."""
+        return_large_pieces()
         self._thread.start()
+        if self._settings.staging != "off":
+            self._desk.aside(partial(sweep, Path(self._settings.ramdisk_path)))
         for label in self._settings.preload:
             try:
                 self.wake(label)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, Protocol
 
 from hoshikage.errors import HoshikageError
@@ -39,8 +40,10 @@ class Worker(Protocol):
 class Staged(Protocol):
     """A copy of a model in the RAM disk."""
 
-    @property
-    def n_bytes(self) -> int: ...
+    path: Path
+    n_bytes: int
+
+    def is_of(self, path: Path) -> bool: ...  # as the file is now
     def remove(self) -> None: ...
 
 

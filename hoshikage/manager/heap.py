@@ -1,0 +1,20 @@
+"""What the C library does with memory that is no longer used: large pieces go back to the system at once.
+
+By itself it keeps them for later once it has seen some, and for each thread anew: headers of models, which are read on
+threads of their own, would add up to tens of megabytes that nobody uses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+M_MMAP_THRESHOLD = -3  # of <malloc.h>
+LARGE = 1 << 17  # bytes
+
+
+def return_large_pieces() -> bool:
+    """From now on, in the whole process; False where the C library knows no such thing."""
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE))
+    except (OSError, AttributeError):
+        return False
