@@ -5,16 +5,20 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TRAIN := $(VENV)/train
+CLIENTS := $(VENV)/clients
+OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "schemathesis>=4.32,<5"
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-train build lint asan bench pack clean
+.PHONY: help serve test test-clients test-train build lint asan bench pack clean
 .DELETE_ON_ERROR:
 
 help:
+	@echo "make serve                                 start the server with the embedded models"
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
 	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
+	@echo "make test-clients                          LiteLLM, LangChain and schemathesis against the server (fetches them)"
 	@echo "make build                                 only build"
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
 	@echo "make asan                                  our C and Cython under the address and undefined-behaviour sanitizers"
@@ -27,12 +31,18 @@ help:
 serve: export ANSWER_TO := $(value PROMPT)
 serve: export FROM_MODEL := $(value MODEL)
 serve:
-	@test -n "$$FROM_MODEL" || { echo "usage: make serve MODEL=path/to/model.gguf PROMPT='The capital of Japan is'"; exit 2; }
 	@$(MAKE) --no-print-directory build
-	@$(PY) -m hoshikage run "$$FROM_MODEL" $${ANSWER_TO:+"$$ANSWER_TO"}
+	@if test -n "$$FROM_MODEL"; then exec $(PY) -m hoshikage run "$$FROM_MODEL" $${ANSWER_TO:+"$$ANSWER_TO"}; \
+		else exec $(PY) -m hoshikage serve; fi
 
 test: build
 	@$(PY) -m pytest $(TESTS)
+
+# Other people's clients, in a virtual environment of their own: they bring half of PyPI along.
+test-clients: build
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install $(OTHERS)
+	@CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python $(PY) -m pytest tests/clients
 
 # A virtual environment of its own: torch is large, and nothing else here may come to need it.
 test-train: build $(TRAIN)/ready

@@ -14,7 +14,7 @@ from tests.conftest import TinyModel
 from tests.server.conftest import Server, write_map
 
 HERE = Path(__file__).parent
-PYTHON = os.environ.get("HOSHIKAGE_CLIENTS", "")  # of the environment where they are installed
+PYTHON = os.environ.get("CLIENTS_PYTHON", "")  # of the environment where they are installed
 pytestmark = pytest.mark.skipif(not PYTHON, reason="make test-clients installs them and says where")
 
 

@@ -1,0 +1,64 @@
+"""The page on the API: every route, parameter and code is on it, and its examples work."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from hoshikage.server.app import lines
+from hoshikage.server.fields import Field
+from hoshikage.server.openai.tables import CHAT, COMPLETIONS
+from hoshikage.server.problem import RULES
+from tests.house import ROOT
+from tests.server.conftest import Server
+
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+HERE = "http://127.0.0.1:3030"
+INTERPRETERS = {"sh": ["sh", "-ec"], "py": [sys.executable, "-c"]}
+EXAMPLES = re.findall(r"^```(sh|py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_every_route_is_on_it() -> None:
+    for method, path, _, access, about, _ in lines():
+        assert f"| `{method} {path}` | {access.value} | {about} |" in PAGE
+
+
+def row_of(field: Field) -> str:
+    return f"| `{field.name}` | {field.meaning} | {field.kinds[0] if len(field.kinds) == 1 else ''} |"
+
+
+def test_every_parameter_is_on_it() -> None:
+    missing = [row_of(field) for table in (CHAT, COMPLETIONS) for field in table.fields if row_of(field) not in PAGE]
+    assert not missing
+
+
+def test_every_code_is_on_it() -> None:
+    sources = "".join(path.read_text() for path in sorted((ROOT / "hoshikage" / "server").rglob("*.py")))
+    said = set(re.findall(r'(?:Problem\([^()]*(?:\([^()]*\)[^()]*)*?|sentence, )"(\w+)"', sources))
+    codes = {rule.code for rule in RULES.values()} | {code for code in said if "_" in code}
+    assert len(codes) > 15
+    missing = sorted(code for code in codes if f"`{code}`" not in PAGE)
+    assert not missing
+
+
+@pytest.mark.parametrize(("language", "program"), EXAMPLES, ids=lambda text: str(text)[:40])
+def test_its_examples_work(server: Server, language: str, program: str) -> None:
+    if language == "sh" and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = [*INTERPRETERS[language], program.replace(HERE, server.url)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout and '"error"' not in done.stdout
+
+
+def test_what_a_chunk_looks_like_is_shown_as_it_is(server: Server) -> None:
+    (block,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    answer = server.client.chat(max_tokens=8, stream=True, diffusing=True)
+    choices = [choice for event in answer.events[:-1] for choice in event["choices"] if "diffusion" in choice]
+    assert choices[0]["diffusion"].keys() == shown["diffusion"].keys()
