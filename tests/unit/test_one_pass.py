@@ -27,7 +27,7 @@ for _ in range(n):
     with gate:
         assert page[0:1] == b"\\0", "two are inside"
         page[0:1] = b"x"
-        for _ in range(200000):
+        for _ in range(100000):
             pass
         at = page.find(b"\\0", 1)
         page[at:at + 1] = letter
@@ -52,7 +52,7 @@ def started(program: str, *arguments: object, shared: list[int]) -> subprocess.P
 
 @pytest.mark.parametrize("n_takers", [2, 3])
 def test_passes_are_taken_in_turn(n_takers: int, tmp_path: Path) -> None:
-    n = 40
+    n = 20
     with OnePass() as one_pass, (tmp_path / "book").open("w+b") as book:
         book.truncate(65536)
         shared = [one_pass.descriptor, book.fileno()]
