@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -70,14 +71,23 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_make_names_its_targets() -> None:
     said = make().stdout
-    for target in ("serve", "test", "test-train", "build", "lint", "asan", "bench", "pack", "clean"):
+    for target in ("serve", "test", "test-clients", "test-train", "build", "lint", "asan", "bench", "pack", "clean"):
         assert f"make {target}" in said
 
 
-def test_make_serve_without_a_model_says_how() -> None:
-    done = make("serve")
-    assert done.returncode != 0
-    assert "usage: make serve MODEL=" in done.stdout
+def test_make_serve_starts_the_server_and_says_how_to_talk_to_it() -> None:
+    process = subprocess.Popen(
+        ["make", "--no-print-directory", "serve"], cwd=ROOT, env={**os.environ, "PORT": "0"}, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    said = ""
+    while "Ctrl-C" not in said:
+        said += (line := process.stderr.readline())
+        assert line, said
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert "/v1/chat/completions" in said
 
 
 def test_an_old_python_is_refused_before_anything_else(tmp_path: Path) -> None:
