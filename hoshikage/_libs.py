@@ -62,6 +62,12 @@ def named_folder() -> str:
     return next(filter(None, (_used, os.environ.get(VARIABLE), *reversed(given))), "")
 
 
+def variables() -> dict[str, str]:
+    """What a child process needs in its environment to load the same libraries."""
+    folder = named_folder()
+    return {VARIABLE: str(Path(folder).expanduser().resolve())} if folder else {}
+
+
 def library_folder() -> Path:
     """Where the libraries come from in this process."""
     named = named_folder()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import Any
 
+from hoshikage import _libs
 from hoshikage.errors import Cancelled, DiedLoading, HoshikageError, MemoryExhausted, NoRoomError
 from hoshikage.manager.fit import Fit, Plan, fit, rooms
 from hoshikage.manager.gpu import gpus
@@ -33,6 +34,7 @@ class Loader:
     """Makes loads."""
 
     def __init__(self, settings: Settings) -> None:
+        _libs.use(settings.lib_path)  # workers are started with it
         self._one_pass = None if settings.passes == "many" else OnePass()
 
     def __call__(self, place: Place, terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> OneLoad:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from socket import AF_UNIX, SOCK_STREAM, socket, socketpair
 
+from hoshikage import _libs
 from hoshikage.errors import WorkerDied
 
 # A crash is told by its signal and by Python's own few lines; a debugger that llama.cpp starts would take seconds.
@@ -72,7 +73,7 @@ def executed(theirs: socket, printed: int, shared: Sequence[int]) -> subprocess.
             stderr=printed,
             pass_fds=[theirs.fileno(), *shared],
             start_new_session=True,  # what the terminal sends, it sends to the parent alone
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **_libs.variables()},
         )
     finally:
         theirs.close()

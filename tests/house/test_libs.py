@@ -131,6 +131,21 @@ def test_a_file_of_settings_or_a_flag_names_it_too(tmp_path: Path) -> None:
     assert load_from(other, flag + IMPORT) == f"loaded {mine / 'libllama.so.0'}"
 
 
+def test_workers_get_the_same_libraries(tmp_path: Path) -> None:
+    mine = shutil.copytree(PACKAGED, tmp_path / "mine")
+    program = f"""
+from hoshikage import _libs
+from hoshikage.nano import resolve
+from hoshikage.worker.client import Worker
+_libs.use({str(mine)!r})
+worker = Worker("nano", on_death=print)
+worker.load(resolve("nano-ar"), {{"n_threads": 1, "n_ctx": 64}}, lambda _: None)
+print(*sorted({{line.split()[-1] for line in open(f"/proc/{{worker.pid}}/maps") if "/libllama" in line}}))
+worker.close(5.0)
+"""
+    assert load_from(None, program) == str(mine / "libllama.so.0")
+
+
 def test_a_build_tree_with_full_versions_and_links_is_fine(tmp_path: Path) -> None:
     for path in PACKAGED.glob("libggml*.so.0"), PACKAGED.glob("libllama.so.0"):
         for library in path:
