@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TRAIN := $(VENV)/train
 CLIENTS := $(VENV)/clients
-OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "schemathesis>=4.32,<5"
+OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "schemathesis>=4.32,<5" "llm-comply>=0.5,<1"
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
@@ -18,7 +18,7 @@ help:
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
 	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
-	@echo "make test-clients                          LiteLLM, LangChain and schemathesis against the server (fetches them)"
+	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
 	@echo "make build                                 only build"
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
 	@echo "make asan                                  our C and Cython under the address and undefined-behaviour sanitizers"

@@ -135,6 +135,7 @@ class ChatForm:
     def _whole_choice(self, choice: Choice, where: str) -> dict[str, Any]:
         text = "".join(choice.content)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        message |= {"annotations": []} if where == "message" else {}
         if choice.reader.calls:
             calls = choice.reader.calls
             message |= {"content": text or None, "tool_calls": numbered(calls) if where == "delta" else calls}
