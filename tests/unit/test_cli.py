@@ -132,7 +132,6 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
         (["run", ".", "a"], "hoshikage: .: "),
         (["inspect", "missing.gguf"], "missing.gguf: there is no such file"),
         (["inspect"], "the following arguments are required: FILE"),
-        ([], "required: COMMAND"),
     ],
 )
 def test_what_cannot_be_met_is_one_sentence_and_code_2(
