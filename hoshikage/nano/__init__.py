@@ -7,6 +7,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DEFAULT = "nano-llada"
+# They copy, count and sort: what makes a large model's prose livelier makes their answers wrong.
+SETTINGS = {"temperature": 0.0, "repetition_penalty": 1.0}
 
 
 def names() -> list[str]:

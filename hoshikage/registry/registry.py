@@ -89,7 +89,8 @@ class Registry:
 
     def _sources(self) -> Iterator[Catalogue]:
         """The strongest first. Each is read when its turn comes: a broken file hides no embedded model."""
-        yield Catalogue({name: Model(name, nano.resolve(name), EMBEDDED) for name in nano.names()})
+        embedded = {name: Model(name, nano.resolve(name), EMBEDDED, settings=nano.SETTINGS) for name in nano.names()}
+        yield Catalogue(embedded)
         yield self._registered()
         if self._folder is not None:
             found = scan(self._folder)

@@ -19,7 +19,7 @@ from hoshikage.checks import Place
 from hoshikage.errors import ModelFileError, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry import Registry, check_label
 from hoshikage.registry.entry import DEFAULT_STOP, EMBEDDED, FILE, FOLDER, REGISTERED, rows_of_model
-from hoshikage.settings import Settings, read
+from hoshikage.settings import Settings, read, replaced
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft
 
@@ -287,6 +287,12 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Draft().bytes())
     return tmp_path / "folder"
+
+
+def test_embedded_models_answer_as_they_were_judged(registry: Registry) -> None:
+    for label in nano.names():
+        assert registry.find(label).settings == {"temperature": 0.0, "repetition_penalty": 1.0}
+        assert replaced(Settings(), registry.find(label).settings).temperature == 0.0
 
 
 def test_the_map_stands_above_the_folder_and_below_the_embedded(folder: Path, map_file: Path) -> None:
