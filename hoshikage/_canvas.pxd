@@ -67,12 +67,14 @@ cdef class RowEdit:
 
 
 cdef class Schedule:
+    cdef readonly bint open         # a block takes as many steps as its rule needs, and not a number of its own
     cdef Quota quota(self, Canvas canvas) noexcept nogil
 
 
 cdef class Rule:
     cdef readonly bint cut                  # scores the distribution after temperature, top-p and top-k (Dream)
     cdef readonly double order_temperature  # above 0: rows are drawn by score, not taken in its order
+    cdef readonly bint remasks              # reads the block's settled positions again, and may mask them again
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil
@@ -139,6 +141,7 @@ cdef class Canvas:
     cdef void computed(self, const Span *span) noexcept nogil
     cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
+    cdef void erase(self, int32_t position) noexcept nogil
     cdef int32_t largest(self) noexcept nogil
     cdef bint masked(self, int32_t position) noexcept nogil
     cdef uint64_t noise(self, int32_t position) noexcept nogil
@@ -146,3 +149,4 @@ cdef class Canvas:
 
 
 cdef double row_probability(const Row *row) noexcept nogil
+cdef void sort_rows(Row *rows, int32_t n_rows) noexcept nogil

@@ -17,7 +17,9 @@ class RowEdit:
     def unguided(self) -> bool: ...
 
 @disjoint_base
-class Schedule: ...
+class Schedule:
+    @property
+    def open(self) -> bool: ...
 
 @disjoint_base
 class Rule:
@@ -26,6 +28,8 @@ class Rule:
     def cut(self) -> bool: ...
     @property
     def order_temperature(self) -> float: ...
+    @property
+    def remasks(self) -> bool: ...
 
 @disjoint_base
 class Forward:

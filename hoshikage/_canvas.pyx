@@ -67,7 +67,7 @@ cdef class Rule:
                 for i in range(n_rows):
                     rows[i].score = rows[i].score / self.order_temperature + noise_gumbel(
                         canvas.noise(rows[i].position), NOISE_ALG)
-            qsort(rows, n_rows, sizeof(Row), row_order)
+            sort_rows(rows, n_rows)
         for i in range(min(quota.count, n_rows)):
             canvas.write(&rows[i])
 
@@ -93,6 +93,11 @@ cdef int row_order(const void *left, const void *right) noexcept nogil:
     if a.score != b.score:
         return -1 if a.score > b.score else 1
     return -1 if a.position < b.position else 1
+
+
+cdef void sort_rows(Row *rows, int32_t n_rows) noexcept nogil:
+    """Surest first."""
+    qsort(rows, n_rows, sizeof(Row), row_order)
 
 
 cdef double row_probability(const Row *row) noexcept nogil:
@@ -223,7 +228,7 @@ cdef class Canvas:
         """One step is over. A block that withheld something takes as many steps more as it needs."""
         self.step += 1
         self.block_step += 1
-        if self.block_step >= self.block_steps and self.n_masked == 0:
+        if self.n_masked == 0 and (self.schedule.open or self.block_step >= self.block_steps):
             self.enter_block(self.block + 1)
 
     cdef void computed(self, const Span *span) noexcept nogil:
@@ -257,6 +262,15 @@ cdef class Canvas:
         self._settled_at[row.position] = self.step
         self._confidence[row.position] = <float> row_probability(row)
         self.n_masked -= 1
+
+    cdef void erase(self, int32_t position) noexcept nogil:
+        """Mask a settled position again."""
+        self._tokens[position] = self.mask_id
+        if self._unguided != NULL:
+            self._unguided[position] = self.mask_id
+        self._settled_at[position] = STEP_NONE
+        self._confidence[position] = 0.0
+        self.n_masked += 1
 
     cdef int32_t largest(self) noexcept nogil:
         cdef int32_t i, found = 0
@@ -298,8 +312,9 @@ cdef class Canvas:
         return [] if self.tops is None else self.tops.at(position)
 
     def settled_prefix(self, int32_t lo):
-        """The end of the run of settled positions that starts at `lo`."""
+        """The end of the run of positions from `lo` on that are settled and stay so."""
         cdef int32_t i = _checked("lo", lo, least=0)
-        while i < self.n and not self.masked(i):
+        cdef int32_t end = self.block_lo if self.rule.remasks and not self.done else self.n
+        while i < end and not self.masked(i):
             i += 1
         return i

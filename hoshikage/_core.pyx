@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
-from hoshikage._canvas cimport Canvas, Forward, Row, RowEdit, RowView, Span
+from hoshikage._canvas cimport Canvas, Forward, Row, RowEdit, RowView, Span, row_probability
 from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
 
 import os
@@ -62,6 +62,9 @@ cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
     cdef int32_t i
     for i in range(canvas._n_edits):
         (<RowEdit> canvas._edits[i]).edit(canvas, view)
+    if not canvas.masked(row.position):
+        reread_row(canvas, row, view)
+        return
     if not canvas.rule.cut or not (cuts or temperature > 0.0):
         scan_row(view.logits, n_vocab, &row.scan)
         if row.scan.best < 0:
@@ -81,6 +84,14 @@ cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
     row.score = canvas.rule.score(canvas, row)
     if canvas.eos_last and (row.token == canvas.eos_id or row.token == canvas.eot_id):
         row.score = -1e300  # the end of the text is settled last, and still before nothing at all
+
+
+cdef void reread_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
+    """How sure the model is now of a token that stands already."""
+    scan_row(view.logits, view.n_vocab, &row.scan)
+    row.token = canvas._tokens[row.position]
+    row.logit = view.logits[row.token]
+    row.score = row_probability(row)
 
 
 cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
@@ -431,10 +442,10 @@ cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
 
 
 cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
-    """A job for every masked position of the block."""
+    """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
     cdef int32_t position, source, n = 0
     for position in range(canvas.block_lo, canvas.block_hi):
-        if not canvas.masked(position):
+        if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0):
             continue
         source = max(position - canvas.shift, 0) - spans[0].row_lo
         rows[n].position = position

@@ -26,7 +26,8 @@ from hoshikage.checks import shown
 from hoshikage.engine.diffusion import make_canvas
 from hoshikage.engine.engine import Engine, load
 from hoshikage.engine.prompt import checked_ids
-from hoshikage.engine.request import DiffusionRequest, Recipe
+from hoshikage.engine.recipe import Recipe
+from hoshikage.engine.request import DiffusionRequest
 from hoshikage.engine.result import Result
 from hoshikage.errors import ContextOverflowError, ModelFileError, ParameterError, UnsupportedModelError
 

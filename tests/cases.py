@@ -16,6 +16,7 @@ from tests.reference import Result, decode
 LLADA = ("low_confidence", "random")
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 ALGORITHMS = LLADA + DREAM
+PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber")
 SCHEDULES = ("block", "timestep")
 CACHING = ("prefix", "window", "dual", "vicinity")
 
@@ -83,6 +84,17 @@ def recipes(draw: st.DrawFn, n: int, n_vocab: int, mask_id: int, algorithms: Seq
     return options
 
 
+PROBABILITIES = st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.9, 1.0])
+RULE_OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "threshold": {"threshold": PROBABILITIES},
+    "credit": {"threshold": PROBABILITIES},
+    "factor": {"factor": st.sampled_from([0.3, 1.0, 2.0, 5.0])},
+    "entropy_bounded": {"bound": st.sampled_from([0.0, 0.1, 1.0, 5.0])},
+    "hierarchical": {"threshold": PROBABILITIES, "low": PROBABILITIES},
+    "saber": {"least": st.integers(1, 5)},
+}
+
+
 @st.composite
 def plans(draw: st.DrawFn, names: Sequence[str]) -> dict[str, Any]:
     """A plan by name, and some of its numbers in place of the paper's, which these short canvases would never reach."""
@@ -116,6 +128,8 @@ def cases(
     if plan_names:
         options |= draw(plans(plan_names))
     options |= fixed
+    numbers = RULE_OPTIONS.get(options["algorithm"], {})
+    options["rule_options"] = {name: draw(values) for name, values in numbers.items() if draw(st.booleans())}
     return Case(tokens, mask_id, n_vocab, salt, options)
 
 

@@ -20,7 +20,7 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
     return Canvas(
         tokens,
         mask_id=mask_id,
-        rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp),
+        rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp, **(recipe.rule_options or {})),
         schedule=make_schedule(recipe.schedule, eps=recipe.eps),
         plan=make_plan(recipe.plan, **(recipe.plan_options or {})),
         edits=make_edits(
@@ -29,6 +29,7 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
             logit_bias=recipe.logit_bias,
             repetition_penalty=recipe.repetition_penalty,
             forbidden=(recipe.eos_id,) if recipe.logits_eos_inf else (),
+            n_credited=len(tokens) if recipe.algorithm == "credit" else 0,
         ),
         steps=recipe.steps,
         block_length=recipe.block_length,

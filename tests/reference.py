@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from tests.fake import ALG_TEMP_DRAW, ORIGIN_REVEAL, RANDOM_SCORE, noise_gumbel, noise_key, noise_uniform
 from tests.margin import Margin
 from tests.reference_plans import PLANS, Passes
+from tests.reference_rules import RULES, Choice, Credit, remasked
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,8 +34,8 @@ Forward = Callable[..., NDArray[Any]]  # int[streams, n] -> float[streams, n, vo
 
 @dataclass(frozen=True)
 class Recipe:
-    algorithm: str  # low_confidence, random (LLaDA); origin, maskgit_plus, topk_margin, entropy (Dream)
-    schedule: str  # block (LLaDA), timestep (Dream)
+    algorithm: str  # low_confidence, random (LLaDA); origin, maskgit_plus, topk_margin, entropy (Dream); or of RULES
+    schedule: str  # block (LLaDA), timestep (Dream), adaptive (as many steps as it takes)
     steps: int
     block_length: int = 0  # 0: one block
     temperature: float = 0.0
@@ -51,6 +52,7 @@ class Recipe:
     confidence_eos_eot_inf: bool = False
     logit_bias: dict[int, float] | None = None
     repetition_penalty: float = 1.0
+    rule_options: dict[str, Any] | None = None  # of the function in RULES
     plan: str = "full"
     plan_options: dict[str, Any] | None = None  # fields of Plan, in place of the named one's
 
@@ -82,6 +84,8 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
     result = Result(x, np.where(prompt_index, -1, -2), 0, np.inf)
     margin = Margin()
     passes = Passes(forward, replace(PLANS[recipe.plan], **(recipe.plan_options or {})), ~prompt_index, recipe.shift)
+    conf = np.zeros(len(x))
+    credit = Credit()
     step = 0
     for lo, hi, n_steps in blocks(~prompt_index, recipe):
         if not (x[lo:hi] == mask_id).any():
@@ -90,18 +94,32 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
         n_start = int(np.count_nonzero(x[lo:hi] == mask_id))
         for j in itertools.count():
             mask_index = lo + np.flatnonzero(x[lo:hi] == mask_id)
-            if j >= n_steps and not len(mask_index):
+            if not len(mask_index) and (j >= n_steps or recipe.schedule == "adaptive"):
                 break
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps)
             if k:
-                logits = model_rows(passes, x, prompt_index, mask_index, mask_id, recipe)
+                block = model_rows(passes, x, prompt_index, np.arange(lo, hi), mask_id, recipe)
+                logits = block[mask_index - lo]
+                if recipe.algorithm == "credit":
+                    logits = credit.fuse(logits, mask_index)
                 late = np.full(len(mask_index), False) if passes.warm else ends(logits, keys, recipe, margin)
                 chosen = eligible & ~late
+                revealed = lo + np.flatnonzero(result.settled_at[lo:hi] >= 0)  # before this step
                 if chosen.any():
-                    transfer_index, x0 = transfer(logits[chosen], keys[chosen], k, recipe, margin)
-                    x[mask_index[chosen][transfer_index]] = x0
-                    result.settled_at[mask_index[chosen][transfer_index]] = step
+                    so_far = conf[result.settled_at >= 0]
+                    scene = Scene(mask_index[chosen], x == mask_id, float(np.mean(so_far)) if len(so_far) else 2.0)
+                    index, x0 = transfer(logits[chosen], keys[chosen], k, recipe, margin, scene)
+                    where = mask_index[chosen][index]
+                    x[where] = x0
+                    result.settled_at[where] = step
+                    conf[where] = np.exp(-surprise_of(logits[chosen][index], x0))
+                    if recipe.algorithm == "saber":
+                        now = np.exp(-surprise_of(block[revealed - lo], x[revealed]))
+                        n_left = int(np.count_nonzero(x[lo:hi] == mask_id))
+                        options = recipe.rule_options or {}
+                        back = revealed[remasked(conf[revealed] - now, len(where), n_left, margin, **options)]
+                        x[back], result.settled_at[back] = mask_id, -2
                 n_left = int(np.count_nonzero(x[lo:hi] == mask_id))
                 passes.only_ends = 0 < n_left == int(np.count_nonzero(late))
             step += 1  # a step that settles nothing counts too: the noise does not depend on what happened
@@ -140,7 +158,9 @@ def blocks(masked: Flags, recipe: Recipe) -> Iterator[tuple[int, int, int]]:
 def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int) -> tuple[Flags, int]:
     """Which of the masked positions may be settled in step j of the block, and how many of them are."""
     n_mask = len(keys)
-    if recipe.schedule == "block":
+    if recipe.schedule == "adaptive":
+        count, share = min(1, n_mask), 1.0 / max(1, n_mask)
+    elif recipe.schedule == "block":
         count, share = block_based(n_start, n_mask, j, n_steps)
     else:
         count, share = timestep_based(n_mask, j, n_steps, recipe.eps)
@@ -225,21 +245,36 @@ def keep_likely(logits: Floats, recipe: Recipe, margin: Margin) -> Floats:
 # ---- which ----------------------------------------------------------------------------------------------------------
 
 
-def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin) -> tuple[Ints, Ints]:
-    """The k surest rows and the tokens to write there."""
+class Scene(NamedTuple):
+    """Where the rows are, and what is around them."""
+
+    positions: Ints
+    masked: Flags  # of the canvas
+    mean_conf: float
+
+
+def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin, scene: Scene) -> tuple[Ints, Ints]:
+    """The k surest rows, or as many as the rule wants, and the tokens to write there."""
     cut, x0 = proposals(logits, keys, recipe, margin)
     rows = Rows(logits, cut, x0, keys)
-    x0_p, doubt = SCORES[recipe.algorithm](rows)
+    x0_p, doubt = SCORES.get(recipe.algorithm, low_confidence)(rows)
+    if recipe.algorithm == "entropy_bounded":
+        x0_p, doubt = entropy(Rows(logits, logits, x0, keys))
+    entropies = doubt
     if recipe.confidence_eos_eot_inf:
         # LLaDA assigns -inf before the softmax, which at temperature 0 also renormalises the others and at T > 0 spares
         # EOS. Its intention: an answer's end is settled last. Such a row stays eligible.
         late = (x0 == recipe.eos_id) | (x0 == recipe.eot_id)
         x0_p, doubt = np.where(late, -np.inf, x0_p), np.where(late, np.inf, doubt)
-    if recipe.alg_temp > 0.0 and recipe.algorithm != "origin":
+    if recipe.alg_temp > 0.0 and recipe.algorithm not in ("origin", *RULES):
         # Dream draws positions without replacement from softmax(confidence / alg_temp): the k largest of
         # confidence / alg_temp + Gumbel noise are such a draw.
         doubt = -(x0_p / recipe.alg_temp + noise_gumbel(keys, ALG_TEMP_DRAW))
     order = np.argsort(doubt, kind="stable")  # equally sure: the earlier position
+    if recipe.algorithm in RULES:
+        choice = Choice(order, x0_p, doubt, entropies, scene.positions, scene.masked, k, scene.mean_conf, margin)
+        index = RULES[recipe.algorithm](choice, **(recipe.rule_options or {}))
+        return index, x0[index]
     if k < len(order):
         margin.relative(doubt[order[k - 1]], doubt[order[k]], floor=1.0 if recipe.alg_temp > 0.0 else 1e-9)
     return order[:k], x0[order[:k]]

@@ -116,7 +116,16 @@ class Answer(ABC):
         """The text that was held until the end, and the result; raises what kept it from one."""
         return self.reader.finish(), self.result(cancelled)
 
-    def _result(self, cancelled: bool, *, n_passes: int, n_rows: int, canvas: Sequence[int] = ()) -> Result:
+    def _result(
+        self,
+        cancelled: bool,
+        *,
+        n_passes: int,
+        n_rows: int,
+        n_warm: int = 0,
+        how: str = "",
+        canvas: Sequence[int] = (),
+    ) -> Result:
         # A text that has met its stop is whole, whoever cancels.
         reason: StopReason = "stop" if self.reader.stopped else "cancelled" if cancelled else "length"
         return Result(
@@ -128,10 +137,12 @@ class Answer(ABC):
                 n_tokens=len(self.reader.tokens),
                 n_passes=n_passes,
                 n_rows=n_rows,
+                n_warm=n_warm,
                 seconds=time.monotonic() - self.started,
             ),
             seed=self.request.seed,
             warnings=self.warnings,
+            how=how,
             canvas=tuple(canvas),
             logprobs=self.told(0),
             prompt_logprobs=self.told_prompt(),

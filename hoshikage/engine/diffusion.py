@@ -11,15 +11,20 @@ from typing import Any
 from hoshikage import strategies
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
+from hoshikage._raw import PROOF_LENGTH, fault_of_block_passes
+from hoshikage.engine import curve
 from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
-from hoshikage.engine.request import DiffusionRequest, Recipe, check_bias, fitted, read, recipe_of
+from hoshikage.engine.quality import CURVE_ROWS, Curve, Shape
+from hoshikage.engine.recipe import Able, Recipe, recipe_of
+from hoshikage.engine.request import DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
+PROOF_CTX = 256  # positions of the session that block passes are tried in
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
 
 
@@ -28,6 +33,7 @@ class CanvasAnswer(Answer):
     """An answer that a canvas holds, in the positions from `lo` to `hi`."""
 
     request: DiffusionRequest
+    recipe: Recipe
     work: Canvas
     lo: int = field(init=False)
     hi: int = field(init=False)
@@ -83,7 +89,14 @@ class CanvasAnswer(Answer):
 
     def result(self, cancelled: bool) -> Result:
         canvas = self.work
-        return self._result(cancelled, n_passes=canvas.n_passes, n_rows=canvas.n_rows, canvas=canvas.tokens)
+        return self._result(
+            cancelled,
+            n_passes=canvas.n_passes,
+            n_rows=canvas.n_rows,
+            n_warm=canvas.n_warm,
+            how=str(self.recipe),
+            canvas=canvas.tokens,
+        )
 
 
 class Denoiser:
@@ -95,6 +108,8 @@ class Denoiser:
         self._sessions = sessions
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
+        self._able = Able(not model.native, cache(self._block_fault))
+        self._curve = cache(self._measured_curve)
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
@@ -132,17 +147,34 @@ class Denoiser:
         model = self._model
         if model.mask_id in prefix or model.mask_id in suffix:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
-        recipe, more = recipe_of(request, shift=model.shift, n_masked=request.max_tokens)
+        shape = Shape(request.max_tokens, len(prefix), len(suffix), model.shift)
+        recipe, more = recipe_of(request, shape, able=self._able, curve=self._curve)
         check_bias(request, model.n_vocab)
         return CanvasAnswer(
             index=index,
             request=request,
+            recipe=recipe,
             warnings=warnings + more,
             n_prompt=len(prefix) + len(suffix),
             reader=TextReader(self._piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
             piece=self._piece,
             work=make_canvas(model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix]),
         )
+
+    def _block_fault(self) -> str | None:
+        """Why a pass over a block alone cannot be used; proved on a small case, before the first that would use it."""
+        with self._sessions.apart(PROOF_CTX, PROOF_LENGTH) as session:
+            return fault_of_block_passes(session)
+
+    def _measured_curve(self) -> Curve:
+        """What passes cost here: from an earlier load of this model on this machine, or measured now."""
+        path = curve.place_of(self._model, self._settings)
+        known = curve.stored(path)
+        if known is None:
+            with self._sessions.apart(curve.N_CTX, max(CURVE_ROWS)) as session:
+                known = curve.measure(session, self._model.n_vocab)
+            curve.store(path, known)
+        return known
 
 
 def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int]) -> Canvas:
@@ -151,14 +183,16 @@ def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: S
     return Canvas(
         tokens,
         mask_id=model.mask_id,
-        rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp),
+        rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
+        plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
             logit_bias=dict(request.logit_bias),
             repetition_penalty=request.repetition_penalty,
             forbidden=forbidden,
+            n_credited=len(tokens) if recipe.algorithm == "credit" else 0,
         ),
         steps=recipe.steps,
         block_length=recipe.block_length,

@@ -13,13 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
 from hoshikage.errors import ContextOverflowError, ParameterError
-from hoshikage.settings import ALGORITHMS, SCHEDULES, Settings
+from hoshikage.settings import ALGORITHMS, PLANS, QUALITIES, SCHEDULES, Settings
 
 MAX_TOKENS = 2**20
-BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
 EPS = 1e-3
-SCHEDULED_STEPS = 50
-SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and top-p move their scores
 SEEDS = Whole(-(2**63), 2**64 - 1)
 PROBABILITY = Number(0, 1)
 POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
@@ -85,12 +82,49 @@ class DiffusionRequest(Request):
         "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise one per token, the exact way",
     )
     algorithm: str | None = _option(
-        Choice(ALGORITHMS), None, "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus"
+        Choice(ALGORITHMS),
+        None,
+        "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus; or as many as are sure: "
+        "threshold, factor, entropy_bounded, hierarchical, credit, saber",
     )
-    schedule: str | None = _option(Choice(SCHEDULES), None, "how many tokens a step settles: timestep or block")
+    schedule: str | None = _option(
+        Choice(SCHEDULES), None, "how many tokens a step settles: timestep, block, or adaptive (one at least)"
+    )
+    quality: str = _option(
+        Choice(QUALITIES), "exact", "exact, balanced or fast: what is not asked for by name is chosen by this"
+    )
+    plan: str | None = _option(
+        Choice(PLANS), None, "what a pass computes again: full, prefix, window, dual or vicinity; the rest is cached"
+    )
+    window: int | None = _option(
+        Whole(0, MAX_TOKENS), None, "masks that are seen behind the block; unset: all, 32 with the window plan"
+    )
+    margin: int | None = _option(
+        Whole(0, MAX_TOKENS), None, "positions around the block that the vicinity plan computes; unset: 16"
+    )
+    refresh: int | None = _option(
+        Whole(0, MAX_TOKENS), None, "every so manieth pass of a block computes all that it sees; 0: only its first"
+    )
+    warm_up: int | None = _option(
+        Whole(0, 1024), None, "passes at the start that compute everything; unset: 1, 4 with the vicinity plan"
+    )
+    whole_refresh: bool | None = _option(
+        Flag(), None, "a block's first pass computes everything, or only the block before and what follows it"
+    )
+    threshold: float | None = _option(POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9")
+    low_threshold: float | None = _option(
+        POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"
+    )
+    factor: float | None = _option(
+        Number(0, 1000, open_least=True), None, "factor: n tokens are settled when (n + 1)(1 - p) is no more; unset: 1"
+    )
+    entropy_bound: float | None = _option(
+        Number(0, 1000), None, "entropy_bounded: nats that settled tokens may know of each other; unset: 0.1"
+    )
     block_length: int | None = _option(
         Whole(1, MAX_TOKENS), None, "settle the canvas from left to right in blocks of this length"
     )
+    strict: bool = _option(Flag(), False, "refuse what cannot be done as asked, in place of the nearest that can")
     alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
     eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")
     cfg_scale: float = _option(Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases")
@@ -160,42 +194,6 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
             _check_unused(name, value)
             warnings.append(f"{name} has no effect on a {kind_name(kind)} model")
     return kind(**values), tuple(warnings)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a canvas is decoded, with nothing left open."""
-
-    algorithm: str
-    schedule: str
-    block_length: int
-    steps: int
-
-
-def recipe_of(request: DiffusionRequest, *, shift: bool, n_masked: int) -> tuple[Recipe, tuple[str, ...]]:
-    """The model's own way where the request leaves it open, and a warning for each value that changes nothing.
-
-    LLaDA's way (rows not shifted): the surest first, in blocks. Dream's (shifted): least entropy, timesteps. Nothing
-    named: exact, a step for each token. An algorithm or a schedule named: as many steps as people expect of those.
-    """
-    algorithm = request.algorithm or ("entropy" if shift else "low_confidence")
-    schedule = request.schedule or ("timestep" if shift else "block")
-    block_length = request.block_length or (BLOCK_LENGTH if schedule == "block" else n_masked)
-    n_blocks = -(-n_masked // block_length)
-    scheduled = request.algorithm is not None or request.schedule is not None
-    steps = request.steps or (max(SCHEDULED_STEPS, n_blocks) if scheduled else n_masked)
-    warnings = []
-    if steps < n_blocks:
-        warnings.append(f"steps {steps} became {n_blocks}: each block takes one at least")
-    if request.eps != EPS and schedule != "timestep":
-        warnings.append(f"eps has no effect with the {schedule} schedule")
-    if request.alg_temp > 0 and algorithm == "origin":
-        warnings.append("alg_temp has no effect with the origin algorithm, which draws by itself")
-    if request.confidence_eos_eot_inf and algorithm == "origin":
-        warnings.append("confidence_eos_eot_inf has no effect with the origin algorithm, which has no confidence")
-    if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
-        warnings.append("top_k and top_p have no effect at temperature 0")
-    return Recipe(algorithm, schedule, block_length, max(steps, n_blocks)), tuple(warnings)
 
 
 def fitted(request: AnyRequest, n_prompt: int, n_ctx: int) -> tuple[AnyRequest, tuple[str, ...]]:

@@ -19,6 +19,7 @@ class Counts:
     n_tokens: int  # tokens of the answer
     n_passes: int  # forward passes that this answer was part of
     n_rows: int  # positions computed in them
+    n_warm: int = 0  # of those passes, the ones that left nothing to the cache that a diffusion plan wants fresh
     seconds: float  # from the request's start to its end, waiting for its turn in a batch included
 
     @property
@@ -61,6 +62,7 @@ class Result:
     counts: Counts
     seed: int
     warnings: tuple[str, ...] = ()
+    how: str = ""  # a diffusion model's canvas was decoded: algorithm, schedule, blocks and plan in words
     canvas: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[Token, ...] = field(default=(), repr=False)  # of the answer, when they were asked for
     prompt_logprobs: tuple[Token, ...] = field(default=(), repr=False)  # and of the prompt; NaN for its first token

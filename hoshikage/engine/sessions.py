@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hoshikage.errors import ContextOverflowError
 from hoshikage.settings import Settings
@@ -27,6 +27,8 @@ class Closing(Protocol):
     """What a session is here: something that can be closed."""
 
     def close(self) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 OneSession = TypeVar("OneSession", bound=Closing)
@@ -56,6 +58,10 @@ class Sessions(Generic[OneSession]):
             self._session = self._opened(n_ctx, n_seq, n_rows)
             self._size = (n_ctx, n_seq, n_rows)
         return self._session
+
+    def apart(self, n_ctx: int, n_rows: int) -> OneSession:
+        """A small session beside the one that is kept, for a measurement; whoever asks for it closes it."""
+        return self._opened(n_ctx, 1, n_rows)
 
     def check_fits(self, n_tokens: int) -> None:
         """Raises ContextOverflowError when no request may be so long."""

@@ -7,7 +7,7 @@ directory (the latter wins), or only where `HOSHIKAGE_CONFIG_PATH` says.
 from __future__ import annotations
 
 from hoshikage.envfile import config_folder
-from hoshikage.settings.choices import ALGORITHMS, SCHEDULES
+from hoshikage.settings.choices import ALGORITHMS, PLANS, QUALITIES, SCHEDULES
 from hoshikage.settings.reading import Found, found, misspelt, read, replaced
 from hoshikage.settings.row import PARTS, Part, Row
 from hoshikage.settings.table import Settings, table
@@ -15,6 +15,8 @@ from hoshikage.settings.table import Settings, table
 __all__ = [
     "ALGORITHMS",
     "PARTS",
+    "PLANS",
+    "QUALITIES",
     "SCHEDULES",
     "Found",
     "Part",

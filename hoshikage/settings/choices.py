@@ -23,6 +23,12 @@ ALGORITHMS = {
     "confidence_based": "low_confidence",
     "4": "low_confidence",
     "maskgit_plus": "maskgit_plus",
+    "threshold": "threshold",
+    "factor": "factor",
+    "entropy_bounded": "entropy_bounded",
+    "hierarchical": "hierarchical",
+    "credit": "credit",
+    "saber": "saber",
 }
 SCHEDULES = {
     "timestep": "timestep",
@@ -34,6 +40,7 @@ SCHEDULES = {
     "block_based": "block",
     "linear": "block",
     "1": "block",
+    "adaptive": "adaptive",
 }
 
 
@@ -41,6 +48,8 @@ def _themselves(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
+QUALITIES = _themselves("exact", "balanced", "fast")
+PLANS = _themselves("full", "prefix", "window", "dual", "vicinity")
 CACHE_TYPES = _themselves("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 SPLIT_MODES = _themselves("layer", "row", "none")
 ON_OFF_AUTO = _themselves("auto", "on", "off")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hoshikage.checks import Choice, Number, Numbers, Place, Whole
-from hoshikage.settings.choices import ALGORITHMS, CACHE_TYPES, DEVICES, ON_OFF_AUTO, SCHEDULES, SPLIT_MODES
+from hoshikage.settings.choices import (
+    ALGORITHMS,
+    CACHE_TYPES,
+    DEVICES,
+    ON_OFF_AUTO,
+    QUALITIES,
+    SCHEDULES,
+    SPLIT_MODES,
+)
 from hoshikage.settings.row import setting
 
 
@@ -106,11 +114,20 @@ class Asking:
         "DIFFUSION_ALGORITHM",
         Choice(ALGORITHMS),
         None,
-        "what is settled first: 0 origin, 1 entropy, 2 margin, 3 random, 4 confidence, or maskgit_plus; "
-        "unset: the model's own",
+        "what is settled first: 0 origin, 1 entropy, 2 margin, 3 random, 4 confidence, maskgit_plus; or as many as are "
+        "sure: threshold, factor, entropy_bounded, hierarchical, credit, saber; unset: the model's own",
     )
     schedule: str | None = setting(
-        "DIFFUSION_SCHEDULE", Choice(SCHEDULES), None, "how many a step: 0 timestep, 1 block; unset: the model's own"
+        "DIFFUSION_SCHEDULE",
+        Choice(SCHEDULES),
+        None,
+        "how many a step: 0 timestep, 1 block, or adaptive; unset: the algorithm's own",
+    )
+    quality: str = setting(
+        "DIFFUSION_QUALITY",
+        Choice(QUALITIES),
+        "exact",
+        "exact, balanced or fast: chooses what is not asked for by name",
     )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage._canvas import Plan
 from hoshikage.errors import ParameterError
-from hoshikage.strategies import dream, edits, llada, plans
+from hoshikage.strategies import (
+    adaptive,
+    credit,
+    dream,
+    edits,
+    entropy_bounded,
+    factor,
+    hierarchical,
+    llada,
+    plans,
+    saber,
+    threshold,
+)
 
 if TYPE_CHECKING:
     from hoshikage._core import RowEdit, Rule, Schedule
@@ -22,8 +34,18 @@ RULES: Mapping[str, Callable[..., Rule]] = {
     "random": llada.Random,
     "low_confidence": llada.LowConfidence,
     "maskgit_plus": dream.MaskgitPlus,
+    "threshold": threshold.Threshold,
+    "factor": factor.Factor,
+    "entropy_bounded": entropy_bounded.EntropyBounded,
+    "hierarchical": hierarchical.Hierarchical,
+    "credit": threshold.Threshold,  # and the row edit of that name
+    "saber": saber.Saber,
 }
-SCHEDULES: Mapping[str, Callable[..., Schedule]] = {"timestep": dream.Timesteps, "block": llada.Blocks}
+SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
+    "timestep": dream.Timesteps,
+    "block": llada.Blocks,
+    "adaptive": adaptive.AsNeeded,
+}
 
 # What a pass recomputes: the options of `plans.Local`, as each paper has them.
 PLANS: Mapping[str, Mapping[str, Any]] = {
@@ -65,9 +87,9 @@ def _name_of(what: str, choice: str | int, numbers: tuple[str, ...], table: Mapp
     return name
 
 
-def make_rule(algorithm: str | int, *, alg_temp: float = 0.0) -> Rule:
-    """The rule of an algorithm: how sure a row is, and which rows are settled."""
-    return RULES[algorithm_name(algorithm)](order_temperature=alg_temp)
+def make_rule(algorithm: str | int, *, alg_temp: float = 0.0, **options: Any) -> Rule:
+    """The rule of an algorithm: how sure a row is, and which rows are settled. `options` are those of its class."""
+    return RULES[algorithm_name(algorithm)](order_temperature=alg_temp, **options)
 
 
 def make_schedule(schedule: str | int, *, eps: float = 1e-3) -> Schedule:
@@ -90,8 +112,12 @@ def make_edits(
     logit_bias: Mapping[int, float] | None = None,
     repetition_penalty: float = 1.0,
     forbidden: tuple[int, ...] = (),
+    n_credited: int = 0,
 ) -> list[RowEdit]:
-    """What changes a row before its token is chosen, in the order in which it happens."""
+    """What changes a row before its token is chosen, in the order in which it happens.
+
+    `n_credited`: the positions of a canvas that is decoded by the credit algorithm, and by nothing else with these.
+    """
     chosen: list[RowEdit] = []
     if cfg_scale != 0.0:
         chosen.append(edits.Guidance(cfg_scale))
@@ -99,4 +125,5 @@ def make_edits(
         chosen.append(edits.Bias(logit_bias))
     if repetition_penalty != 1.0:
         chosen.append(edits.Repetition(repetition_penalty))
-    return [*chosen, edits.Forbid(mask_id, *forbidden)]
+    chosen.append(edits.Forbid(mask_id, *forbidden))
+    return [*chosen, credit.Credit(n_credited)] if n_credited else chosen

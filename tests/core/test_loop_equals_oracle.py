@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
-from tests.cases import ALGORITHMS, CACHING, SCHEDULES, Case, batches, cases
+from tests.cases import ALGORITHMS, CACHING, PARALLEL, SCHEDULES, Case, batches, cases
 from tests.engine import NEAR_TIE, assert_same, make_canvas, result_of, run_all
 
 N_THREADS = st.integers(1, 4)
@@ -65,6 +65,24 @@ def test_plans(plan: str) -> None:
     @settings(max_examples=200)
     @given(cases(plan_names=(plan,)), N_THREADS)
     def check(case: Case, n_threads: int) -> None:
+        canvas = make_canvas(case.tokens, case.mask_id, **case.options)
+        with open_session(case, n_threads) as session:
+            run_all(session, [canvas])
+        tally.compare(case, canvas)
+
+    check()
+    tally.assert_near_ties_are_rare()
+
+
+@pytest.mark.parametrize("algorithm", PARALLEL)
+def test_rules_that_settle_several(algorithm: str) -> None:
+    """With every schedule, whole canvases and cached ones."""
+    tally = Tally()
+
+    @settings(max_examples=200)
+    @given(st.data(), st.sampled_from((*SCHEDULES, "adaptive", "adaptive")), N_THREADS)
+    def check(data: st.DataObject, schedule: str, n_threads: int) -> None:
+        case = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, n_threads) as session:
             run_all(session, [canvas])

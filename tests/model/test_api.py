@@ -14,7 +14,7 @@ import pytest
 import hoshikage
 from hoshikage import Board, Engine, HoshikageError
 from hoshikage._model import gpu_offload
-from hoshikage.engine.request import SCHEDULED_STEPS
+from hoshikage.engine.recipe import SCHEDULED_STEPS
 from hoshikage.engine.result import Result
 from hoshikage.errors import Cancelled, ContextOverflowError, ModelFileError, ParameterError, TemplateError
 from hoshikage.settings import ALGORITHMS

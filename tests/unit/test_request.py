@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoshikage.engine.quality import Shape
+from hoshikage.engine.recipe import recipe_of
 from hoshikage.engine.request import (
     KINDS,
     CausalRequest,
@@ -18,7 +20,6 @@ from hoshikage.engine.request import (
     Request,
     options_of,
     read,
-    recipe_of,
 )
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings, table
@@ -133,12 +134,12 @@ def test_a_missing_seed_is_drawn_and_a_given_one_kept() -> None:
         ({"algorithm": "entropy"}, False, ("entropy", "block", 32, 50)),
         ({"algorithm": 4, "block_length": 1}, False, ("low_confidence", "block", 1, 100)),
         ({"schedule": "block", "steps": 10}, True, ("entropy", "block", 32, 10)),
-        ({"block_length": 500, "steps": 7}, False, ("low_confidence", "block", 500, 7)),
+        ({"block_length": 500, "steps": 7}, False, ("low_confidence", "block", 100, 7)),
         ({"block_length": 10, "steps": 3}, False, ("low_confidence", "block", 10, 10)),
     ],
 )
 def test_the_model_fills_in_its_own_way(given: dict[str, Any], shift: bool, expected: tuple[Any, ...]) -> None:
-    recipe, warnings = recipe_of(DiffusionRequest(**given), shift=shift, n_masked=100)
+    recipe, warnings = recipe_of(DiffusionRequest(**given), Shape(100, shift=shift))
     assert (recipe.algorithm, recipe.schedule, recipe.block_length, recipe.steps) == expected
     assert any("steps 3 became 10" in warning for warning in warnings) == (given.get("steps") == 3)
 
@@ -153,10 +154,10 @@ def test_the_model_fills_in_its_own_way(given: dict[str, Any], shift: bool, expe
     ],
 )
 def test_a_value_that_changes_nothing_is_named(given: dict[str, Any], word: str) -> None:
-    _, warnings = recipe_of(DiffusionRequest(**given), shift=False, n_masked=10)
+    _, warnings = recipe_of(DiffusionRequest(**given), Shape(10))
     assert len(warnings) == 1
     assert warnings[0].startswith(word)
-    assert recipe_of(DiffusionRequest(), shift=False, n_masked=10)[1] == ()
+    assert recipe_of(DiffusionRequest(), Shape(10))[1] == ()
 
 
 def test_every_option_is_described_and_its_default_is_clean() -> None:

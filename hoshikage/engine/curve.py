@@ -1,0 +1,73 @@
+"""What a pass costs: measured once for a model on a machine, and kept in the cache folder of the person who runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hoshikage.engine.quality import CURVE_ROWS, Curve
+from hoshikage.settings import Settings
+
+N_CTX = 256  # positions of the session that is measured: the most rows, and some that are cached
+
+
+class MeasuredSession(Protocol):
+    """What is timed."""
+
+    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int) -> Any: ...
+    def forget(self) -> None: ...
+
+
+def measure(session: MeasuredSession, n_vocab: int) -> Curve:
+    """One pass of each size, the shortest twice: the first pass of a context also pays for its buffers."""
+    ids = [i % n_vocab for i in range(N_CTX)]
+    first = N_CTX - max(CURVE_ROWS)
+    session.pass_by_hand(ids, 0, first, first)
+    seconds = {}
+    for n_rows in (min(CURVE_ROWS), *CURVE_ROWS):
+        start = time.perf_counter()
+        session.pass_by_hand(ids, first, first + n_rows, first + n_rows)
+        seconds[n_rows] = time.perf_counter() - start
+    session.forget()
+    return Curve.of(seconds)
+
+
+def stored(path: Path) -> Curve | None:
+    """The curve in that file; None where there is none that can be used."""
+    try:
+        seconds = {int(rows): float(value) for rows, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    sound = set(seconds) == set(CURVE_ROWS) and all(0 < value < 1e6 for value in seconds.values())
+    return Curve.of(seconds) if sound else None
+
+
+def store(path: Path, curve: Curve) -> None:
+    """Write it whole or not at all. A folder that cannot be written to costs a measurement at each load."""
+    text = json.dumps(dict(zip(map(str, curve.rows), curve.seconds, strict=True)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError:
+        return
+
+
+def place_of(model: Any, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file for this model as it is loaded here."""
+    home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", tempfile.gettempdir())) / ".cache")
+    about = [
+        *(str(getattr(model, name, "")) for name in ("served_as", "description", "n_params", "size", "n_vocab")),
+        *(settings.n_threads, settings.n_threads_batch, settings.n_gpu_layers, settings.flash_attn, settings.type_k),
+        *(platform.machine(), platform.processor(), os.cpu_count()),
+    ]
+    name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
+    return Path(home) / "hoshikage" / "curves" / f"{name}.json"

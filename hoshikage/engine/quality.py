@@ -1,0 +1,109 @@
+"""exact, balanced, fast: which way of decoding, from what a pass costs on this machine and how long the request is.
+
+The choice is a function of these and of nothing else, never of the load: the same request decodes the same way today
+and tomorrow. Costs are compared, not predicted; so it does not matter that attention is left out of them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
+WINDOW = 32  # masks behind the block that are enough for it to know that the text goes on
+EXPECTED = 100  # tokens that an answer has, as far as one can say beforehand
+TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles: papers have 3 to 8
+WORTH_IT = 1.1  # a way that is less exact has to be so many times cheaper
+CURVE_ROWS = (1, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a request is, before it is decoded."""
+
+    n_masked: int
+    n_prompt: int = 0
+    n_suffix: int = 0
+    shift: bool = False
+
+    @property
+    def n(self) -> int:
+        """The whole canvas."""
+        return self.n_prompt + self.n_masked + self.n_suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Seconds that a pass over so many rows takes, on one machine with one model."""
+
+    rows: Sequence[int] = CURVE_ROWS
+    seconds: Sequence[float] = CURVE_ROWS  # unmeasured: in proportion
+
+    def __call__(self, n_rows: float) -> float:
+        """Between two measured ones on a line, and beyond the last on the line through the last two."""
+        at = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
+        (left, right), (low, high) = self.rows[at - 1 : at + 1], self.seconds[at - 1 : at + 1]
+        return low + (high - low) * (n_rows - left) / (right - left)
+
+    @classmethod
+    def of(cls, seconds: Mapping[int, float]) -> Curve:
+        """Measured times; one that is shorter than that of fewer rows was disturbed less, not faster."""
+        rows = sorted(seconds)
+        times = [seconds[n] for n in rows]
+        for at in range(len(times) - 1, 0, -1):
+            times[at - 1] = min(times[at - 1], times[at])
+        return cls(tuple(rows), tuple(times))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a quality stands for where the request says nothing."""
+
+    algorithm: str
+    schedule: str
+    block_length: int | None = None
+    plan: str = "full"
+    plan_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def seconds(self, shape: Shape, curve: Curve) -> float:
+        """What an answer of the expected length costs: the first pass of each block, and the others."""
+        block = min(self.block_length or BLOCK_LENGTH, shape.n_masked)
+        window = self.plan_options.get("window", shape.n_masked)
+        n_blocks = -(-min(shape.n_masked, EXPECTED) // block)
+        ends = [
+            shape.n_prompt + shape.n_suffix + min(shape.n_masked, (b + 1) * block + window) for b in range(n_blocks)
+        ]
+        first = [end if b == 0 or self.plan != "window" else 2 * block + window for b, end in enumerate(ends)]
+        others = [self._rows_of_others(block, end - b * block - shape.n_prompt, end) for b, end in enumerate(ends)]
+        n_others = max(block / TOKENS_PER_PASS - 1, 0)
+        return sum(curve(f) + n_others * curve(o) for f, o in zip(first, others, strict=True))
+
+    def _rows_of_others(self, block: int, behind: int, everything: int) -> int:
+        return {"full": everything, "dual": block}.get(self.plan, behind)
+
+
+def ways(quality: str, n_masked: int) -> list[Way]:
+    """From the most exact to the least."""
+    window = {"window": WINDOW} if n_masked > BLOCK_LENGTH + WINDOW else {}
+    algorithm = "threshold" if quality == "balanced" else "hierarchical"
+    careful = [
+        Way(algorithm, "adaptive", BLOCK_LENGTH, "full"),
+        Way(algorithm, "adaptive", BLOCK_LENGTH, "prefix"),
+        Way(algorithm, "adaptive", BLOCK_LENGTH, "window", {"window": WINDOW}),
+    ]
+    return careful if quality == "balanced" else [*careful, Way(algorithm, "adaptive", BLOCK_LENGTH, "dual", window)]
+
+
+def chosen_way(
+    quality: str, shape: Shape, curve: Callable[[], Curve], caches: bool, patches: Callable[[], bool]
+) -> Way:
+    """The most exact of a quality's ways that no other is much cheaper than. What takes time to know is asked last."""
+    if quality == "exact":
+        return Way("entropy", "timestep") if shape.shift else Way("low_confidence", "block")
+    possible = [way for way in ways(quality, shape.n_masked) if (caches or way.plan == "full")]
+    possible = [way for way in possible if way.plan != "dual" or patches()]
+    price = curve()
+    costs = [way.seconds(shape, price) for way in possible]
+    return next(way for way, cost in zip(possible, costs, strict=True) if cost <= WORTH_IT * min(costs))

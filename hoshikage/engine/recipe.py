@@ -1,0 +1,155 @@
+"""How a canvas is decoded: what a request leaves open is filled in, and what cannot be done becomes what can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape, Way, chosen_way
+from hoshikage.engine.request import EPS, DiffusionRequest
+from hoshikage.errors import ParameterError
+
+SCHEDULED_STEPS = 50
+SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and top-p move their scores
+RULE_OPTIONS: Mapping[str, Mapping[str, str]] = {  # the request's name for an option of a rule: the rule's own
+    "threshold": {"threshold": "threshold"},
+    "credit": {"threshold": "threshold"},
+    "hierarchical": {"threshold": "threshold", "low_threshold": "low"},
+    "factor": {"factor": "factor"},
+    "entropy_bounded": {"entropy_bound": "bound"},
+    "saber": {},
+}  # those that settle as many tokens as are sure enough
+PLAN_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "full": ("window",),
+    "prefix": ("window", "refresh", "warm_up", "whole_refresh"),
+    "window": ("window", "refresh", "warm_up", "whole_refresh"),
+    "dual": ("window", "refresh", "warm_up", "whole_refresh"),
+    "vicinity": ("window", "refresh", "warm_up", "whole_refresh", "margin"),
+}
+PATCHING = ("dual", "vicinity")
+
+
+def nothing_wrong() -> str | None:
+    """Block passes work."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Able:
+    """What a model's contexts can do; `block_fault` says why they cannot compute a block alone."""
+
+    caches: bool = True
+    block_fault: Callable[[], str | None] = nothing_wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a canvas is decoded, with nothing left open."""
+
+    algorithm: str
+    schedule: str
+    block_length: int
+    steps: int
+    plan: str = "full"
+    rule_options: Mapping[str, Any] = field(default_factory=dict)
+    plan_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """In words, for people: "threshold, 32 at a time, window plan"."""
+        numbers = {**self.rule_options, **self.plan_options}
+        more = "".join(f", {name} {value}" for name, value in numbers.items())
+        return f"{self.algorithm}, {self.schedule} schedule, blocks of {self.block_length}, {self.plan} plan{more}"
+
+
+def recipe_of(
+    request: DiffusionRequest, shape: Shape, *, able: Able | None = None, curve: Callable[[], Curve] = Curve
+) -> tuple[Recipe, tuple[str, ...]]:
+    """What the request says, and its quality's way where it is silent; a warning for each value that changes nothing.
+
+    Exact and nothing named: the model's own way, a step for each token. LLaDA's (rows not shifted): the surest first,
+    in blocks. Dream's (shifted): least entropy, timesteps. An algorithm or a schedule named: as many steps as people
+    expect of those. What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
+    """
+    able = able or Able()
+    way = chosen_way(request.quality, shape, curve, able.caches, lambda: able.block_fault() is None)
+    algorithm = request.algorithm or way.algorithm
+    schedule = request.schedule or schedule_for(request, algorithm, way)
+    plan, changes = plan_for(request.plan or way.plan, able)
+    whole = schedule == "timestep" and plan == "full"
+    block_length = request.block_length or way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
+    if request.block_length is not None and block_length > shape.n_masked:
+        changes.append(f"block_length {block_length} became {shape.n_masked}: the canvas is no longer")
+    block_length = min(block_length, shape.n_masked)
+    n_blocks = -(-shape.n_masked // block_length)
+    steps = request.steps or steps_for(request, schedule, shape, n_blocks)
+    if steps < n_blocks:
+        changes.append(f"steps {steps} became {n_blocks}: each block takes one at least")
+    if request.strict and changes:
+        raise ParameterError("strict", changes[0], "change the request, or leave strict out")
+    recipe = Recipe(
+        algorithm, schedule, block_length, max(steps, n_blocks), plan,
+        given(request, RULE_OPTIONS.get(algorithm, {})),
+        {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
+    )  # fmt: skip
+    return recipe, (*changes, *useless(request, recipe))
+
+
+def schedule_for(request: DiffusionRequest, algorithm: str, way: Way) -> str:
+    """A rule that settles as many as are sure takes the steps that it needs, unless a number of them was asked for."""
+    if algorithm in RULE_OPTIONS:
+        return "adaptive" if request.steps is None else "block"
+    return way.schedule
+
+
+def steps_for(request: DiffusionRequest, schedule: str, shape: Shape, n_blocks: int) -> int:
+    """How many steps there are when nobody says."""
+    named = request.algorithm is not None or request.schedule is not None
+    if schedule == "adaptive" or not named:
+        return shape.n_masked
+    return max(SCHEDULED_STEPS, n_blocks)
+
+
+def plan_for(plan: str, able: Able) -> tuple[str, list[str]]:
+    """The plan, or the nearest that the model's contexts can follow, and what became of it."""
+    if plan != "full" and not able.caches:
+        return "full", [f"the {plan} plan became full: the model is loaded without a cache"]
+    if plan in PATCHING and (fault := able.block_fault()) is not None:
+        return "window", [f"the {plan} plan became window: a block alone cannot be computed ({fault})"]
+    return plan, []
+
+
+def plan_options(request: DiffusionRequest, plan: str) -> dict[str, Any]:
+    """What was asked for of those options that the plan has."""
+    names = {"whole_refresh": "whole", "margin": "before"}
+    options = given(request, {name: names.get(name, name) for name in PLAN_OPTIONS[plan]})
+    return options | ({"behind": options["before"]} if "before" in options else {})
+
+
+def given(request: DiffusionRequest, names: Mapping[str, str]) -> dict[str, Any]:
+    """The options of the request that it has a value for, under their names elsewhere."""
+    values = {other: getattr(request, name) for name, other in names.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def useless(request: DiffusionRequest, recipe: Recipe) -> list[str]:
+    """A warning for each value that changes nothing."""
+    algorithm, schedule = recipe.algorithm, recipe.schedule
+    warnings = []
+    if request.eps != EPS and schedule != "timestep":
+        warnings.append(f"eps has no effect with the {schedule} schedule")
+    if request.alg_temp > 0 and algorithm == "origin":
+        warnings.append("alg_temp has no effect with the origin algorithm, which draws by itself")
+    if request.alg_temp > 0 and algorithm in RULE_OPTIONS:
+        warnings.append(f"alg_temp has no effect with the {algorithm} algorithm, which settles what is sure enough")
+    if request.confidence_eos_eot_inf and algorithm == "origin":
+        warnings.append("confidence_eos_eot_inf has no effect with the origin algorithm, which has no confidence")
+    if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
+        warnings.append("top_k and top_p have no effect at temperature 0")
+    for options, used, what in (
+        ({name for names in RULE_OPTIONS.values() for name in names}, RULE_OPTIONS.get(algorithm, {}), algorithm),
+        ({name for names in PLAN_OPTIONS.values() for name in names}, PLAN_OPTIONS[recipe.plan], f"{recipe.plan} plan"),
+    ):
+        idle = [name for name in sorted(options - set(used)) if getattr(request, name) is not None]
+        warnings += [f"{name} has no effect with {what}" for name in idle]
+    return warnings

@@ -1,0 +1,3 @@
+from hoshikage._canvas import Schedule
+
+class AsNeeded(Schedule): ...

@@ -1,0 +1,11 @@
+from typing_extensions import disjoint_base
+
+from hoshikage._canvas import Rule
+
+@disjoint_base
+class Hierarchical(Rule):
+    def __init__(self, *, threshold: float = ..., low: float = ..., order_temperature: float = ...) -> None: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def low(self) -> float: ...

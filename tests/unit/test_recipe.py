@@ -1,0 +1,223 @@
+"""How a canvas is decoded: what a request names, what its quality chooses, and what becomes of the impossible."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage import strategies
+from hoshikage.engine import curve
+from hoshikage.engine.engine import Engine
+from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, chosen_way, ways
+from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, recipe_of
+from hoshikage.engine.request import DiffusionRequest
+from hoshikage.errors import ParameterError
+from hoshikage.settings import ALGORITHMS, PLANS, SCHEDULES, Settings
+from tests.cases import PARALLEL
+from tests.speaker import Speaker
+
+SHAPES = st.builds(Shape, st.integers(1, 2000), st.integers(0, 2000), st.integers(0, 50), st.booleans())
+CURVES = st.lists(st.floats(1e-4, 10.0), min_size=len(CURVE_ROWS), max_size=len(CURVE_ROWS)).map(
+    lambda seconds: Curve.of(dict(zip(CURVE_ROWS, seconds, strict=True)))
+)
+FLAT = Curve(CURVE_ROWS, (1.0,) * len(CURVE_ROWS))
+BROKEN = Able(block_fault=lambda: "it saw double")
+
+
+def test_the_tables_name_what_there_is() -> None:
+    assert set(ALGORITHMS.values()) == set(strategies.RULES)
+    assert set(SCHEDULES.values()) == set(strategies.SCHEDULES)
+    assert set(PLANS) == set(strategies.PLANS) == set(PLAN_OPTIONS)
+    assert set(RULE_OPTIONS) == set(PARALLEL)
+    assert set(PATCHING) == {name for name in PLANS if strategies.make_plan(name).patches}
+
+
+# -- qualities
+
+
+@given(CURVES, st.integers(1, 10_000), st.integers(0, 500))
+def test_more_rows_never_cost_less(measured: Curve, n_rows: int, more: int) -> None:
+    assert measured(n_rows) <= measured(n_rows + more)
+
+
+@given(st.sampled_from(["balanced", "fast"]), SHAPES, CURVES, st.booleans(), st.booleans())
+def test_a_choice_can_be_followed_and_is_not_much_dearer_than_any_other(
+    quality: str, shape: Shape, measured: Curve, caches: bool, patches: bool
+) -> None:
+    way = chosen_way(quality, shape, lambda: measured, caches, lambda: patches)
+    assert way == chosen_way(quality, shape, lambda: measured, caches, lambda: patches)
+    plan = strategies.make_plan(way.plan, **way.plan_options)
+    assert caches or not plan.caches
+    assert (caches and patches) or not plan.patches
+    others = [
+        other
+        for other in ways(quality, shape.n_masked)
+        if (caches or other.plan == "full") and (patches or other.plan not in PATCHING)
+    ]
+    cheapest = min(other.seconds(shape, measured) for other in others)
+    assert way.seconds(shape, measured) <= WORTH_IT * cheapest
+
+
+def test_what_rows_cost_decides() -> None:
+    """Where they cost nothing nothing is cached, where they cost little changes less than where they cost much."""
+    long, short = Shape(256, 100), Shape(8, 4)
+    assert chosen_way("fast", long, lambda: FLAT, True, lambda: True).plan == "full"
+    assert chosen_way("balanced", long, Curve, True, lambda: True).plan == "window"
+    assert chosen_way("fast", long, Curve, True, lambda: True).plan == "dual"
+    assert chosen_way("fast", long, Curve, True, lambda: False).plan == "window"
+    assert chosen_way("balanced", short, lambda: FLAT, True, lambda: True).plan == "full"
+
+
+def test_exact_asks_for_no_measurement() -> None:
+    def never() -> Any:
+        raise AssertionError("measured")
+
+    recipe, warnings = recipe_of(DiffusionRequest(), Shape(40, 5), able=Able(block_fault=never), curve=never)
+    assert (recipe.algorithm, recipe.schedule, recipe.plan, recipe.steps) == ("low_confidence", "block", "full", 40)
+    assert not warnings
+
+
+@given(st.sampled_from(["exact", "balanced", "fast"]), SHAPES, st.data())
+def test_what_is_named_is_done(quality: str, shape: Shape, data: st.DataObject) -> None:
+    options: dict[str, Any] = {
+        "algorithm": st.sampled_from(sorted(set(ALGORITHMS.values()))),
+        "schedule": st.sampled_from(sorted(set(SCHEDULES.values()))),
+        "plan": st.sampled_from(sorted(PLANS)),
+        "block_length": st.integers(1, shape.n_masked),
+        "window": st.integers(0, 100),
+    }
+    named = {name: data.draw(values) for name, values in options.items() if data.draw(st.booleans())}
+    recipe, _ = recipe_of(DiffusionRequest(quality=quality, **named), shape)
+    for name in {"algorithm", "schedule", "plan", "block_length"} & named.keys():
+        assert getattr(recipe, name) == named[name]
+    if "window" in named:
+        assert recipe.plan_options["window"] == named["window"]
+    assert strategies.make_plan(recipe.plan, **recipe.plan_options)
+    assert strategies.make_rule(recipe.algorithm, **recipe.rule_options)
+
+
+# -- what cannot be done
+
+
+@pytest.mark.parametrize(
+    ("named", "able", "becomes", "word"),
+    [
+        ({"plan": "dual"}, BROKEN, {"plan": "window"}, "saw double"),
+        ({"plan": "vicinity"}, BROKEN, {"plan": "window"}, "saw double"),
+        ({"plan": "window"}, Able(caches=False), {"plan": "full"}, "without a cache"),
+        ({"block_length": 64}, Able(), {"block_length": 20}, "block_length 64 became 20"),
+        ({"block_length": 5, "steps": 2}, Able(), {"steps": 4}, "steps 2 became 4"),
+    ],
+)
+def test_the_impossible_becomes_the_nearest_or_is_refused(
+    named: dict[str, Any], able: Able, becomes: dict[str, Any], word: str
+) -> None:
+    recipe, warnings = recipe_of(DiffusionRequest(**named), Shape(20), able=able)
+    assert {name: getattr(recipe, name) for name in becomes} == becomes
+    assert len(warnings) == 1
+    assert word in warnings[0]
+    with pytest.raises(ParameterError, match=word):
+        recipe_of(DiffusionRequest(**named, strict=True), Shape(20), able=able)
+
+
+@pytest.mark.parametrize(
+    ("named", "word"),
+    [
+        ({"threshold": 0.5}, "threshold has no effect with low_confidence"),
+        ({"low_threshold": 0.5, "algorithm": "threshold"}, "low_threshold has no effect with threshold"),
+        ({"refresh": 3}, "refresh has no effect with full plan"),
+        ({"margin": 3, "plan": "dual"}, "margin has no effect with dual plan"),
+        ({"alg_temp": 0.5, "algorithm": "saber"}, "alg_temp has no effect with the saber"),
+    ],
+)
+def test_what_changes_nothing_is_said(named: dict[str, Any], word: str) -> None:
+    _, warnings = recipe_of(DiffusionRequest(**named), Shape(20))
+    assert len(warnings) == 1
+    assert warnings[0].startswith(word)
+    recipe_of(DiffusionRequest(**named, strict=True), Shape(20))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"threshold": 1.5}, {"threshold": 0}, {"factor": -1}, {"entropy_bound": "much"}, {"plan": "b"}, {"window": -1}],
+)
+def test_nonsense_is_refused_by_name(named: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError) as refused:
+        DiffusionRequest(**named)
+    assert refused.value.name == next(iter(named))
+
+
+# -- on an engine
+
+
+@pytest.fixture
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "hoshikage" / "curves"
+
+
+def test_a_curve_is_measured_once_and_kept(cache_home: Path) -> None:
+    for _ in range(2):
+        with Engine(Speaker(salt=3)) as engine:
+            assert engine.generate("a", max_tokens=40, quality="exact").counts.n_passes > 0
+            assert cache_home.exists() == bool(_)
+            engine.generate("a", max_tokens=40, quality="balanced")
+            files = list(cache_home.iterdir())
+            assert len(files) == 1
+        if _ == 0:
+            kept = json.loads(files[0].read_text())
+            files[0].write_text(json.dumps(dict.fromkeys(kept, 1.0)))  # and from now on that one holds
+    assert curve.stored(files[0]) == FLAT
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"1": 1}', '{"a": 2}', "nonsense", "null", '{"1": "x"}'])
+def test_a_damaged_curve_is_none(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "curve.json"
+    path.write_text(content)
+    assert curve.stored(path) is None
+    assert curve.stored(tmp_path / "nowhere.json") is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    curve.store(tmp_path / "file" / "curve.json", Curve())
+    curve.store(tmp_path / "folder" / "curve.json", Curve())
+    assert curve.stored(tmp_path / "folder" / "curve.json") == Curve()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["curve.json"]
+
+
+def test_each_setting_has_a_curve_of_its_own() -> None:
+    places = {curve.place_of(Speaker(), Settings(n_threads=n), {"HOME": "/home/hoshikage"}) for n in (1, 2)}
+    assert len(places) == 2
+
+
+@pytest.mark.parametrize("quality", ["balanced", "fast"])
+def test_qualities_answer_and_say_how(quality: str, cache_home: Path) -> None:
+    cache_home.mkdir(parents=True)
+    with Engine(Speaker(salt=5)) as engine:
+        curve.store(curve.place_of(engine.model, engine.settings), Curve())
+        result = engine.generate("a question", max_tokens=200, quality=quality, early_stop=False)
+        assert ("window plan" if quality == "balanced" else "dual plan") in result.how
+        assert engine.model.mask_id not in result.canvas
+        assert 0 < result.counts.n_warm < result.counts.n_passes
+        assert result.counts.n_rows < result.counts.n_passes * 200
+        named = engine.generate("a question", max_tokens=200, quality=quality, plan="full", algorithm="threshold")
+        assert "threshold" in named.how
+        assert "full plan" in named.how
+
+
+def test_a_model_that_cannot_compute_blocks_alone_falls_back(cache_home: Path) -> None:
+    assert not cache_home.exists()
+    model = Speaker(salt=5)
+    model.patches = False
+    with Engine(model) as engine:
+        result = engine.generate("a", max_tokens=20, plan="dual")
+        assert "window plan" in result.how
+        assert any("dual plan became window" in warning for warning in result.warnings)
+        with pytest.raises(ParameterError, match="became window"):
+            engine.generate("a", max_tokens=20, plan="dual", strict=True)
