@@ -120,6 +120,11 @@ class Engine:
                 self._renderer.close()
             self.model.close()
 
+    def abandon(self) -> None:
+        """End what this process would leave behind when it ends here and now; the engine is of no use afterwards."""
+        if self._renderer is not None:
+            self._renderer.abandon()
+
     @property
     def n_ctx(self) -> int:
         """Tokens that one request may have, prompt and answer together."""

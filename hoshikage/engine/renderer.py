@@ -47,6 +47,10 @@ class Renderer:
         with self._lock:
             self._stop()
 
+    def abandon(self) -> None:
+        """End the process in the middle of a rendering as well: nobody will want another."""
+        self._end()
+
     def _ask(self, line: bytes) -> dict[str, str]:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None

@@ -6,6 +6,7 @@ answers takes a tokenizer and a template, which may be slow: the steps of others
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import traceback
@@ -24,6 +25,7 @@ from hoshikage.worker.speech import leave
 from hoshikage.worker.wire import FrameError, Frames
 
 AT_ONCE = 1 << 18
+PATIENCE = 1  # seconds for the end of the process that renders templates
 
 
 class Hearing:
@@ -54,7 +56,14 @@ class Hearing:
             print(f"the parent sent what is no frame: {error}", file=sys.stderr)
         except BaseException:
             traceback.print_exc()
-        leave(0)  # there is no parent, or none that is understood
+        self._leave()
+
+    def _leave(self) -> None:
+        """There is no parent, or none that is understood."""
+        signal.alarm(PATIENCE)  # which ends this process, whatever keeps it
+        if self._loop.engine is not None:
+            self._loop.engine.abandon()
+        leave(0)
 
     def _take(self, frame: dict[str, Any]) -> None:
         takers: dict[str, Callable[[Any], None]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 from hoshikage.errors import DiedLoading, LibraryError, WorkerDied
 from hoshikage.worker.client import Worker
 from hoshikage.worker.one_pass import Gate, OnePass
-from hoshikage.worker.wire import HEAD, MOST
+from hoshikage.worker.wire import HEAD, MOST, frame
 from tests.conftest import TinyModel
 from tests.house import ROOT
 from tests.workers import PATIENCE, SLOW, ask, eventually, generate, gone, working
@@ -153,16 +155,23 @@ def test_the_end_of_the_interpreter_ends_it_too() -> None:
     assert gone(int(done.stdout))
 
 
+def test_a_cancel_of_what_has_ended_is_no_nonsense() -> None:
+    with working() as worker:
+        worker._outgoing.put(frame({"cancel": 77}))
+        assert generate(worker, "a")[0].answers()
+
+
 @pytest.mark.parametrize(
     "junk",
     [
+        frame({"ask": {"id": 1, "kind": "describe"}}) * 2,
         HEAD.pack(MOST + 1), HEAD.pack(2) + b"{]", HEAD.pack(2) + b"{}", HEAD.pack(9) + b'{"ask":1}',
         HEAD.pack(14) + b'{"cancel":"x"}', HEAD.pack(10) + b'{"exec":{}}',
     ],
 )  # fmt: skip
 def test_a_parent_that_talks_nonsense_is_left(junk: bytes) -> None:
     lines: list[str] = []
-    with working(on_log=lambda _, line: lines.append(line)) as worker:
+    with working(SLOW, on_log=lambda _, line: lines.append(line)) as worker:
         heard = generate(worker, "a", **LONG)[0]
         worker._outgoing.put(junk)
         heard.end()
@@ -279,6 +288,18 @@ def test_the_process_that_renders_templates_goes_with_its_worker() -> None:
         assert len(children) == 1
         os.kill(worker.pid, signal.SIGKILL)
         assert gone(children[0])
+
+
+def test_a_closed_worker_leaves_no_orphan() -> None:
+    set_subreaper = partial(ctypes.CDLL(None).prctl, 36)  # PR_SET_CHILD_SUBREAPER: as process 1 of a container is
+    set_subreaper(1)
+    try:
+        with working() as worker:
+            ask(worker, "chat", messages=[{"role": "user", "content": "a"}])[0].answers()
+        assert gone(worker.pid, 0)
+        assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    finally:
+        set_subreaper(0)
 
 
 def test_a_hundred_asks_and_cancels_leave_a_worker_as_it_was() -> None:
