@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from hoshikage._version import __version__
 from hoshikage.cli.parser import Parser
@@ -31,6 +32,7 @@ COMMANDS = {
     "show": "say everything about one model that has a name",
     "config": "say how everything is set, and by what",
     "eval": "say how good and how fast a model is, on questions with checkable answers",
+    "completion": "print what makes a shell complete this command",
 }
 INTERRUPTED = 130
 NO_READER = 141
@@ -68,13 +70,23 @@ def dispatch(argv: Sequence[str]) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose.capitalize() + ".")
         if name == chosen:
-            # A submodule becomes a name in here, and one called `list` or `eval` would hide Python's own.
-            module = import_module(f"hoshikage.cli.{name}{'_' if hasattr(builtins, name) else ''}")
-            module.describe(command)
+            module_of(name).describe(command)
     arguments = parser.read(argv)
-    code: int = module.main(arguments)
+    code: int = module_of(arguments.command).main(arguments)
     sys.stdout.flush()
     return code
+
+
+def module_of(command: str) -> Any:
+    """The module of a command. It becomes a name in here, and one called `list` or `eval` would hide Python's own."""
+    return import_module(f"hoshikage.cli.{command}{'_' if hasattr(builtins, command) else ''}")
+
+
+def parser_of(command: str) -> Parser:
+    """The parser of one command alone."""
+    parser = Parser(prog=f"hoshikage {command}")
+    module_of(command).describe(parser)
+    return parser
 
 
 def complete_streams() -> None:
