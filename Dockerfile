@@ -1,29 +1,70 @@
-# The package and its libraries for any machine of this kind.
+# Hoshikage as a service in a container: for any machine of this kind, or for one with NVIDIA's GPUs.
 #   docker build -t hoshikage .
-#   docker run --rm -v /path/to/models:/models:ro hoshikage run /models/model.gguf "The capital of Japan is"
-# For CUDA, give two images of one distribution and the switch:
-#   --build-arg BUILD_IMAGE=nvidia/cuda:12.8.1-devel-ubuntu24.04 --build-arg RUN_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
-#   --build-arg CMAKE_ARGS=-DGGML_CUDA=ON
-ARG BUILD_IMAGE=debian:bookworm-slim
-ARG RUN_IMAGE=debian:bookworm-slim
+#   docker build -t hoshikage:cuda --target cuda .
+#   docker run --rm -p 127.0.0.1:3030:3030 -v /path/to/models:/models:ro --read-only hoshikage
+# docs/deployment.md has the rest. Bases may be others; the two of a target are of one distribution, with Python 3.11.
+ARG CPU_BUILD=debian:bookworm-slim
+ARG CPU_BASE=debian:bookworm-slim
+ARG CUDA_BUILD=nvidia/cuda:12.8.1-devel-ubuntu24.04
+ARG CUDA_BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
 
-FROM ${BUILD_IMAGE} AS build
+FROM ${CPU_BUILD} AS cpu-build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
-WORKDIR /source
-COPY . .
 ARG CMAKE_ARGS=
 ENV HOSHIKAGE_PORTABLE=1 CMAKE_ARGS=${CMAKE_ARGS}
-RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/pip install --no-cache-dir .
+WORKDIR /source
+# The libraries are a layer of their own: a change of our code does not compile them again.
+COPY llama.cpp llama.cpp
+COPY pyproject.toml ./
+RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/python llama.cpp build --portable /tmp/libraries
+COPY . .
+RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip uninstall --yes pip setuptools
 
-FROM ${RUN_IMAGE}
+FROM ${CPU_BASE} AS cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 python3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home hoshikage
-COPY --from=build /opt/hoshikage /opt/hoshikage
-USER hoshikage
-WORKDIR /home/hoshikage
-ENTRYPOINT ["/opt/hoshikage/bin/hoshikage"]
-CMD ["--help"]
+    && useradd --uid 3030 --user-group --no-create-home --home-dir /config hoshikage \
+    && install --directory --owner hoshikage --group hoshikage /config /models
+COPY --from=cpu-build /opt/hoshikage /opt/hoshikage
+ENV PATH=/opt/hoshikage/bin:$PATH HOST=0.0.0.0 MODEL_DIR=/models XDG_CONFIG_HOME=/config
+VOLUME ["/config", "/models"]
+USER 3030:3030
+EXPOSE 3030
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status"]
+ENTRYPOINT ["hoshikage"]
+CMD ["serve"]
+
+# The same with CUDA. NCCL is left out: it is as large as the rest, and serves several GPUs only.
+FROM ${CUDA_BUILD} AS cuda-build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+ARG CMAKE_ARGS=
+ENV HOSHIKAGE_PORTABLE=1 CMAKE_ARGS="-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF ${CMAKE_ARGS}"
+WORKDIR /source
+COPY llama.cpp llama.cpp
+COPY pyproject.toml ./
+RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/python llama.cpp build --portable /tmp/libraries
+COPY . .
+RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip uninstall --yes pip setuptools
+
+FROM ${CUDA_BASE} AS cuda
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libcublas-12-8 libgomp1 python3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 3030 --user-group --no-create-home --home-dir /config hoshikage \
+    && install --directory --owner hoshikage --group hoshikage /config /models
+COPY --from=cuda-build /opt/hoshikage /opt/hoshikage
+ENV PATH=/opt/hoshikage/bin:$PATH HOST=0.0.0.0 MODEL_DIR=/models XDG_CONFIG_HOME=/config
+VOLUME ["/config", "/models"]
+USER 3030:3030
+EXPOSE 3030
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status"]
+ENTRYPOINT ["hoshikage"]
+CMD ["serve"]
+
+# What is built where no target is named.
+FROM cpu
