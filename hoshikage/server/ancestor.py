@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from blacksheep import Response
 
@@ -12,8 +11,7 @@ from hoshikage._version import __version__
 from hoshikage.checks import Place, Text, Texts
 from hoshikage.errors import FileError, ParameterError, RegistryError
 from hoshikage.registry import rows_of_model
-from hoshikage.server import jsons
-from hoshikage.server.fields import Field, Table
+from hoshikage.server.fields import Field, Table, given_in
 from hoshikage.server.openai.models import card, state_of
 from hoshikage.server.openai.reply import json_response
 from hoshikage.server.openai.values import FLAG, Duration
@@ -56,7 +54,7 @@ async def version(services: Services, exchange: Exchange) -> Response:
 
 async def add(services: Services, exchange: Exchange) -> Response:
     """Give a model file a name, for good."""
-    given = ADD.read(body_of(exchange))
+    given = await given_in(exchange, ADD)
     name, path = given["name"], Path(given["path"])
     try:
         await asyncio.to_thread(
@@ -97,7 +95,7 @@ async def reload(services: Services, exchange: Exchange) -> Response:
 
 async def load(services: Services, exchange: Exchange) -> Response:
     """Begin to load a model; the answer does not wait for it."""
-    given = WAKE.read(body_of(exchange) if exchange.body else {})
+    given = await given_in(exchange, WAKE) if exchange.body else WAKE.read({})
     state = await state_of(services, exchange.values["name"])
     await asyncio.to_thread(services.manager.wake, state.label, given.get("keep_alive"))
     return json_response(card(await state_of(services, state.label), services.started), 202)
@@ -108,10 +106,6 @@ async def unload(services: Services, exchange: Exchange) -> Response:
     state = await state_of(services, exchange.values["name"])
     await asyncio.to_thread(services.manager.unload, state.label)
     return json_response(card(await state_of(services, state.label), services.started), 202)
-
-
-def body_of(exchange: Exchange) -> dict[str, Any]:
-    return jsons.read_object(exchange.body, exchange.headers.get("content-type", ""))
 
 
 def lower(name: str) -> str:

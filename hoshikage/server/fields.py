@@ -6,6 +6,7 @@ because it was meant to do something; one that means nothing here is answered wi
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from typing import Any
 from hoshikage.checks import Check, shown
 from hoshikage.engine.request import KINDS, CausalRequest, DiffusionRequest, options_of
 from hoshikage.errors import ParameterError
+from hoshikage.server import jsons
 from hoshikage.server.problem import Problem
+from hoshikage.server.shell.exchange import Exchange
 
 NEAR = 0.82  # of difflib's ratio: `temperatur`, `maxtokens`, `diffusion_step`, but not `min_tokens`
 SHOWN_WARNINGS = 20
+LONG = 1 << 16  # bytes of a body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +134,12 @@ def alias(name: str, of: str, meaning: str = "") -> Field:
         option=of,
         kinds=kinds_of(of),
     )
+
+
+async def given_in(exchange: Exchange, table: Table) -> Given:
+    """What the body of a request says. A long one is read on another thread: others are served meanwhile."""
+
+    def read() -> Given:
+        return table.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+
+    return read() if len(exchange.body) < LONG else await asyncio.to_thread(read)

@@ -103,7 +103,7 @@ def serve(services: Services, when_listening: Callable[[str], object]) -> None:
         proxy_headers=False,
         backlog=BACKLOG,
         h11_max_incomplete_event_size=services.limits.header_bytes,
-        timeout_keep_alive=round(services.limits.idle_seconds),
+        timeout_keep_alive=services.limits.idle_seconds,  # type: ignore[arg-type]  # it goes to call_later
         timeout_graceful_shutdown=round(settings.drain_timeout + AFTERWARDS),
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client does wrong is no news

@@ -72,6 +72,14 @@ def children(server: Server) -> list[int]:
     return sorted(set(found))
 
 
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
+
+
 NewServer = Callable[..., Server]
 
 

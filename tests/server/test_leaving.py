@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.server.client import CHAT, SECONDS, Answer, lines_of, until
-from tests.server.conftest import NewServer, Server
+from tests.server.conftest import NewServer, Server, descriptors, threads
 
 LONG = {
     "model": "fake-slow",
@@ -118,14 +118,6 @@ def test_two_hundred_cancels_leave_nothing_behind(server: Server) -> None:
     assert server.client.chat(max_tokens=2).status == 200
     until(lambda: descriptors(server.process.pid) <= before[0] + 2, "descriptors are given back")
     until(lambda: threads(server.process.pid) <= before[1] + POOL, "threads are given back")
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
-
-
-def threads(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208
 
 
 def test_half_a_request_and_then_nothing(server: Server) -> None:

@@ -87,6 +87,19 @@ def test_a_body_of_300_megabytes_is_refused_before_it_is_there(new_server: NewSe
     assert server.client.chat(max_tokens=2).status == 200
 
 
+def test_long_bodies_leave_room_for_short_ones(new_server: NewServer) -> None:
+    """Many clients that send long bodies and never end them: one more is too many, a short request is not."""
+    server = new_server(HOSHIKAGE_MAX_BODY="1MB")
+    with ExitStack() as stack:
+        held = [stack.enter_context(server.client.connect()) for _ in range(24)]
+        for connection in held:
+            connection.sendall(request(CHAT, b" " * 900_000, Content_Length="999999"))
+        refused = until(lambda: [one for one in held if answered(one)], "some are refused")
+        assert status_of(refused[0].recv(1 << 16)) == 429
+        assert server.client.chat(max_tokens=2).status == 200
+        assert len(refused) < 24
+
+
 def send_what_goes(connection: socket.socket, piece: bytes, n: int) -> int:
     """Send pieces until there is an answer, or no room."""
     for i in range(n):

@@ -9,8 +9,7 @@ from typing import Any
 from blacksheep import Response
 
 from hoshikage.errors import ParameterError
-from hoshikage.server import jsons
-from hoshikage.server.fields import Given
+from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.calls import Reader
@@ -25,10 +24,10 @@ from hoshikage.worker.ask import Answered, Said, Token
 
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Answer one turn of a conversation."""
-    given = CHAT.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+    given = await given_in(exchange, CHAT)
     chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
-    limits = constraint.of_chat(given, chosen)
+    limits = await constraint.of_chat(given, chosen)
     options = engine_options(given, chosen) | limits.options | logprob_options(given)
     tools = given.get("tools") if given.get("tool_choice", "auto") != "none" else None
     body = {

@@ -10,9 +10,8 @@ from blacksheep import Response
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.server import jsons
 from hoshikage.server.choosing import Chosen
-from hoshikage.server.fields import Given
+from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import LegacyLogprobs
@@ -27,7 +26,7 @@ from hoshikage.worker.ask import Answered, Ask, Said, Token
 
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Continue prompts."""
-    given = COMPLETIONS.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+    given = await given_in(exchange, COMPLETIONS)
     chosen = await services.choices.choose(given["model"])
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)

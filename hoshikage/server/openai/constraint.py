@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,14 @@ class Constraint:
     reader: Callable[[], Reader] = Reader
 
 
-def of_chat(given: Given, chosen: Chosen) -> Constraint:
+async def of_chat(given: Given, chosen: Chosen) -> Constraint:
+    """What a chat asks for. Schemas take their time, and not that of the loop."""
+    if given.values.keys() & {"tools", "tool_choice", "response_format"}:
+        return await asyncio.to_thread(read, given, chosen)
+    return Constraint()
+
+
+def read(given: Given, chosen: Chosen) -> Constraint:
     """Raises ParameterError for what contradicts itself, or cannot be promised of this kind of model."""
     tools, choice = given.get("tools") or [], given.get("tool_choice", "auto")
     wanted = given.get("response_format", {"type": "text"})

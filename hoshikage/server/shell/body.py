@@ -9,37 +9,72 @@ from hoshikage.server.problem import Problem
 from hoshikage.server.shell.exchange import Exchange, Receive
 from hoshikage.server.shell.limits import Limits
 
+SHORT = 1 << 16  # bytes
+
 
 class ClientLeft(Exception):  # noqa: N818 -- it happens, and is nobody's mistake
     """The client went away before its request was complete."""
 
 
-async def read_body(exchange: Exchange, receive: Receive, limits: Limits) -> bytes:
-    """The whole body; raises Problem 413 before buffering more than is allowed, 408 when it is too slow."""
-    announced = exchange.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limits.body_bytes:
+class Room:
+    """Memory for the bodies of all requests that are at work, counted as they arrive."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.n_taken = 0
+
+
+class Share:
+    """What one request takes of it, for as long as it is at work."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._n_taken = 0
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._room.n_taken -= self._n_taken
+
+    def take(self, n_bytes: int) -> None:
+        """Raises Problem 413 for a body that is too long, 429 where others hold too much. A short one finds room."""
+        limits = self._room.limits
+        self._n_taken += n_bytes
+        self._room.n_taken += n_bytes
+        if self._n_taken > limits.body_bytes:
+            raise too_large(limits)
+        if self._n_taken > SHORT and self._room.n_taken > limits.all_bodies_bytes:
+            sentence = "the server holds as many long requests as it may; send this one again soon"
+            raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1", "connection": "close"})
+
+
+def check_announced(exchange: Exchange, limits: Limits) -> None:
+    """Raises Problem 413 for a body that says itself that it is too long."""
+    length = exchange.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limits.body_bytes:
         # A client that waits for leave to send may take the answer for the end of its request.
-        waits = {"connection": "close"} if "expect" in exchange.headers else {}
-        raise too_large(limits, waits)
+        raise too_large(limits, {"connection": "close"} if "expect" in exchange.headers else {})
+
+
+async def read_body(receive: Receive, limits: Limits, share: Share) -> bytes:
+    """The whole body; raises Problem 408 when it is too slow, and what `take` raises."""
     try:
         async with asyncio.timeout(limits.body_seconds):
-            return await _whole(receive, limits)
+            return await _whole(receive, share)
     except TimeoutError:
         cause = f"the body did not arrive within {limits.body_seconds:g} s"
         raise Problem(408, f"{cause}; send it faster", "request_timeout", headers={"connection": "close"}) from None
 
 
-async def _whole(receive: Receive, limits: Limits) -> bytes:
+async def _whole(receive: Receive, share: Share) -> bytes:
     parts: list[bytes] = []
-    n_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
         part = message.get("body", b"")
-        n_bytes += len(part)
-        if n_bytes > limits.body_bytes:
-            raise too_large(limits)
+        share.take(len(part))
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from hoshikage.settings import Settings
 
+N_BODIES = 16  # of the longest kind may be there at once
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -15,6 +17,7 @@ class Limits:
     n_headers: int = 100
     header_seconds: float = 30.0  # from the first byte, or from the connection, to the last header
     body_bytes: int = 32 << 20
+    all_bodies_bytes: int = 512 << 20  # of all requests that are at work
     body_seconds: float = 30.0
     send_seconds: float = 30.0  # that a client may take no byte of its answer
     idle_seconds: float = 60.0  # between two requests
@@ -30,6 +33,7 @@ class Limits:
             n_headers=settings.max_headers,
             header_seconds=settings.receive_timeout,
             body_bytes=settings.max_body,
+            all_bodies_bytes=N_BODIES * settings.max_body,
             body_seconds=settings.receive_timeout,
             send_seconds=settings.send_timeout,
             idle_seconds=settings.connection_timeout,

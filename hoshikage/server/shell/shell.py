@@ -18,7 +18,7 @@ from hoshikage.server.metrics import Metrics
 from hoshikage.server.problem import Problem
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.shell import protocol
-from hoshikage.server.shell.body import ClientLeft, read_body
+from hoshikage.server.shell.body import ClientLeft, Room, Share, check_announced, read_body
 from hoshikage.server.shell.exchange import IN_SCOPE, App, Exchange, Message, Receive, Scope, Send
 from hoshikage.server.shell.hosts import Hosts
 from hoshikage.server.shell.keys import Access, Keys
@@ -42,6 +42,7 @@ class Shell:
         self._keys = keys
         self._metrics = metrics
         self._n_at_work = 0
+        self._room = Room(limits)
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,10 +89,12 @@ class Shell:
     async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
         self._n_at_work += 1
         try:
-            if exchange.method in METHODS_WITH_BODY:
-                exchange.body = await read_body(exchange, receive, self._limits)
-            inner_scope = {**scope, "method": route_method(exchange)}
-            await self._inner(inner_scope, nothing_more, sender.message)
+            check_announced(exchange, self._limits)
+            with Share(self._room) as share:
+                if exchange.method in METHODS_WITH_BODY:
+                    exchange.body = await read_body(receive, self._limits, share)
+                inner_scope = {**scope, "method": route_method(exchange)}
+                await self._inner(inner_scope, nothing_more, sender.message)
         finally:
             self._n_at_work -= 1
 
