@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 from hoshikage import strategies
 from hoshikage._canvas import Canvas
@@ -23,6 +23,8 @@ from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
+
+Does: TypeAlias = Callable[[Callable[[], Any]], Any]  # runs a function where passes may be computed
 
 PROOF_CTX = 256  # positions of the session that block passes are tried in
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
@@ -100,16 +102,16 @@ class CanvasAnswer(Answer):
 
 
 class Denoiser:
-    """How a diffusion model answers."""
+    """How a diffusion model answers. What has to be computed before the first answers, `does` has computed."""
 
-    def __init__(self, model: Any, settings: Settings, sessions: Sessions[Session]) -> None:
+    def __init__(self, model: Any, settings: Settings, sessions: Sessions[Session], does: Does) -> None:
         self._model = model
         self._settings = settings
         self._sessions = sessions
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
-        self._able = Able(not model.native, cache(self._block_fault))
-        self._curve = cache(self._measured_curve)
+        self._able = Able(not model.native, cache(partial(does, self._block_fault)))
+        self._curve = cache(partial(does, self._measured_curve))
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
@@ -132,6 +134,12 @@ class Denoiser:
     def open(self, room: Room) -> Session:
         """A session of this size."""
         return self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
+
+    def get_ready(self) -> None:
+        """Prove and measure now what the first requests would."""
+        if self._able.caches:
+            self._able.block_fault()
+            self._curve()
 
     def close(self) -> None:
         """Nothing here is its own."""

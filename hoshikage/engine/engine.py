@@ -22,7 +22,7 @@ from hoshikage.checks import Whole, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
-from hoshikage.engine.diffusion import Denoiser
+from hoshikage.engine.diffusion import Denoiser, Does
 from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
 from hoshikage.engine.request import MAX_TOKENS
@@ -94,12 +94,13 @@ class Engine:
         self.model = model
         self.settings = settings if settings is not None else Settings()
         self._turn = Turn()
+        self._does: Does = self._in_turn
         self._sessions = Sessions(model, self.settings, Session)
         template = model.chat_template
         self._renderer = Renderer(template) if template else None
         self._way: Denoiser | Writer
         if model.is_diffusion:
-            self._way = Denoiser(model, self.settings, self._sessions)
+            self._way = Denoiser(model, self.settings, self._sessions, lambda work: self._does(work))
         else:
             self._way = Writer(model, self.settings)
         self._closed = False
@@ -119,6 +120,15 @@ class Engine:
             if self._renderer is not None:
                 self._renderer.close()
             self.model.close()
+
+    def get_ready(self) -> None:
+        """Compute now what requests will rely on; otherwise the first that does so has it computed."""
+        if isinstance(self._way, Denoiser):
+            self._way.get_ready()
+
+    def compute_by(self, does: Does) -> None:
+        """Have such things computed by whoever runs a desk of this engine: its passes are not to meet others."""
+        self._does = does
 
     def abandon(self) -> None:
         """End what this process would leave behind when it ends here and now; the engine is of no use afterwards."""
@@ -288,6 +298,10 @@ class Engine:
         return Desk(self._way, self.settings.n_seq, n_expected, gate or nullcontext())
 
     # -- inside
+
+    def _in_turn(self, work: Callable[[], Any]) -> Any:
+        with self._turn:
+            return work()
 
     def _check_open(self) -> None:
         if self._closed:

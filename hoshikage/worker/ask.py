@@ -73,9 +73,9 @@ class Answered:
     delta: str
     text: str
     stop_reason: Literal["stop", "length", "cancelled"]
-    counts: Mapping[str, float]  # the numbers of engine.result.Counts
+    counts: Mapping[str, float]  # engine.result.Counts as a mapping
     seed: int
-    chosen: Mapping[str, str] = field(default_factory=dict)  # and the names among them: of what was chosen for it
+    how: str = ""  # a canvas was decoded, in words
     warnings: tuple[str, ...] = ()
     tokens: tuple[Token, ...] = ()  # those behind the last `Said`, when logprobs were asked for
     prompt: tuple[Token, ...] = ()  # the prompt's, when they were asked for

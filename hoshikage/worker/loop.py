@@ -11,11 +11,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from hoshikage._board import Board
 from hoshikage._model import gpu_offload
@@ -33,6 +34,7 @@ from hoshikage.worker.prepare import facts_of
 from hoshikage.worker.speech import Speech
 from hoshikage.worker.teller import Teller
 
+T = TypeVar("T")
 ALIVE = 1.0  # seconds between two signs of life while nothing else is said
 PROGRESS = 0.01  # of a load, between two words about it
 
@@ -58,6 +60,7 @@ class Loop:
         self._one_pass = one_pass
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._desk: Desk | None = None
+        self._held: AbstractContextManager[Any] = nullcontext()  # while something is computed
         self._spoke = time.monotonic()
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -89,12 +92,9 @@ class Loop:
             if self.engine is not None:
                 raise InternalError("a model is loaded already")
             settings = replaced(Settings(), table(wanted.get("settings", {})))
-            self.engine = self._loaded(wanted, settings, board)
+            self._use(self._loaded(wanted, settings, board), settings)
         except Exception as error:
             self._speech.say(refused=as_ours(error))
-            return
-        self._desk = self.engine.desk(n_expected=settings.n_seq, gate=self._gate(settings))
-        self._speech.say(loaded=facts_of(self.engine))
 
     def join(self, task: Task, answers: list[Answer]) -> None:
         """Work on the answers to an ask."""
@@ -111,6 +111,27 @@ class Loop:
             self._tell(self._desk.leave(task))
 
     # -- inside
+
+    def _use(self, engine: Engine, settings: Settings) -> None:
+        self._held = self._gate(settings)
+        try:
+            if settings.quality != "exact":
+                self._compute(engine.get_ready)
+        except Exception as error:  # it may do without, and a request that cannot is told
+            print(as_ours(error), file=sys.stderr)
+        engine.compute_by(self._do)
+        self.engine, self._desk = engine, engine.desk(n_expected=settings.n_seq, gate=self._held)
+        self._speech.say(loaded=facts_of(engine))
+
+    def _compute(self, work: Callable[[], T]) -> T:
+        with self._held:
+            return work()
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Have the loop compute something; waits for it. Not on the loop's own thread."""
+        outcome: Future[T] = Future()
+        self.call(partial(fulfil, outcome, partial(self._compute, work)))
+        return outcome.result()
 
     def _loaded(self, wanted: Mapping[str, Any], settings: Settings, board: Board) -> Engine:
         if "fake" in wanted:
@@ -169,6 +190,14 @@ class Loop:
             self.end(task, event, Done())
         elif event is not None:
             self._speech.tell(task.number, event)
+
+
+def fulfil(outcome: Future[T], work: Callable[[], T]) -> None:
+    """Do it, and hand over what came of it."""
+    try:
+        outcome.set_result(work())
+    except Exception as error:
+        outcome.set_exception(error)
 
 
 def as_ours(error: Exception) -> HoshikageError:

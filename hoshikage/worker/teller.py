@@ -40,15 +40,13 @@ class Teller:
         return self._said(news)
 
     def _answered(self, answer: Answer, result: Result) -> Answered:
-        counts = asdict(result.counts)
-        names = {name for name, value in counts.items() if isinstance(value, str)}
         return Answered(
             index=answer.index,
             delta=result.text[self._n_characters.pop(answer.index, 0) :],
             text=result.text,
             stop_reason=result.stop_reason,
-            counts={name: value for name, value in counts.items() if name not in names},
-            chosen={name: counts[name] for name in counts if name in names},
+            counts=asdict(result.counts),
+            how=result.how,
             seed=result.seed,
             warnings=result.warnings,
             tokens=self._new_tokens(answer),

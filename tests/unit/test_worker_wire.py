@@ -61,7 +61,7 @@ EVENTS = st.one_of(
         stop_reason=st.sampled_from(["stop", "length", "cancelled"]),
         counts=st.dictionaries(TEXT, NUMBER | WHOLE, max_size=3),
         seed=st.integers(-(2**63), 2**64 - 1),
-        chosen=st.dictionaries(TEXT, TEXT, max_size=2),
+        how=TEXT,
         warnings=st.lists(TEXT, max_size=2).map(tuple),
         tokens=TOKENS,
         prompt=TOKENS,
