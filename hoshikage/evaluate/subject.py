@@ -15,6 +15,9 @@ from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.tasks import TASKS, Item
 
 LONGEST_GAP = 12
+USUAL: dict[str, object] = {"temperature": 0.0, "max_tokens": 128}
+"""What is asked for unless a person says otherwise: the likeliest answer, with room to spare for the longest right one.
+A diffusion model computes the whole room at every step."""
 TIMEOUT = 300.0
 
 
@@ -45,7 +48,7 @@ class ModelFile:
 
     def __init__(self, engine: Any, name: str, options: Mapping[str, object]) -> None:
         self.name = name
-        self._engine, self._options = engine, {"temperature": 0.0, "repetition_penalty": 1.0, **options}
+        self._engine, self._options = engine, {**USUAL, "repetition_penalty": 1.0, **options}
 
     def answer(self, item: Item) -> Reply:
         result = self._engine.chat(messages_of(item), **self._options)
@@ -88,7 +91,7 @@ class Server:
         self.name = model
         base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
         self._url, self._key = f"{base}/v1/chat/completions", key
-        self._body = {"model": model, "temperature": 0.0, **options}
+        self._body = {"model": model, **USUAL, **options}
 
     def answer(self, item: Item) -> Reply:
         started = time.perf_counter()

@@ -10,6 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from hoshikage import nano
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.subject import USUAL
 from hoshikage.evaluate.tasks import TASKS
 from training import tokenizer as vocabulary
 from training.corpus import tokenizer_texts
@@ -19,6 +21,11 @@ from training.corpus.example import encode_turns
 def test_every_text_comes_back(tokenizer: Tokenizer) -> None:
     texts = [*tokenizer_texts(seed=9, n_items=500), "naïve  café\t12,5\r\n犬と猫 \u200b 🦊"]
     assert all(tokenizer.decode(tokenizer.encode(text).ids) == text for text in texts)
+
+
+def test_every_right_answer_has_room(tokenizer: Tokenizer) -> None:
+    lengths = [len(tokenizer.encode(item.answer).ids) for item in questions(50)]
+    assert max(lengths) < USUAL["max_tokens"]
 
 
 def test_digits_are_single_and_quoted_words_are_spelled(tokenizer: Tokenizer) -> None:
