@@ -25,7 +25,7 @@ from hoshikage.worker.client import Fake
 from tests.workers import Heard, eventually
 
 QUICK = Fake({"salt": 5})
-SLOW = Fake({"salt": 5, "n_vocab": 1 << 16})  # a millisecond or more a step
+SLOW = Fake({"salt": 5, "n_vocab": 1 << 14})  # some milliseconds a step, where hundreds of tokens are wanted
 PLAN = Plan(need=Need(host=1000), spread=(), n_ctx=512, n_seq=8)
 EXACT: dict[str, Any] = {"n_threads": 1, "n_threads_batch": 1, "n_ctx": 512, "staging": "off"}
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 
-M_MMAP_THRESHOLD = -3  # of <malloc.h>
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of <malloc.h>
 LARGE = 1 << 17  # bytes
 
 
 def return_large_pieces() -> bool:
     """From now on, in the whole process; False where the C library knows no such thing."""
     try:
-        return bool(ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE))
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_ARENA_MAX, 1))

@@ -22,8 +22,8 @@ class Job:
     model: str
     ask: Ask
     key: str = ""  # whose it is: those who share a key share its turns
-    wait: float | None = None  # seconds that it may wait for its first step; None: the manager's own limit
-    time: float | None = None  # seconds that it may take altogether
+    wait: float | None = None  # seconds until it is handed to its model; 0: no limit, None: the manager's own
+    time: float | None = None  # seconds that it may take altogether; 0 and None likewise
     keep_alive: float | None = None  # seconds that the model stays afterwards; -1: for good, None: IDLE_TIMEOUT
 
 

@@ -154,10 +154,11 @@ class Keeper:
             self._on_progress(place)
 
     def _ended_load(self, place: Place, load: Load, outcome: Loaded | NoRoom | HoshikageError) -> None:
-        now = self._means.now()
+        now, since = self._means.now(), place.since
         place.staged = load.staged
         place.since = place.used_at = place.moved_at = now
         if isinstance(outcome, Loaded):
+            log.info("%s: loaded in %.1f s%s", place.label, now - since, "".join(f"; {note}" for note in outcome.notes))
             place.phase, place.loaded, place.failure = Phase.RESIDENT, outcome, None
             if place.leaving:
                 self.close(place)
@@ -176,6 +177,7 @@ class Keeper:
         n_times = place.failure.n_times + 1 if place.failure else 1
         place.failure = Failure(error, n_times, self._means.now() + backoff(n_times))
         self.n_failures += 1
+        log.warning("%s: cannot be loaded: %s", place.label, error.cause)
         self._on_refusal(place, error)
 
     # -- going
@@ -213,6 +215,7 @@ class Keeper:
         place.phase, place.leaving, place.loaded, place.load = Phase.COLD, False, None, None
         place.moved_at = self._means.now()
         self.n_unloads += 1
+        log.info("%s: has left memory", place.label)
         if not any(holder.leaving for holder in self._holders()):
             for other in self.places.values():
                 other.n_bytes_short = 0  # what has become free is to be seen by looking anew

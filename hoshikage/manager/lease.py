@@ -30,6 +30,7 @@ class Request:
         self.model = model
         self.arrived = arrived
         self.lease: Ticket | None = None  # the worker's ticket, once it has begun
+        self.is_cancelled = False
         self.went_well = False  # what its worker said last
         self.wait_timer: Timer | None = None
         self.time_timer: Timer | None = None

@@ -59,8 +59,9 @@ class Steward:
 
     def cancelled(self, request: Request) -> None:
         """Whoever asked does not want it any more."""
-        if request not in self._alive:
+        if request not in self._alive or request.is_cancelled:
             return
+        request.is_cancelled = True
         self.n_cancelled += 1
         if request.lease is None:
             self.end(request, Cancelled())

@@ -22,10 +22,10 @@ from tests.long import LONG
 from tests.managers import EXACT, PLAN, QUICK, FakeLoad, comes, managing, map_of, state_of, submit
 from tests.workers import PATIENCE, Heard, eventually, gone
 
-N_KILLS = 50 if LONG else 2
+N_KILLS = 50 if LONG else 1
 ERROR_WITHIN = 1.0 if LONG else PATIENCE  # seconds; a machine that does other work as well may take longer
-N_CROWD = 1000
-N_SWAPS = 20 if LONG else 3
+N_CROWD = 1000 if LONG else 300
+N_SWAPS = 20 if LONG else 2
 
 
 def real(registry: Registry, **settings: Any) -> Any:
@@ -66,7 +66,7 @@ def test_two_requests_for_an_absent_model_are_one_load_and_say_what_one_alone_sa
 
 
 def test_a_crowd_at_the_instant_of_the_unload(tmp_path: Path) -> None:
-    """A thousand requests, just when the model that they want begins to leave."""
+    """Hundreds of requests, just when the model that they want begins to leave."""
     with managing(map_of(tmp_path, "a"), n_seq=64, max_waiting=N_CROWD, max_wait=600) as manager:
         submit(manager, "a", keep_alive=0.0)[0].end()
         told = [submit(manager, "a", str(i), max_tokens=1, watch="end")[0] for i in range(N_CROWD)]
@@ -188,8 +188,9 @@ def test_cancelling_one_of_several_changes_none_of_the_others(tmp_path: Path) ->
 # -- the end
 
 
-@pytest.mark.parametrize("doing", ["idle", "loading", "streaming", "queued"])
-@pytest.mark.parametrize("drain", [0.0, 60.0])
+@pytest.mark.parametrize(
+    ("doing", "drain"), [("idle", 0.0), ("loading", 0.0), ("streaming", 0.0), ("queued", 0.0), ("queued", 60.0)]
+)
 def test_stop(tmp_path: Path, doing: str, drain: float) -> None:
     manager = Manager(Settings(**{**EXACT, "n_seq": 1}), map_of(tmp_path, "slow-a"), new_load=fake)
     manager.start()

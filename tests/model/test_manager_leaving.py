@@ -52,7 +52,7 @@ def begun(heard: Heard) -> None:
     heard.wait(lambda events: any(isinstance(event, Said) for event in events))
 
 
-@pytest.mark.parametrize("watch", ["end", "text", "canvas"])
+@pytest.mark.parametrize("watch", ["end", "text", "canvas"] if LONG else ["end", "text"])
 def test_in_the_midst_of_an_answer(manager: Manager, watch: Any) -> None:
     alone, beside = text(steady(manager)), steady(manager)
     leaving, ticket = submit(manager, "slow", "leaving", max_tokens=400, watch=watch)
@@ -108,7 +108,7 @@ def test_hundreds_that_come_and_go(manager: Manager) -> None:
     assert (pulse.n_waiting, pulse.n_active) == (0, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS if LONG else ["infill", "template"])
 def test_every_kind_of_question_at_the_instant_of_the_unload(manager: Manager, kind: Any) -> None:
     """The one before is told its end, and its model leaves with it."""
     for _ in range(20 if LONG else 1):
