@@ -82,6 +82,22 @@ def test_a_text_is_the_one_that_this_process_writes(pair: tuple[Worker, Engine],
     assert watch != "end" or len(heard.events) == 2
 
 
+@pytest.mark.parametrize("named_by", ["request", "settings"])
+def test_a_quality_is_the_one_of_this_process(named_by: str, tiny_model: TinyModel) -> None:
+    quality = {"quality": "balanced"}
+    options: dict[str, Any] = {"max_tokens": 40, "seed": 7, **(quality if named_by == "request" else {})}
+    worker = Worker("tiny")
+    worker.load(tiny_model("llada"), EXACT | (quality if named_by == "settings" else {}))
+    busy = generate(worker, "hello", watch="text", max_tokens=200, early_stop=False, quality="exact")[0]
+    (answer,) = generate(worker, "the hello ", **options)[0].answers()  # what passes cost is measured for it
+    assert busy.answers()
+    worker.close()
+    with hoshikage.load(tiny_model("llada"), settings=Settings(**EXACT)) as engine:
+        alone = engine.generate("the hello ", **options | quality)
+    assert (answer.text, answer.how) == (alone.text, alone.how)
+    assert "threshold" in answer.how
+
+
 def test_a_chat_and_what_is_made_of_it(pair: tuple[Worker, Engine]) -> None:
     worker, engine = pair
     options: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0}
