@@ -24,7 +24,13 @@ EVERYTHING = dict.fromkeys(range(260), BAN)
 PROMPTS = ["", "a", "bcd", "hello there", "x" * 200]
 OPTIONS = st.fixed_dictionaries(
     {"max_tokens": st.integers(1, 40), "seed": st.integers(0, 99), "temperature": st.sampled_from([0.0, 1.5])},
-    optional={"early_stop": st.booleans(), "cfg_scale": st.just(1.0), "block_length": st.integers(1, 40)},
+    optional={
+        "early_stop": st.booleans(),
+        "cfg_scale": st.just(1.0),
+        "block_length": st.integers(1, 40),
+        "plan": st.sampled_from(["prefix", "window", "dual", "vicinity"]),
+        "algorithm": st.sampled_from(["threshold", "factor", "saber"]),
+    },
 )
 COMERS = st.lists(
     st.tuples(
