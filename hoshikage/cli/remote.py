@@ -20,6 +20,7 @@ from hoshikage.errors import NoServerError, ParameterError, RefusedError
 
 SECONDS = 30.0  # for an answer: a server that looks at files on a slow disk takes some
 IN_PASSING = 2.0  # where the answer is not what the command is about
+SUCCESS = range(200, 300)
 LARGEST = 1 << 26  # bytes of an answer
 HERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # who listens everywhere is found here
 
@@ -36,7 +37,7 @@ class Remote:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer to a request. Raises NoServerError, or RefusedError with what the server says."""
         status, said = self.answer(method, path, body)
-        if status >= 400:
+        if status not in SUCCESS:
             raise refused(said, status)
         return said
 
@@ -73,7 +74,7 @@ class Remote:
     def _reason(self, error: Exception) -> str:
         """Why a connection came to nothing."""
         if isinstance(error, TimeoutError):
-            return f"no answer within {self._seconds:.0f} s"
+            return f"no answer within {self._seconds:g} s"
         if isinstance(error, http.client.HTTPException):
             return "it does not speak HTTP"
         number = error.errno if isinstance(error, OSError) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from hoshikage.cli.models import one_line
 from hoshikage.cli.ps import cards_of, is_awake
-from hoshikage.cli.remote import Remote, add_server_flags, refused, server_of
+from hoshikage.cli.remote import SUCCESS, Remote, add_server_flags, refused, server_of
 from hoshikage.errors import RefusedError
 
 COUNTS = {"n_active": "at work", "n_waiting": "waiting", "n_loading": "loading"}
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
 def facts_of(server: Remote) -> dict[str, Any]:
     """Whether it is well, what it does, and to those with a key also what it has in memory."""
     status, said = server.answer("GET", "/ready")
-    facts: dict[str, Any] = {"server": server.url, "well": status < 400}
+    facts: dict[str, Any] = {"server": server.url, "well": status in SUCCESS}
     if not facts["well"]:
         return facts | {"problem": str(refused(said, status))}
     facts |= {name: said[name] for name in COUNTS if name in said}

@@ -1,0 +1,179 @@
+"""What the commands make of addresses, and of whatever answers there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoshikage.cli import main
+from hoshikage.cli.ps import HEAD, cells, duration
+from hoshikage.cli.remote import Remote, server_of
+from hoshikage.errors import NoServerError, ParameterError, RefusedError
+from hoshikage.settings import table
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without settings, and an environment that has none of ours."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for row in table():
+        monkeypatch.delenv(row.variable, raising=False)
+
+
+# -- addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("127.0.0.1:3030", "http://127.0.0.1:3030"),
+        ("http://ai.example/", "http://ai.example"),
+        ("https://ai.example/models/v1/", "https://ai.example/models"),
+        ("http://[::1]:3030/v1?x#y", "http://[::1]:3030"),
+        ("http://anna:secret@ai.example", "http://ai.example"),
+    ],
+)
+def test_addresses_as_people_write_them(url: str, shown: str) -> None:
+    assert Remote(url).url == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://x", "http://", "http://x:99999", "http://x:y", "http://[", "http://a b", "é"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ParameterError, match="is no address of a server"):
+        Remote(url)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_or_refused(url: str) -> None:
+    try:
+        remote = Remote(url)
+    except ParameterError:
+        return
+    assert remote.url.startswith(("http://", "https://")) and remote.url.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:3030"),
+        ({"HOST": "0.0.0.0", "PORT": "1"}, "http://127.0.0.1:1"),
+        ({"HOST": "::"}, "http://[::1]:3030"),
+        ({"HOST": "ai.example"}, "http://ai.example:3030"),
+    ],
+)
+def test_without_an_address_it_is_that_of_the_settings(
+    variables: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert server_of(argparse.Namespace(url=None, config_path=None)).url == url
+
+
+def test_a_port_that_nobody_knows_has_to_be_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    assert main(["status"]) == 2
+    assert "say it with --url" in capsys.readouterr().err
+
+
+# -- answers
+
+
+@contextmanager
+def answering(*replies: bytes) -> Iterator[str]:
+    """Something on a port that sends these bytes to one after the other who connects, whatever they ask."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def work() -> None:
+            for reply in replies:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(reply)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):
+                        pass
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+def http(status: int, body: bytes) -> bytes:
+    return b"HTTP/1.1 %d x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(body), body)
+
+
+GARBAGE = st.binary(max_size=60) | st.builds(http, st.integers(100, 599), st.binary(max_size=40))
+
+
+@settings(deadline=None, max_examples=60)
+@given(GARBAGE)
+def test_whatever_answers_is_understood_or_said_to_be_a_stranger(reply: bytes) -> None:
+    with answering(reply) as url:
+        try:
+            assert isinstance(Remote(url).ask("GET", "/ready"), dict)
+        except NoServerError as error:
+            assert url in error.cause and error.remedy
+        except RefusedError as error:
+            assert error.cause and error.status not in range(200, 300)
+
+
+def test_the_servers_sentence_is_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    body = json.dumps({"error": {"message": "no \x1b[31m; do this"}}).encode()
+    with answering(http(403, body)) as url:
+        assert main(["ps", "--url", url]) == 2
+    said = capsys.readouterr().err
+    assert "do this" in said and "\x1b" not in said, "a server cannot steer the terminal"
+
+
+def test_a_server_that_is_stuck_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
+    body = json.dumps({"error": {"message": "nothing has moved for 200 s; start again", "code": "stuck"}}).encode()
+    with answering(http(503, body)) as url:
+        assert main(["status", "--url", url, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"server": url, "well": False, "problem": "nothing has moved for 200 s; start again"}
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_without_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(NoServerError, match=r"no answer within 0\.05 s"):
+            Remote(url, seconds=0.05).ask("GET", "/ready")
+
+
+def test_a_key_goes_to_the_server_and_nowhere_else() -> None:
+    redirect = b"HTTP/1.1 302 x\r\nLocation: http://evil.example/\r\nContent-Length: 2\r\n\r\n{}"
+    with answering(redirect) as url, pytest.raises(RefusedError, match="302"):  # and is not followed
+        Remote(url, "secret").ask("GET", "/ready")
+    with pytest.raises(NoServerError) as raised:
+        Remote("http://127.0.0.1:1", "secret").ask("GET", "/ready")
+    assert "secret" not in str(raised.value)
+
+
+# -- lines
+
+CARD: dict[str, Any] = {"id": "a", "kind": "diffusion", "state": "resident", "resident_bytes": 1 << 30, "n_active": 2,
+                        "n_waiting": 1, "unloads_in": 299.6}  # fmt: skip
+
+
+def test_a_model_in_a_line() -> None:
+    assert cells(CARD) == ["a", "diffusion", "resident", "1 GiB", "2", "1", "5 min"]
+    assert len(cells(CARD)) == len(HEAD)
+    assert cells({**CARD, "state": "loading", "progress": 0.4})[2] == "loading 40%"
+    assert cells({**CARD, "state": "failed", "problem": "it is cut;\ndownload it"})[3] == "it is cut;\\ndownload it"
+    assert [duration(seconds) for seconds in (0.2, 119, 120, 3600)] == ["0 s", "119 s", "2 min", "60 min"]
