@@ -16,6 +16,7 @@ from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Done, Event, Failed, Waiting
 from tests.long import LONG
 from tests.managers import ThreadLoad, ThreadWorker, comes, managing, map_of, state_of, submit
+from tests.rawgguf import Draft
 from tests.workers import Heard, eventually
 
 N_INSTANTS = 1000 if LONG else 200
@@ -92,6 +93,33 @@ def test_what_is_known_at_once_is_raised(tmp_path: Path) -> None:
         assert all(heard.end()[-1] == Done() for heard in waiting)
     with pytest.raises(Stopping):
         submit(manager, "a")
+
+
+def test_models_that_are_registered_and_removed_while_others_ask_for_them(tmp_path: Path) -> None:
+    """Whoever asks is answered or told that there is no such model; nothing else happens."""
+    registry = map_of(tmp_path, "a")
+    (tmp_path / "b.gguf").write_bytes(Draft().bytes())
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.is_set():
+            registry.add(tmp_path / "b.gguf", "b", replace=True)
+            registry.remove("b")
+
+    with managing(registry, threads([])) as manager:
+        changing = threading.Thread(target=change)
+        changing.start()
+        n_found = 0
+        while n_found < 50 and changing.is_alive():
+            assert submit(manager, "a")[0].end()[-1] == Done()
+            try:
+                assert submit(manager, "b")[0].end()[-1] == Done()
+                n_found += 1
+            except UnknownModelError:
+                assert state_of(manager, "a").state == "resident"
+        over.set()
+        changing.join()
+    assert n_found == 50
 
 
 def test_a_listing_wakes_nothing(tmp_path: Path) -> None:
