@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from blacksheep import Application, Content, Request, Response, Router
 
-from hoshikage.server import ancestor, ending, health, jsons, manual
+from hoshikage.server import ancestor, ending, health, jsons, manual, tokens
 from hoshikage.server.failures import noted
 from hoshikage.server.openai import chat, completions, models, tables
 from hoshikage.server.routes import Route, Routes
@@ -30,6 +30,9 @@ def lines() -> list[Line]:
         ("POST", "/v1/completions", completions.answer, user, "Continue prompts", {"table": tables.COMPLETIONS}),
         ("GET", "/v1/models", models.listing, user, "List the models", {}),
         ("GET", "/v1/models/{id}", models.one, user, "One model", {}),
+        ("POST", "/tokenize", tokens.tokenize, user, "A text as tokens", {"table": tokens.TOKENIZE}),
+        ("POST", "/detokenize", tokens.detokenize, user, "Tokens as a text", {"table": tokens.DETOKENIZE}),
+        ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {}),
         ("GET", "/v1/status", ancestor.status, user, "That the server is there", {}),
         ("GET", "/v1/api/version", ancestor.version, user, "The version of the server", {}),
         ("POST", "/admin/models", ancestor.add, admin, "Give a model file a name", {"table": ancestor.ADD}),

@@ -41,6 +41,7 @@ SHAPES: dict[type, dict[str, Any]] = {
     checks.Flag: {"type": "boolean"},
     checks.Place: {"type": "string", "minLength": 1},
     checks.TokenBias: {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}},
+    values.Ids: IDS,
     values.Messages: OBJECTS | {"minItems": 1},
     values.Tools: OBJECTS,
     values.Duration: DURATION,

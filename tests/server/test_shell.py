@@ -282,6 +282,7 @@ def test_pages(new_server: NewServer) -> None:
 
 OPEN = ("/health", "/ready")
 USERS = [("POST", CHAT), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", "/v1/models/fake"),
+         ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/tokenizer_info"),
          ("GET", "/v1/status"), ("GET", "/v1/api/version"), ("GET", "/metrics"), ("GET", "/openapi.json")]  # fmt: skip
 OWNERS = [("POST", "/admin/models"), ("DELETE", "/admin/models/fake"), ("POST", "/admin/models/fake/load"),
           ("POST", "/admin/models/fake/unload"), ("POST", "/admin/reload"), ("POST", "/admin/stop")]  # fmt: skip

@@ -61,6 +61,14 @@ def ids_of(name: str, value: object) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
+class Ids(Check[list[int]]):
+    """A list of token ids."""
+
+    def check(self, name: str, value: object) -> list[int]:
+        return ids_of(name, value)
+
+
+@dataclass(frozen=True, slots=True)
 class Duration(Check[float]):
     """Seconds as a number, or text such as `5m`; a negative one stands for ever."""
 
