@@ -100,6 +100,7 @@ class FakeLoad:
     outcome: Exception | None = None
     cancelled: bool = False
     notes: tuple[str, ...] = ()
+    dies: bool = False  # as soon as it is loaded, before anybody can hear of it
 
     def run(self) -> Loaded:
         if self.world.stages and self.staged is None:
@@ -116,6 +117,8 @@ class FakeLoad:
             raise NoRoomError(f"{short} bytes are missing") if self.terms.makes_do else NoRoom(short)
         worker = FakeWorker(self.place.label, self.world, self.on_death, last_step=self.world.time)
         self.world.workers.append(worker)
+        if self.dies:
+            worker.die()
         return Loaded(worker=worker, n_bytes=n_bytes, n_bytes_host=n_bytes, notes=self.notes)
 
     def cancel(self) -> None:

@@ -127,9 +127,7 @@ def test_a_worker_that_dies_before_it_is_known_is_not_taken_for_alive() -> None:
     assert client.request is not None
     client.request.cancel()
     world.settle()
-    world.errands.pop()()
-    world.workers[0].die()
-    world.settle()
+    world.loads[0].dies = True
     world.run_errands()
     assert world.state("a") == "cold"
 
