@@ -132,6 +132,18 @@ def test_a_worker_that_dies_before_it_is_known_is_not_taken_for_alive() -> None:
     assert world.state("a") == "cold"
 
 
+def test_a_late_word_of_an_earlier_death_ends_nobody() -> None:
+    world = World()
+    world.have("a")
+    earlier = world.worker("a")
+    earlier.die()
+    world.settle()
+    world.have("a")
+    earlier.on_death(WorkerDied("once more"))
+    world.settle()
+    assert world.state("a") == "resident"
+
+
 def test_who_is_handed_to_a_dead_worker_waits_for_the_next_one() -> None:
     world = World()
     world.have("a")
