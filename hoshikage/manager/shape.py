@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hoshikage import gguf
 from hoshikage.gguf.header import Array, Header, TensorInfo
+from hoshikage.gguf.judge import LAYERS_MAX
 from hoshikage.gguf.split import other_parts
 
 LAYER = re.compile(r"blk\.(\d+)\.")
@@ -82,7 +83,8 @@ def weights_by_layer(tensors: Iterable[TensorInfo]) -> tuple[list[int], dict[str
     layers: Counter[int] = Counter()
     elsewhere: dict[str, int] = {}
     for tensor in tensors:
-        if found := LAYER.match(tensor.name):
+        # A file may name any number, and a list is made of as many.
+        if (found := LAYER.match(tensor.name)) and int(found[1]) < LAYERS_MAX:
             layers[int(found[1])] += tensor.n_bytes
         else:
             elsewhere[tensor.name] = tensor.n_bytes
@@ -126,5 +128,5 @@ class Numbers:
         if entry is None:
             return []
         if isinstance(entry.value, Array):
-            return [max(0, int(number)) for number in entry.value.tolist()][: self._n_layer]
+            return [max(0, number) for number in entry.value.tolist()[: self._n_layer] if isinstance(number, int)]
         return [self.whole(name)] * self._n_layer
