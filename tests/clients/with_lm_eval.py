@@ -56,7 +56,7 @@ def main(url: str) -> None:
         likelihoods = [answer[0][0] for answer in sample["resps"]]
         assert len(likelihoods) == 2 and all(-200 < value <= 0 for value in likelihoods), likelihoods
     assert all("\n" not in sample["resps"][0][0] for sample in samples["write"])
-    print({name: metrics for name, metrics in found["results"].items()})
+    print(found["results"])
 
 
 if __name__ == "__main__":

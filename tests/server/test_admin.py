@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hoshikage._version import __version__
 from tests.conftest import TinyModel
-from tests.server.client import Answer, until
+from tests.server.client import CHAT, Answer, request, until
 from tests.server.conftest import NewServer, Server, children
 
 
@@ -159,6 +159,24 @@ def test_a_full_queue_says_when_to_come_back(new_server: NewServer) -> None:
 def refused_or_none(server: Server) -> Answer | None:
     answer = server.client.chat(model="fake-slow", max_tokens=1, timeout=0.2)
     return answer if answer.status == 429 else None
+
+
+def test_one_key_cannot_take_all_places(new_server: NewServer) -> None:
+    server = new_server(HOSHIKAGE_API_KEYS="one,two", HOSHIKAGE_MAX_PER_KEY="1")
+    one, two = ({"Authorization": f"Bearer {key}"} for key in ("one", "two"))
+    wish = {"model": "fake-slow", "max_tokens": 1500, "early_stop": False, "temperature": 1}
+    data = json.dumps({**wish, "messages": [{"role": "user", "content": "x"}]}).encode()
+    short = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+    with server.client.connect() as connection:
+        connection.sendall(request(CHAT, data, **one))
+        refused = until(lambda: status_if(server.client.post(CHAT, short, **one), 429), "its only place is taken")
+        assert refused.error["type"] == "rate_limit_error" and int(refused.headers["retry-after"]) >= 1
+        assert server.client.post(CHAT, short, **two).status == 200
+    until(lambda: status_if(server.client.post(CHAT, short, **one), 200), "its place is free again")
+
+
+def status_if(answer: Answer, status: int) -> Answer | None:
+    return answer if answer.status == status else None
 
 
 def test_fifty_short_ones_are_served_beside_a_long_one(new_server: NewServer) -> None:

@@ -58,6 +58,16 @@ def test_prompts_that_are_none(server: Server, prompt: Any, status: int) -> None
     assert (answer.status, answer.error["param"]) == (status, "prompt"), answer.body
 
 
+def test_a_million_prompts_are_refused_and_none_is_a_prompt_too(server: Server) -> None:
+    answer = server.client.complete(["x"] * 1_000_000)
+    assert (answer.status, answer.error["param"]) == (400, "prompt")
+    answer = server.client.complete(["x"] * 20, n=100)
+    assert (answer.status, answer.error["param"]) == (400, "n")
+    assert server.client.complete("", max_tokens=4).json["usage"]["prompt_tokens"] == 0
+    empty = server.client.complete("", model="nano-ar", max_tokens=4)
+    assert (empty.status, empty.error["param"]) == (400, "prompt"), "an autoregressive model needs something to go on"
+
+
 def test_a_gap_is_filled(server: Server) -> None:
     answer = server.client.complete("def f(", suffix="):", **WISH)
     assert answer.status == 200, answer.body
