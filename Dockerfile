@@ -11,13 +11,12 @@ ARG CUDA_BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
 FROM ${CPU_BUILD} AS cpu-build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 ARG CMAKE_ARGS=
 ENV HOSHIKAGE_PORTABLE=1 CMAKE_ARGS=${CMAKE_ARGS}
 WORKDIR /source
 # The libraries are a layer of their own: a change of our code does not compile them again.
 COPY llama.cpp llama.cpp
-COPY pyproject.toml ./
 RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/python llama.cpp build --portable /tmp/libraries
 COPY . .
 RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip uninstall --yes pip setuptools
@@ -25,7 +24,7 @@ RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip un
 FROM ${CPU_BASE} AS cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 python3 \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 3030 --user-group --no-create-home --home-dir /config hoshikage \
     && install --directory --owner hoshikage --group hoshikage /config /models
 COPY --from=cpu-build /opt/hoshikage /opt/hoshikage
@@ -41,12 +40,11 @@ CMD ["serve"]
 FROM ${CUDA_BUILD} AS cuda-build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 ARG CMAKE_ARGS=
 ENV HOSHIKAGE_PORTABLE=1 CMAKE_ARGS="-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF ${CMAKE_ARGS}"
 WORKDIR /source
 COPY llama.cpp llama.cpp
-COPY pyproject.toml ./
 RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/python llama.cpp build --portable /tmp/libraries
 COPY . .
 RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip uninstall --yes pip setuptools
@@ -54,7 +52,7 @@ RUN /opt/hoshikage/bin/pip install --no-cache-dir . && /opt/hoshikage/bin/pip un
 FROM ${CUDA_BASE} AS cuda
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcublas-12-8 libgomp1 python3 \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 3030 --user-group --no-create-home --home-dir /config hoshikage \
     && install --directory --owner hoshikage --group hoshikage /config /models
 COPY --from=cuda-build /opt/hoshikage /opt/hoshikage
