@@ -144,14 +144,17 @@ def test_a_late_word_of_an_earlier_death_ends_nobody() -> None:
     assert world.state("a") == "resident"
 
 
-def test_who_is_handed_to_a_dead_worker_waits_for_the_next_one() -> None:
-    world = World()
+def test_who_is_handed_to_a_dead_worker_is_the_first_of_the_next_one() -> None:
+    world = World(n_seq=1)
     world.have("a")
     world.worker("a").alive = False
-    client = world.ask("a")
+    client, later = world.ask("a"), world.ask("a")
     assert client.told == [Waiting(n_ahead=0)]
+    world.run_errands()
+    world.finish(world.worker("a").asks[0])
+    assert (client.end, later.end) == (Done(), None)
     world.finish_all()
-    assert isinstance(client.end, Done)
+    assert later.end == Done()
 
 
 def test_what_a_worker_refuses_to_take_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
