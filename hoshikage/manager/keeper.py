@@ -145,6 +145,7 @@ class Keeper:
         self._wake(place)
         place.load, place.phase, place.progress, place.n_bytes_short = load, Phase.LOADING, 0.0, 0
         place.since = place.moved_at = self._means.now()
+        place.keep = keep_of(place.settings)  # what a request has said is over with what it was said of
         self.n_loads += 1
         self._means.aside(lambda: post(partial(self._ended_load, place, load, outcome_of(load, place.label))))
 

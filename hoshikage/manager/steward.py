@@ -9,7 +9,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from hoshikage.errors import Cancelled, HoshikageError, Stopping, TookTooLong, WaitedTooLong, WorkerDied
+from hoshikage.errors import Cancelled, HoshikageError, InternalError, Stopping, TookTooLong, WaitedTooLong, WorkerDied
 from hoshikage.manager.keeper import PATIENCE, Keeper, Means
 from hoshikage.manager.lease import Request, relay
 from hoshikage.manager.place import Phase, Place
@@ -129,9 +129,9 @@ class Steward:
             place.running.discard(request)
             place.line.put_back(request)
             self.keeper.died(place, place.load, error)
-        except HoshikageError as error:
+        except Exception as error:  # whatever it is, it is about this one
             self._gate.called()
-            request.fail(error)
+            request.fail(as_ours(error, place.label))
             self._let_go(place, request)
         else:
             self._begun(place, request)
@@ -139,7 +139,7 @@ class Steward:
     def _begun(self, place: Place, request: Request) -> None:
         now = self._means.now()
         self._means.timers.cancel(request.wait_timer)
-        self._gate.called(now - self._begun_at)
+        self._gate.called(now - max(self._begun_at, request.arrived))
         self.n_begun += 1
         self._begun_at = self.moved_at = place.moved_at = place.used_at = place.served_at = now
         if request.job.keep_alive is not None:
@@ -226,6 +226,14 @@ class Steward:
             if place.phase is not Phase.COLD or place.staged:
                 log.error("%s is still %s; it is left behind", place.label, place.state())
         self.is_over = True
+
+
+def as_ours(error: Exception, label: str) -> HoshikageError:
+    """What a worker raised instead of taking a request."""
+    if isinstance(error, HoshikageError):
+        return error
+    log.error("a request for %s could not be handed over", label, exc_info=error)
+    return InternalError("the request could not be handed over")
 
 
 def tell_newcomer(place: Place, request: Request) -> None:

@@ -157,10 +157,10 @@ def test_who_is_handed_to_a_dead_worker_is_the_first_of_the_next_one() -> None:
     assert later.end == Done()
 
 
-def test_what_a_worker_refuses_to_take_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ParameterError("ask", "it is too long"), RuntimeError("nobody foresaw this")])
+def test_what_a_worker_refuses_to_take_fails_alone(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     world = World()
     world.have("a")
-    error = ParameterError("ask", "it is too long")
 
     def refuse(*_: object) -> None:
         raise error
@@ -168,7 +168,7 @@ def test_what_a_worker_refuses_to_take_fails_alone(monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(world.worker("a"), "ask", refuse)
         client = world.ask("a")
-    assert client.error is error
+    assert client.error is error or isinstance(client.error, InternalError)
     other = world.ask("a")
     world.finish_all()
     assert isinstance(other.end, Done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hoshikage.errors import Cancelled, NoRoomError
+from hoshikage.errors import Cancelled, NoRoomError, QueueFullError
 from hoshikage.manager.place import NoRoom
 from hoshikage.worker.ask import Answered, Done, Loading, Waiting
 from tests.world import World, answered
@@ -144,6 +144,29 @@ def test_a_request_says_how_long_its_model_stays(keep: float | None, stays: floa
     world.pass_time(stays * 0.02)
     world.run_errands()
     assert world.state("a") == ("cold" if stays < 1e9 else "resident")
+
+
+def test_what_a_request_said_about_staying_is_over_with_the_unload() -> None:
+    world = World(idle_timeout=300)
+    world.ask("a", keep_alive=-1.0)
+    world.finish_all()
+    world.do(lambda: world.steward.unload("a"))
+    world.run_errands()
+    world.have("a")
+    world.pass_time(300)
+    assert world.state("a") == "draining"
+
+
+def test_when_to_come_back_follows_the_pace_and_not_the_pauses() -> None:
+    world = World(n_seq=1, max_waiting=20)
+    for _ in range(30):
+        world.pass_time(100)  # one at a time, each served at once
+        world.have("a")
+    for _ in range(21):
+        world.ask("a")
+    with pytest.raises(QueueFullError) as caught:
+        world.ask("a")
+    assert caught.value.retry_after == 1
 
 
 def test_zero_and_pins_mean_for_good() -> None:
