@@ -47,39 +47,41 @@ def unload(server: Remote, label: str) -> dict[str, Any]:
 
 
 def end(server: Remote) -> dict[str, Any]:
-    """End the server, and come back when it has ended."""
+    """End the server, and come back when it has ended. Raises RefusedError when that takes too long."""
     said = server.ask("POST", "/admin/stop")
     drain = float(said.get("seconds") or 0)
     complain(f"the server stops; what runs has {drain:.0f} s to finish")
-    process = process_of(said)
-    try:
-        wait(server, process, drain + AFTERWARDS)
-    finally:
-        if process is not None:
-            os.close(process)
-    return {"server": server.url, "status": "no longer answers" if process is None else "has stopped"}
+    seconds = drain + AFTERWARDS
+    ended = has_ended(said, seconds)
+    if ended is False or (ended is None and not falls_silent(server, seconds)):
+        raise RefusedError(f"{server.url} has not stopped within {seconds:.0f} s", "look into its log, or kill it")
+    return {"server": server.url, "status": "no longer answers" if ended is None else "has stopped"}
 
 
-def process_of(said: Mapping[str, Any]) -> int | None:
-    """The server's process as a descriptor that becomes readable at its end; None where its number means nothing."""
+def has_ended(said: Mapping[str, Any], seconds: float) -> bool | None:
+    """Whether the server's process ends within so many seconds; None where its number means nothing to us."""
     if said.get("pid_namespace") != Path("/proc/self/ns/pid").stat().st_ino:
         return None
     try:
-        return os.pidfd_open(int(said["pid"]))
+        process = os.pidfd_open(int(said["pid"]))
+    except ProcessLookupError:
+        return True
     except (OSError, KeyError, TypeError, ValueError):
-        return None  # it has ended meanwhile, or this kernel is older than such descriptors
+        return None  # this kernel is older than such descriptors
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
 
 
-def wait(server: Remote, process: int | None, seconds: float) -> None:
-    """Until the process is gone, or until nothing listens. Raises RefusedError when that takes too long."""
+def falls_silent(server: Remote, seconds: float) -> bool:
+    """Whether nothing answers any more within so many seconds."""
     until = time.monotonic() + seconds
-    if process is not None:
-        gone = bool(select.select([process], [], [], seconds)[0])
-    else:
-        while not (gone := not listens(server)) and time.monotonic() < until:
-            time.sleep(BETWEEN)
-    if not gone:
-        raise RefusedError(f"{server.url} has not stopped within {seconds:.0f} s", "look into its log, or kill it")
+    while listens(server):
+        if time.monotonic() > until:
+            return False
+        time.sleep(BETWEEN)
+    return True
 
 
 def listens(server: Remote) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoshikage.cli import main
+from hoshikage.cli import main, stop
 from hoshikage.cli.ps import HEAD, cells, duration
 from hoshikage.cli.remote import Remote, server_of
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
@@ -95,8 +96,9 @@ def test_a_port_that_nobody_knows_has_to_be_said(
 
 @contextmanager
 def answering(*replies: bytes) -> Iterator[str]:
-    """Something on a port that sends these bytes to one after the other who connects, whatever they ask."""
+    """Something on a port that sends these bytes to one after the other who connects, whatever they ask, and ends."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
 
         def work() -> None:
             for reply in replies:
@@ -107,10 +109,11 @@ def answering(*replies: bytes) -> Iterator[str]:
                     connection.shutdown(socket.SHUT_WR)
                     while connection.recv(1 << 16):
                         pass
+            listening.close()
 
         thread = threading.Thread(target=work)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield url
         thread.join()
 
 
@@ -163,6 +166,49 @@ def test_a_key_goes_to_the_server_and_nowhere_else() -> None:
     with pytest.raises(NoServerError) as raised:
         Remote("http://127.0.0.1:1", "secret").ask("GET", "/ready")
     assert "secret" not in str(raised.value)
+
+
+def stopping(**said: Any) -> bytes:
+    return http(202, json.dumps({"status": "ok", "seconds": 1, **said}).encode())
+
+
+def test_a_server_behind_a_wall_has_stopped_when_it_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its process has another number here, or none."""
+    with answering(stopping(pid=1, pid_namespace=1), http(200, b"{}")) as url:
+        assert main(["stop", "--url", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"server": url, "status": "no longer answers"}
+
+
+def test_a_server_that_goes_on_answering_has_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "AFTERWARDS", -1.0)
+    with (
+        answering(stopping(), http(200, b"{}")) as url,
+        pytest.raises(RefusedError, match="has not stopped within 0 s"),
+    ):
+        stop.end(Remote(url))
+
+
+def test_a_server_on_this_machine_has_stopped_when_its_process_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        same = Path("/proc/self/ns/pid").stat().st_ino
+        with answering(stopping(pid=process.pid, pid_namespace=same)) as url:
+            ending = threading.Thread(target=process.communicate)
+            ending.start()
+            assert main(["stop", "--url", url]) == 0
+            ending.join()
+    assert capsys.readouterr().out == f"{url} has stopped\n"
+
+
+def test_a_server_that_does_not_stop_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stop, "AFTERWARDS", -1.0)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        same = Path("/proc/self/ns/pid").stat().st_ino
+        with answering(stopping(pid=process.pid, pid_namespace=same)) as url:
+            assert main(["stop", "--url", url]) == 2
+        process.communicate()
+    assert "has not stopped within 0 s; look into its log" in capsys.readouterr().err
 
 
 # -- lines
