@@ -43,6 +43,7 @@ class FakeWorker:
     pid: int = 1
     alive: bool = True
     last_step: float = 0.0
+    patience: float | None = None  # that it was ended with
     asks: list[FakeAsk] = field(default_factory=list)
 
     def ask(self, ask: Ask, tell: Tell) -> FakeAsk:
@@ -55,7 +56,8 @@ class FakeWorker:
         self.asks.remove(ask)
         ask.tell(event or Done())
 
-    def close(self, patience: float) -> None:  # noqa: ARG002 -- as the real one
+    def close(self, patience: float) -> None:
+        self.patience = patience
         self._end(WorkerDied("it was told to end"))
 
     def die(self) -> None:

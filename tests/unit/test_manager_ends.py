@@ -308,10 +308,12 @@ def test_a_second_stop_does_not_drain() -> None:
     world.have("a")
     client = world.ask("a")
     world.do(lambda: world.steward.stop(1e6))
+    assert client.end is None
     world.do(lambda: world.steward.stop(1e6))
     assert isinstance(client.error, Stopping)
     world.run_errands()
     assert world.steward.is_over
+    assert world.workers[0].patience == 0
 
 
 def test_who_comes_after_the_end_is_told() -> None:
