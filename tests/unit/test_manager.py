@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,20 @@ from tests.rawgguf import Draft
 from tests.workers import Heard, eventually
 
 N_INSTANTS = 1000 if LONG else 200
+
+
+class Deaf(ThreadWorker):
+    """Takes what it is asked, and never answers."""
+
+    def ask(self, *_: Any) -> Any:
+        return self
+
+
+class DeafLoad(ThreadLoad):
+    """A load of it."""
+
+    def run(self) -> Any:
+        return Loaded(worker=Deaf())
 
 
 def threads(workers: list[ThreadWorker]) -> Any:
@@ -178,14 +194,6 @@ def test_the_pulse_tells_of_a_thread_that_hangs(tmp_path: Path) -> None:
 
 
 def test_the_pulse_tells_of_a_worker_that_hangs(tmp_path: Path) -> None:
-    class Deaf(ThreadWorker):
-        def ask(self, *_: Any) -> Any:
-            return self
-
-    class DeafLoad(ThreadLoad):
-        def run(self) -> Any:
-            return Loaded(worker=Deaf())
-
     def load(place: Any, *_: Any) -> Any:
         return DeafLoad([]) if place.label == "a" else ThreadLoad([])
 
@@ -214,6 +222,28 @@ def test_stop_from_a_callback_does_not_wait_for_itself(tmp_path: Path) -> None:
     assert on == [on_thread]
     assert isinstance(told[-1], Failed)
     manager.stop()
+
+
+def test_a_signal_that_stops_once_more_ends_the_draining(tmp_path: Path) -> None:
+    """The handler runs in the thread that waits for the first stop."""
+    manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=lambda *_: DeafLoad([]))
+    manager.start()
+    heard, _ = submit(manager, "a")
+    comes(manager, "a", lambda state: state.n_active)
+
+    def press_again() -> None:
+        assert eventually(lambda: manager._steward._ending)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: manager.stop())
+    again = threading.Thread(target=press_again)
+    again.start()
+    try:
+        manager.stop(3600)
+    finally:
+        again.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert isinstance(heard.error(), Stopping)
 
 
 def test_stop_without_start_and_start_after_submit(tmp_path: Path) -> None:
