@@ -60,7 +60,6 @@ def ids_of(name: str, value: object) -> list[int]:
     return [TOKEN.check(name, item) for item in value]
 
 
-@dataclass(frozen=True, slots=True)
 class Ids(Check[list[int]]):
     """A list of token ids."""
 
@@ -86,7 +85,6 @@ class Duration(Check[float]):
         return seconds
 
 
-@dataclass(frozen=True, slots=True)
 class StreamOptions(Check[bool]):
     """Whether a stream ends with its usage."""
 
@@ -127,7 +125,6 @@ class Tools(Check[list[dict[str, Any]]]):
         return {"type": "function", "function": dict(function)}
 
 
-@dataclass(frozen=True, slots=True)
 class ToolChoice(Check[str]):
     """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
 
@@ -141,7 +138,6 @@ class ToolChoice(Check[str]):
         return "=" + Text(64).check(f"{name}.function.name", function.get("name"))
 
 
-@dataclass(frozen=True, slots=True)
 class ResponseFormat(Check[dict[str, Any]]):
     """text, json_object, or json_schema with its schema."""
 
