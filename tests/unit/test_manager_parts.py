@@ -115,6 +115,26 @@ def test_many_threads_are_told_one_at_a_time() -> None:
         assert [i for thread, i in told if thread == t] == list(range(500))
 
 
+def test_an_event_that_comes_between_the_last_word_and_the_lock_is_told() -> None:
+    told: list[Event] = []
+    outlet = Outlet(told.append, lambda: None)
+
+    class Slow:
+        """A lock that somebody finds still held, when all has been told."""
+
+        lock, late = threading.Lock(), [Done()]
+        acquire = lock.acquire
+
+        def release(self) -> None:
+            if self.late:
+                outlet.put(self.late.pop())
+            self.lock.release()
+
+    outlet._telling = Slow()  # type: ignore[assignment]
+    outlet.put(Waiting(n_ahead=0))
+    assert told == [Waiting(n_ahead=0), Done()]
+
+
 def test_a_listener_that_raises_hears_no_more_and_is_reported_once() -> None:
     calls, broken = [0], [0]
 
