@@ -6,6 +6,7 @@ import ctypes
 import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,7 @@ class Builder:
     def compiled(self, compiler: str, flags: tuple[str, ...]) -> list[str]:
         key = (compiler, *flags)
         if key not in self.objects:
-            folder = self.folder / str(len(self.objects))
-            folder.mkdir()
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
             self.call(compiler, flags, ["-c", *map(str, sorted(CSRC.glob("*.c")))], folder)
             self.objects[key] = sorted(map(str, folder.glob("*.o")))
         return self.objects[key]
