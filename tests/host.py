@@ -62,9 +62,11 @@ def rest(folder: Path) -> dict[str, Any]:
 
 def cycles(folder: Path, n: int) -> dict[str, Any]:
     """What is in memory before the first load and after each; `ram` in the folder is a RAM disk, `a.gguf` a model."""
+    for number in range(60_000):
+        sys.intern(f"name {number}")  # Python's table of names doubles once in a while: it does so now
     settings = {**EXACT, "staging": "on", "ramdisk_path": str(folder / "ram"), "great_timeout": 1e-6}
-    seen = [look(folder)]
     with managing(map_of(folder, "a"), Loader(Settings(**settings)), **settings) as manager:
+        seen = [look(folder)]
         for _ in range(n):
             assert submit(manager, "a")[0].end()[-1] == Done()
             staged = comes(manager, "a", lambda state: state.state == "resident").n_bytes_staged
