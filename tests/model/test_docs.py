@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from tests.tiny import CHAT_TEMPLATE
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TO_A_SERVER = re.compile(r"hoshikage (status|ps|stop)|--url")
+ADDRESS = "http://127.0.0.1:3030"
 COMMAND = re.compile(r"^ {4}((?:[^\n#]* \| )?hoshikage [^\n]*)$", re.MULTILINE)
 
 
@@ -33,19 +37,42 @@ def folder(tiny_model: TinyModel, tmp_path: Path) -> Path:
     script = tmp_path / "bin" / "hoshikage"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hoshikage "$@"\n', encoding="utf-8")
     script.chmod(0o755)
+    (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
     return tmp_path
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {
+        "HOME": str(folder),
         "HOSHIKAGE_THREADS": "1",  # the threads of a tiny model wait longer than they work
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "XDG_CONFIG_HOME": str(folder),
     }
+
+
+def run(words: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        words,
+        cwd=folder,
+        env=environment(folder) | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A server's address."""
+    command = [sys.executable, "-m", "hoshikage", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            yield server.stderr.readline().split()[-1]
+        finally:
+            server.terminate()
 
 
 @pytest.mark.parametrize("page", sorted({name for name, _ in examples(PYTHON)}))
@@ -58,9 +85,16 @@ def test_python_examples_run(page: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("line", [line for _, line in examples(COMMAND)])
 def test_command_lines_work(line: str, folder: Path) -> None:
-    done = run(["sh", "-c", line], folder)
+    if not TO_A_SERVER.search(line):
+        done = run(["sh", "-c", line], folder)
+    else:
+        if "stop llada" in line:
+            assert run(["hoshikage", "add", "model.gguf", "llada"], folder).returncode == 0
+        with serving(folder) as url:
+            line = line.replace(ADDRESS, url).replace("/models/llada.gguf", str(folder / "model.gguf"))
+            done = run(["sh", "-c", line], folder, PORT=url.rpartition(":")[2])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.strip() or ">" in line
 
 
 def test_examples_are_found() -> None:
