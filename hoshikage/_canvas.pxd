@@ -5,6 +5,7 @@
 #   RowEdit   what changes a row           (once per row, before it is read)
 #   Rule      how sure, and which          (once per row; once per step)
 #   Schedule  how many                     (once per step)
+#   Ends      where a block ends           (once per block, after its first pass)
 #
 # Each has a default body in _canvas.pyx; the papers' own are in strategies/.
 
@@ -71,6 +72,11 @@ cdef class Schedule:
     cdef Quota quota(self, Canvas canvas) noexcept nogil
 
 
+cdef class Ends:
+    cdef readonly int32_t longest           # no block has more positions
+    cdef int32_t end(self, Canvas canvas, const Row *rows, int32_t n_rows) noexcept nogil
+
+
 cdef class Rule:
     cdef readonly bint cut                  # scores the distribution after temperature, top-p and top-k (Dream)
     cdef readonly double order_temperature  # above 0: rows are drawn by score, not taken in its order
@@ -102,6 +108,7 @@ cdef class Canvas:
     cdef readonly Rule rule
     cdef readonly Schedule schedule
     cdef readonly Plan plan
+    cdef readonly Ends ends                         # None: all blocks are as long
     cdef readonly tuple edits
     cdef readonly int32_t n_top         # alternatives kept of each place; 0: none, and `tops` is None
     cdef readonly Tops tops
@@ -137,6 +144,9 @@ cdef class Canvas:
     cdef _take_tops(self, int32_t n_top)
     cdef _cut_blocks(self, int32_t block_length)
     cdef void enter_block(self, int32_t block) noexcept nogil
+    cdef void count_block(self) noexcept nogil
+    cdef bint chooses_end(self) noexcept nogil
+    cdef int32_t end_block(self, const Row *rows, int32_t n_rows) noexcept nogil
     cdef void advance(self) noexcept nogil
     cdef void computed(self, const Span *span) noexcept nogil
     cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil

@@ -22,6 +22,11 @@ class Schedule:
     def open(self) -> bool: ...
 
 @disjoint_base
+class Ends:
+    @property
+    def longest(self) -> int: ...
+
+@disjoint_base
 class Rule:
     def __init__(self, *, order_temperature: float = ...) -> None: ...
     @property
@@ -68,6 +73,7 @@ class Canvas:
         eos_id: int = ...,
         eot_id: int = ...,
         n_top: int = ...,
+        ends: Ends | None = ...,
     ) -> None: ...
     # what was asked for
     @property
@@ -102,6 +108,8 @@ class Canvas:
     def schedule(self) -> Schedule: ...
     @property
     def plan(self) -> Plan: ...
+    @property
+    def ends(self) -> Ends | None: ...
     @property
     def edits(self) -> tuple[RowEdit, ...]: ...
     # where it stands

@@ -44,6 +44,13 @@ cdef class Schedule:
         return all_of_it
 
 
+cdef class Ends:
+    """Where a block ends, when its length is not given: known after its first pass, which reads `longest` positions."""
+
+    cdef int32_t end(self, Canvas canvas, const Row *rows, int32_t n_rows) noexcept nogil:
+        return canvas.block_hi
+
+
 cdef class Rule:
     """How sure a row is, and which rows are settled. This one: the probability of its token; the surest first."""
 
@@ -126,12 +133,12 @@ cdef class Canvas:
     def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(),
                  Plan plan=None, int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
                  double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1,
-                 int32_t n_top=0):
+                 int32_t n_top=0, Ends ends=None):
         if self._tokens != NULL:
             raise RuntimeError("a canvas is made once")
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
         self.rule, self.schedule, self.plan = rule, schedule, plan if plan is not None else Plan()
-        self.shift, self.eos_last = shift, eos_last
+        self.shift, self.eos_last, self.ends = shift, eos_last, ends
         self.n_steps = _checked("steps", steps, least=1)
         self.temperature = _checked("temperature", temperature, least=0.0)
         self.top_p = _checked("top_p", top_p, least=0.0, most=1.0)
@@ -204,25 +211,44 @@ cdef class Canvas:
         cdef int32_t length = self.hi - self.lo
         self.block_length = length if block_length == 0 else min(block_length, length)
         self.n_blocks = (length + self.block_length - 1) // self.block_length
-        self.block_lo = self.lo
+        if self.ends is not None:
+            self.block_length = min(max(self.ends.longest, 1), length)
+        self.block_lo = self.block_hi = self.lo
         self.enter_block(0)
 
     cdef void enter_block(self, int32_t block) noexcept nogil:
-        """Stand at the start of the first block from `block` on that has something masked; `done` if none has."""
-        cdef int32_t i
+        """Stand at the start of the first block behind this one that has something masked; `done` if none has."""
         self.last_lo = self.block_lo
         self.n_masked = 0
-        while self.n_masked == 0 and block < self.n_blocks:
+        while self.n_masked == 0 and self.block_hi < self.hi:
             self.block = block
-            self.block_lo = self.lo + block * self.block_length
+            self.block_lo = self.block_hi
             self.block_hi = min(self.block_lo + self.block_length, self.hi)
-            for i in range(self.block_lo, self.block_hi):
-                self.n_masked += self.masked(i)
+            self.count_block()
             block += 1
         self.done = self.n_masked == 0
-        self.n_block = self.n_masked
         self.block_step = self.n_block_passes = 0
         self.block_steps = max(1, self.n_steps // self.n_blocks + (self.block < self.n_steps % self.n_blocks))
+
+    cdef void count_block(self) noexcept nogil:
+        cdef int32_t i
+        self.n_masked = 0
+        for i in range(self.block_lo, self.block_hi):
+            self.n_masked += self.masked(i)
+        self.n_block = self.n_masked
+
+    cdef bint chooses_end(self) noexcept nogil:
+        """Whether the pass that was made tells where the block ends."""
+        return self.ends is not None and self.n_block_passes == 1
+
+    cdef int32_t end_block(self, const Row *rows, int32_t n_rows) noexcept nogil:
+        """End the block where its first rows say; returns how many of them are left in it, one at least."""
+        cdef int32_t n = 0
+        self.block_hi = min(max(self.ends.end(self, rows, n_rows), rows[0].position + 1), self.block_hi)
+        self.count_block()
+        while n < n_rows and rows[n].position < self.block_hi:
+            n += 1
+        return n
 
     cdef void advance(self) noexcept nogil:
         """One step is over. A block that withheld something takes as many steps more as it needs."""

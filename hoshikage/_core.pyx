@@ -367,6 +367,9 @@ cdef class Session:
             turn = &self._turns[i]
             if turn.span >= 0:
                 rows = &self._rows[turn.first_job]
+                if (<Canvas> turn.canvas).chooses_end() and turn.n_jobs > 0:
+                    turn.n_jobs = (<Canvas> turn.canvas).end_block(rows, turn.n_jobs)
+                    turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
                 n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_jobs)
                 (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, rows, n_rows, turn.quota)
                 (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked == turn.n_jobs - n_rows

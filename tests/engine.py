@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hoshikage._core import Canvas, Session
-from hoshikage.strategies import make_edits, make_plan, make_rule, make_schedule
+from hoshikage.strategies import make_edits, make_ends, make_plan, make_rule, make_schedule
 from tests.reference import Recipe, Result
 
 NEAR_TIE = 1e-6  # below this margin of the oracle's, float32 may decide otherwise
@@ -22,6 +22,9 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
         mask_id=mask_id,
         rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp, **(recipe.rule_options or {})),
         schedule=make_schedule(recipe.schedule, eps=recipe.eps),
+        ends=make_ends(recipe.delimiters, length=recipe.block_length, n_masked=list(tokens).count(mask_id))
+        if recipe.delimiters
+        else None,
         plan=make_plan(recipe.plan, **(recipe.plan_options or {})),
         edits=make_edits(
             mask_id,

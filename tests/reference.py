@@ -52,6 +52,7 @@ class Recipe:
     confidence_eos_eot_inf: bool = False
     logit_bias: dict[int, float] | None = None
     repetition_penalty: float = 1.0
+    delimiters: tuple[int, ...] = ()  # AdaBlock: tokens that end a block
     rule_options: dict[str, Any] | None = None  # of the function in RULES
     plan: str = "full"
     plan_options: dict[str, Any] | None = None  # fields of Plan, in place of the named one's
@@ -87,7 +88,8 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
     conf = np.zeros(len(x))
     credit = Credit()
     step = 0
-    for lo, hi, n_steps in blocks(~prompt_index, recipe):
+    block_ends: list[int] = []
+    for lo, hi, n_steps in blocks(~prompt_index, recipe, block_ends):
         if not (x[lo:hi] == mask_id).any():
             continue
         passes.enter(lo, hi)
@@ -99,10 +101,19 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps)
             if k:
+                first = passes.of_block == 0
                 block = model_rows(passes, x, prompt_index, np.arange(lo, hi), mask_id, recipe)
                 logits = block[mask_index - lo]
                 if recipe.algorithm == "credit":
                     logits = credit.fuse(logits, mask_index)
+                if first and recipe.delimiters:
+                    hi = adablock(logits, keys, mask_index, (lo, hi), recipe, margin)
+                    block_ends.append(hi)
+                    passes.e = hi
+                    kept = mask_index < hi
+                    logits, keys, mask_index = logits[kept], keys[kept], mask_index[kept]
+                    n_start = len(mask_index)
+                    eligible, k = quota(recipe, keys, n_start, j, n_steps)
                 late = np.full(len(mask_index), False) if passes.warm else ends(logits, keys, recipe, margin)
                 chosen = eligible & ~late
                 revealed = lo + np.flatnonzero(result.settled_at[lo:hi] >= 0)  # before this step
@@ -136,20 +147,39 @@ def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:
     return late
 
 
-def blocks(masked: Flags, recipe: Recipe) -> Iterator[tuple[int, int, int]]:
+def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int], recipe: Recipe, margin: Margin) -> int:
+    """AdaBlock: in the next quarter of the answer the delimiter of highest confidence, if above .3, ends the block;
+    otherwise it has its default length. The first masked position is always inside."""
+    _, x0 = proposals(logits, keys, recipe, margin)
+    doubt = np.where(np.isin(x0, recipe.delimiters), surprise_of(logits, x0), np.inf)
+    c = np.exp(-doubt)
+    margin.absolute(c, 0.3)
+    best = int(np.argmin(doubt))
+    for other in np.delete(doubt, best) if c[best] >= 0.3 else ():
+        margin.relative(doubt[best], float(other))
+    end = int(positions[best]) + 1 if c[best] >= 0.3 else span[0] + recipe.block_length
+    return min(max(end, int(positions[0]) + 1), span[1])
+
+
+def blocks(masked: Flags, recipe: Recipe, ends: list[int] | None = None) -> Iterator[tuple[int, int, int]]:
     """(lo, hi, steps) of each block.
 
     LLaDA asserts that blocks divide the answer and steps divide the blocks. We let the last block be shorter and the
     first blocks take one step more. Blocks span the masked region, not prompt + answer (as llama-diffusion-cli has it).
+    AdaBlock looks at a quarter of the answer; whoever then ends a block puts its end into `ends`.
     """
     if not masked.any():
         return
     lo, hi = int(np.argmax(masked)), len(masked) - int(np.argmax(masked[::-1]))
     length = recipe.block_length if 0 < recipe.block_length < hi - lo else hi - lo
     n_blocks = -(-(hi - lo) // length)
-    for b in range(n_blocks):
+    longest = max(length, int(np.count_nonzero(masked)) // 4) if recipe.delimiters else length
+    for b in itertools.count():
+        if lo >= hi:
+            return
         n_steps = recipe.steps // n_blocks + (b < recipe.steps % n_blocks)
-        yield lo + b * length, min(lo + (b + 1) * length, hi), max(1, n_steps)
+        yield lo, min(lo + longest, hi), max(1, n_steps)
+        lo = ends.pop() if ends else min(lo + longest, hi)
 
 
 # ---- how many -------------------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeAlias
 
 from hoshikage import strategies
-from hoshikage._canvas import Canvas
+from hoshikage._canvas import Canvas, Ends
 from hoshikage._core import Session
 from hoshikage._raw import PROOF_LENGTH, fault_of_block_passes
 from hoshikage.engine import curve
@@ -26,6 +26,7 @@ from hoshikage.settings import Settings
 
 Does: TypeAlias = Callable[[Callable[[], Any]], Any]  # runs a function where passes may be computed
 
+LINE_ENDS = ("\n", "\n\n", "\r\n")
 PROOF_CTX = 256  # positions of the session that block passes are tried in
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
 
@@ -158,6 +159,9 @@ class Denoiser:
         shape = Shape(request.max_tokens, len(prefix), len(suffix), model.shift)
         recipe, more = recipe_of(request, shape, able=self._able, curve=self._curve)
         check_bias(request, model.n_vocab)
+        line_ends = self._line_ends if request.block_ends == "adaptive" else ()
+        if request.block_ends == "adaptive" and not line_ends:
+            more = (*more, "block_ends became fixed: no token of this model ends a line")
         return CanvasAnswer(
             index=index,
             request=request,
@@ -166,8 +170,16 @@ class Denoiser:
             n_prompt=len(prefix) + len(suffix),
             reader=TextReader(self._piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
             piece=self._piece,
-            work=make_canvas(model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix]),
+            work=make_canvas(
+                model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix], line_ends
+            ),
         )
+
+    @cached_property
+    def _line_ends(self) -> tuple[int, ...]:
+        """The tokens that end a line and are nothing else."""
+        texts = [self._model.tokenize(text) for text in LINE_ENDS]
+        return tuple(ids[0] for ids in texts if len(ids) == 1)
 
     def _block_fault(self) -> str | None:
         """Why a pass over a block alone cannot be used; proved on a small case, before the first that would use it."""
@@ -185,7 +197,9 @@ class Denoiser:
         return known
 
 
-def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int]) -> Canvas:
+def make_canvas(
+    model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int], line_ends: Sequence[int] = ()
+) -> Canvas:
     """A canvas that is decoded as the recipe says, with everything else from the request."""
     forbidden = (model.eos_id,) if request.logits_eos_inf else ()
     return Canvas(
@@ -194,6 +208,7 @@ def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: S
         rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
+        ends=ends_of(request, recipe, line_ends),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
@@ -214,3 +229,10 @@ def make_canvas(model: Any, request: DiffusionRequest, recipe: Recipe, tokens: S
         eot_id=model.eot_id,
         n_top=request.n_top,
     )
+
+
+def ends_of(request: DiffusionRequest, recipe: Recipe, line_ends: Sequence[int]) -> Ends | None:
+    """What ends a block, when it is not its length alone."""
+    if not line_ends:
+        return None
+    return strategies.make_ends(line_ends, length=recipe.block_length, n_masked=request.max_tokens)

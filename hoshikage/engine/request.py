@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
 from hoshikage.errors import ContextOverflowError, ParameterError
-from hoshikage.settings import ALGORITHMS, PLANS, QUALITIES, SCHEDULES, Settings
+from hoshikage.settings import ALGORITHMS, BLOCK_ENDS, PLANS, QUALITIES, SCHEDULES, Settings
 
 MAX_TOKENS = 2**20
 EPS = 1e-3
@@ -123,6 +123,9 @@ class DiffusionRequest(Request):
     )
     block_length: int | None = _option(
         Whole(1, MAX_TOKENS), None, "settle the canvas from left to right in blocks of this length"
+    )
+    block_ends: str = _option(
+        Choice(BLOCK_ENDS), "fixed", "fixed, or adaptive: with a line, where the model is sure enough of its end"
     )
     strict: bool = _option(Flag(), False, "refuse what cannot be done as asked, in place of the nearest that can")
     alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")

@@ -50,6 +50,7 @@ def _themselves(*names: str) -> dict[str, str]:
 
 QUALITIES = _themselves("exact", "balanced", "fast")
 PLANS = _themselves("full", "prefix", "window", "dual", "vicinity")
+BLOCK_ENDS = _themselves("fixed", "adaptive")
 CACHE_TYPES = _themselves("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 SPLIT_MODES = _themselves("layer", "row", "none")
 ON_OFF_AUTO = _themselves("auto", "on", "off")

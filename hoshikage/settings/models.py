@@ -114,8 +114,8 @@ class Asking:
         "DIFFUSION_ALGORITHM",
         Choice(ALGORITHMS),
         None,
-        "what is settled first: 0 origin, 1 entropy, 2 margin, 3 random, 4 confidence, maskgit_plus; or as many as are "
-        "sure: threshold, factor, entropy_bounded, hierarchical, credit, saber; unset: the model's own",
+        "what is settled first: 0 origin, 1 entropy, 2 margin, 3 random, 4 confidence, or a name that "
+        "docs/decoding.md has; unset: the model's own",
     )
     schedule: str | None = setting(
         "DIFFUSION_SCHEDULE",

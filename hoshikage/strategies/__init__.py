@@ -5,12 +5,13 @@ A new paper is one module and one line in a table here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hoshikage._canvas import Plan
+from hoshikage._canvas import Ends, Plan
 from hoshikage.errors import ParameterError
 from hoshikage.strategies import (
+    adablock,
     adaptive,
     credit,
     dream,
@@ -103,6 +104,11 @@ def make_plan(plan: str, **options: Any) -> Plan:
     if plan not in PLANS:
         raise ParameterError("plan", f"{plan!r} is unknown", f"use one of {', '.join(PLANS)}")
     return plans.Local(**{**PLANS[plan], **options}) if options or plan != "full" else Plan()
+
+
+def make_ends(delimiters: Sequence[int], *, length: int, n_masked: int, enough: float = 0.3) -> Ends:
+    """Blocks that end with a delimiter, looked for in a quarter of the answer, as AdaBlock has it."""
+    return adablock.Delimited(delimiters, length=length, longest=max(1, n_masked // 4), enough=enough)
 
 
 def make_edits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,26 @@ def test_rules_that_settle_several(algorithm: str) -> None:
         case = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, n_threads) as session:
+            run_all(session, [canvas])
+        tally.compare(case, canvas)
+
+    check()
+    tally.assert_near_ties_are_rare()
+
+
+def test_blocks_that_end_with_a_delimiter() -> None:
+    tally = Tally()
+
+    @settings(max_examples=200)
+    @given(st.data(), st.sampled_from(("low_confidence", *PARALLEL)), st.sampled_from((*SCHEDULES, "adaptive")))
+    def check(data: st.DataObject, algorithm: str, schedule: str) -> None:
+        drawn = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
+        # Few tokens, so that delimiters are proposed often.
+        ends = data.draw(st.lists(st.integers(0, drawn.n_vocab - 1), min_size=1, max_size=5, unique=True))
+        length = data.draw(st.integers(1, 8))
+        case = replace(drawn, options=drawn.options | {"delimiters": tuple(ends), "block_length": length})
+        canvas = make_canvas(case.tokens, case.mask_id, **case.options)
+        with open_session(case, 2) as session:
             run_all(session, [canvas])
         tally.compare(case, canvas)
 

@@ -22,7 +22,7 @@ from hoshikage.errors import (
     ModelLoadError,
     ParameterError,
 )
-from hoshikage.strategies import make_edits, make_rule, make_schedule
+from hoshikage.strategies import make_edits, make_ends, make_plan, make_rule, make_schedule
 from tests.conftest import TinyModel
 
 MODEL = FakeModel(32)
@@ -277,3 +277,62 @@ def test_a_missing_file_leaks_nothing(tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match=r"nothing\.gguf"):
             Model(tmp_path / "nothing.gguf")
     assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: make_plan("magic"), "plan"),
+        (lambda: make_plan("window", window=-1), "window"),
+        (lambda: make_plan("dual", refresh=-1), "refresh"),
+        (lambda: make_plan("dual", before=1 << 31), "before"),
+        (lambda: make_rule("threshold", threshold=nan), "threshold"),
+        (lambda: make_rule("threshold", threshold=1.5), "threshold"),
+        (lambda: make_rule("hierarchical", low=0.0), "threshold"),
+        (lambda: make_rule("factor", factor=nan), "factor"),
+        (lambda: make_rule("entropy_bounded", bound=-1.0), "entropy_bound"),
+        (lambda: make_rule("saber", least=0), "least"),
+        (lambda: make_ends([], length=4, n_masked=8), "block_ends"),
+        (lambda: make_ends(range(9), length=4, n_masked=8), "block_ends"),
+        (lambda: make_ends([1], length=0, n_masked=8), "block_length"),
+        (lambda: make_ends([1], length=4, n_masked=8, enough=nan), "block_ends"),
+    ],
+)
+def test_plans_rules_and_ends_refuse_nonsense(make: Callable[[], object], name: str) -> None:
+    with pytest.raises(ParameterError) as refused:
+        make()
+    assert refused.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("plan", "lacks", "remedy"),
+    [("window", "native", "full plan"), ("dual", "patches", "window plan"), ("vicinity", "patches", "window plan")],
+)
+def test_a_plan_that_a_context_cannot_follow_is_refused(plan: str, lacks: str, remedy: str) -> None:
+    model = FakeModel(32)
+    setattr(model, lacks, lacks == "native")
+    with Session(model) as session:
+        with pytest.raises(ParameterError, match=remedy):
+            session.add(make_canvas(plan=make_plan(plan)))
+        session.add(make_canvas(plan=make_plan("full")))
+
+
+def test_what_left_a_session_is_computed_anew_in_the_next() -> None:
+    """Its cells are gone, and another's may be there; the fake raises when a plan counts on them."""
+    canvas, other = (make_canvas(30, block_length=5, plan=make_plan("dual"), steps=27) for _ in range(2))
+    with Session(MODEL, n_ctx=64, n_seq=2) as session:
+        session.add(canvas)
+        session.run(max_steps=3)
+        assert canvas.cached == 30
+        session.remove(canvas)
+        session.add(other)
+        session.step()
+        session.add(canvas)
+        assert canvas.cached == 0
+        n_warm = canvas.n_warm
+        session.step()
+        assert canvas.n_warm == n_warm + 1
+        while session.canvases:
+            session.run()
+    assert canvas.done
+    assert other.done

@@ -221,3 +221,15 @@ def test_a_model_that_cannot_compute_blocks_alone_falls_back(cache_home: Path) -
         assert any("dual plan became window" in warning for warning in result.warnings)
         with pytest.raises(ParameterError, match="became window"):
             engine.generate("a", max_tokens=20, plan="dual", strict=True)
+
+
+def test_blocks_may_end_with_lines() -> None:
+    with Engine(Speaker(salt=5)) as engine:
+        bias = {10: 9.0}  # a line's end is likely everywhere
+        fixed = engine.generate("a", max_tokens=40, logit_bias=bias, early_stop=False, block_length=8)
+        adaptive = engine.generate(
+            "a", max_tokens=40, logit_bias=bias, early_stop=False, block_length=8, block_ends="adaptive"
+        )
+        assert adaptive.canvas != fixed.canvas
+        assert not adaptive.warnings
+        assert engine.model.mask_id not in adaptive.canvas

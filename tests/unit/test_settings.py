@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from hoshikage.checks import Check, Choice, Flag, Number, Numbers, Place, Size, Text, Whole, Words
 from hoshikage.engine import request
+from hoshikage.engine.quality import Shape
+from hoshikage.engine.recipe import recipe_of
 from hoshikage.envfile import quoted
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Row, Settings, read, table
@@ -251,7 +253,7 @@ def test_only_scheduled_decoding_has_fifty_steps(
 ) -> None:
     settings = read(environment=variables, env_files=[])
     asked, _ = request.read(request.DiffusionRequest, given_steps, settings)
-    assert request.recipe_of(asked, shift=False, n_masked=200)[0].steps == steps
+    assert recipe_of(asked, Shape(200))[0].steps == steps
 
 
 # -- kinds of values
