@@ -23,7 +23,8 @@ cdef class Delimited(Ends):
         if not 1 <= len(ids) <= MOST:
             raise ParameterError("block_ends", f"{len(ids)} tokens end a block", f"use 1 to {MOST}")
         if length < 1 or longest < 1:
-            raise ParameterError("block_length", f"{length} of {longest} positions are no block", "use positive numbers")
+            raise ParameterError("block_length", f"{length} of {longest} positions are no block",
+                                 "use positive numbers")
         if not 0.0 < enough <= 1.0:
             raise ParameterError("block_ends", f"{enough} is no probability", "use a number above 0, and up to 1")
         self.n = 0
