@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DEFAULT = "nano-llada"
+DEFAULT = "nano-ar"  # the one that answers best so far, by the cards
 # They copy, count and sort: what makes a large model's prose livelier makes their answers wrong.
 SETTINGS = {"temperature": 0.0, "repetition_penalty": 1.0}
 
