@@ -19,6 +19,7 @@ from hoshikage.manager.manager import Manager
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Done
 from tests.managers import EXACT, comes, managing, map_of, submit
+from tests.workers import eventually
 
 LOOK = 2.0  # seconds in which nothing should happen
 
@@ -68,10 +69,11 @@ def cycles(folder: Path, n: int) -> dict[str, Any]:
     with managing(map_of(folder, "a"), Loader(Settings(**settings)), **settings) as manager:
         seen = [look(folder)]
         for _ in range(n):
-            assert submit(manager, "a")[0].end()[-1] == Done()
+            last = submit(manager, "a")[0].end()[-1]
+            assert last == Done(), last
             staged = comes(manager, "a", lambda state: state.state == "resident").n_bytes_staged
             manager.unload("a")
-            comes(manager, "a", lambda state: state.state == "cold")
+            assert eventually(lambda: manager._steward.keeper.is_empty)
             seen.append(look(folder) | {"staged": staged})
     return {"seen": seen}
 
