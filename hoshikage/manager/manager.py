@@ -35,6 +35,8 @@ from hoshikage.registry.facts import identity_of
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Event, Failed
 
+STRAGGLERS = 5.0  # seconds in which one who was let in is heard of
+
 log = logging.getLogger(__name__)
 
 NewLoad = Callable[[Place, Terms, OnProgress, OnDeath], Load]
@@ -123,7 +125,7 @@ class Manager:
     def _run(self) -> None:
         while not self._steward.is_over:
             self._desk.work()
-        while self._gate.n_inside and self._desk.work(patience=1.0):
+        while self._gate.n_inside and self._desk.work(patience=STRAGGLERS):
             continue  # with those who were let in just before the gate was closed
 
 

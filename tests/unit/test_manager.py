@@ -256,6 +256,23 @@ def test_stop_without_start_and_start_after_submit(tmp_path: Path) -> None:
     manager.stop()
 
 
+def test_one_who_is_heard_of_after_the_end_is_told_so(tmp_path: Path) -> None:
+    manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
+    manager.start()
+    post, stopping = manager._desk.post, threading.Thread(target=manager.stop, args=(0,))
+
+    def too_late(action: Any) -> None:
+        manager._desk.post = post  # type: ignore[method-assign]
+        stopping.start()
+        assert eventually(lambda: manager._steward.is_over)
+        post(action)
+
+    manager._desk.post = too_late  # type: ignore[method-assign]
+    heard, _ = submit(manager, "a")
+    assert isinstance(heard.error(), Stopping)
+    stopping.join()
+
+
 def test_nobody_who_was_let_in_is_left_without_an_end_by_a_stop(tmp_path: Path) -> None:
     for _ in range(N_INSTANTS // 10):
         manager = Manager(Settings(), map_of(tmp_path, "a"), new_load=threads([]))
