@@ -35,6 +35,7 @@ from hoshikage.registry.facts import identity_of
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Event, Failed
 
+LOOK = 0.2  # seconds of a wait, after which a handler of signals gets its turn
 STRAGGLERS = 5.0  # seconds in which one who was let in is heard of
 
 log = logging.getLogger(__name__)
@@ -117,8 +118,8 @@ class Manager:
             return
         drain = self._settings.drain_timeout if drain is None else drain
         self._desk.post(partial(self._steward.stop, drain))
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        while threading.current_thread() is not self._thread and self._thread.is_alive():
+            self._thread.join(LOOK)  # a signal that comes just before a wait is heard only after it
 
     # -- the thread
 

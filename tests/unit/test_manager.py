@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -233,7 +232,7 @@ def test_a_signal_that_stops_once_more_ends_the_draining(tmp_path: Path) -> None
 
     def press_again() -> None:
         assert eventually(lambda: manager._steward._ending)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, lambda *_: manager.stop())
     again = threading.Thread(target=press_again)
