@@ -36,7 +36,7 @@ def test_methods(server: Server) -> None:
         assert client.ask(method, CHAT).status == 405
     options = client.ask("OPTIONS", "/v1/models")
     assert (options.status, options.body, options.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS")
-    get, head = client.get("/v1/models"), client.ask("HEAD", "/v1/models")
+    get, head = client.get("/v1/api/version"), client.ask("HEAD", "/v1/api/version")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == str(len(get.body))
 
