@@ -3,7 +3,7 @@
 With (n + 1)(1 - c) <= 1 the likeliest tokens one by one are the likeliest together.
 """
 
-from hoshikage._canvas cimport Canvas, Quota, Row, Rule, row_probability, sort_rows
+from hoshikage._canvas cimport Canvas, Quota, Row, Rule, sort_rows
 from libc.stdint cimport int32_t
 
 from hoshikage.errors import ParameterError
@@ -19,9 +19,6 @@ cdef class Factor(Rule):
         if not 0.0 < factor <= 1000.0:
             raise ParameterError("factor", f"{factor} is out of range", "use a number above 0; the paper has 1")
         self.factor = factor
-
-    cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
-        return row_probability(row)
 
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i

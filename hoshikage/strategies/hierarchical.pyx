@@ -1,7 +1,7 @@
 """dInfer's hierarchical decoding (arXiv 2510.08666): settle rows far from each other first, for neighbours depend most
 on one another."""
 
-from hoshikage._canvas cimport Canvas, Quota, Row, Rule, row_probability, sort_rows
+from hoshikage._canvas cimport Canvas, Quota, Row, Rule, sort_rows
 from libc.stdint cimport int32_t
 
 from hoshikage.errors import ParameterError
@@ -17,9 +17,6 @@ cdef class Hierarchical(Rule):
         if not (0.0 < threshold <= 1.0 and 0.0 < low <= 1.0):
             raise ParameterError("threshold", f"{threshold} and {low} are no probabilities", "use numbers from 0 to 1")
         self.threshold, self.low = threshold, low
-
-    cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
-        return row_probability(row)
 
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i

@@ -1,6 +1,6 @@
 """Saber (arXiv 2510.18165): settle what is surer than what stands was on average; mask again what became doubtful."""
 
-from hoshikage._canvas cimport Canvas, Quota, Row, Rule, row_probability, sort_rows
+from hoshikage._canvas cimport Canvas, Quota, Row, Rule, sort_rows
 from libc.math cimport rint
 from libc.stdint cimport int32_t
 
@@ -25,9 +25,6 @@ cdef class Saber(Rule):
 
     def __cinit__(self):
         self.remasks = True
-
-    cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
-        return row_probability(row)
 
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t n_open = part(canvas, rows, n_rows)

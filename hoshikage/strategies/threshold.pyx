@@ -3,7 +3,7 @@
 With a schedule that asks for more it settles those too: LLaDA 2.0's and SDAR's dynamic decoding.
 """
 
-from hoshikage._canvas cimport Canvas, Quota, Row, Rule, row_probability, sort_rows
+from hoshikage._canvas cimport Canvas, Quota, Row, Rule, sort_rows
 from libc.stdint cimport int32_t
 
 from hoshikage.errors import ParameterError
@@ -19,9 +19,6 @@ cdef class Threshold(Rule):
         if not 0.0 < threshold <= 1.0:
             raise ParameterError("threshold", f"{threshold} is no probability", "use a number above 0, and up to 1")
         self.threshold = threshold
-
-    cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
-        return row_probability(row)
 
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i

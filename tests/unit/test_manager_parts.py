@@ -190,24 +190,26 @@ def test_the_line_is_fair(moves: list[tuple[str, str]]) -> None:
         assert line.first() == min(standing, key=lambda person: person.number, default=None)
 
 
-@given(st.lists(KEYS, min_size=1), st.data())
-def test_a_line_is_served_in_the_order_in_which_it_is_shown(keys: list[str], data: st.DataObject) -> None:
+def begun_line(keys: list[str], data: st.DataObject) -> Line[Person]:
+    """A line of these, some of whom have been served; somebody is left."""
     line = Line[Person]()
     for number, key in enumerate(keys):
         line.add(Person(key, number))
     for _ in range(data.draw(st.integers(0, len(keys) - 1))):
         line.pop()
+    return line
+
+
+@given(st.lists(KEYS, min_size=1), st.data())
+def test_a_line_is_served_in_the_order_in_which_it_is_shown(keys: list[str], data: st.DataObject) -> None:
+    line = begun_line(keys, data)
     shown = list(line)
     assert [line.pop() for _ in range(len(line))] == shown
 
 
 @given(st.lists(KEYS, min_size=1), st.data())
 def test_the_last_of_a_key_is_told_how_many_are_ahead(keys: list[str], data: st.DataObject) -> None:
-    line = Line[Person]()
-    for number, key in enumerate(keys):
-        line.add(Person(key, number))
-    for _ in range(data.draw(st.integers(0, len(keys) - 1))):
-        line.pop()
+    line = begun_line(keys, data)
     shown = list(line)
     for key in {person.key for person in shown}:
         last = max(at for at, person in enumerate(shown) if person.key == key)

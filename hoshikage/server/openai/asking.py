@@ -8,6 +8,7 @@ from typing import Any
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
+from hoshikage.server.openai.form import Envelope
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Kind, Watch
@@ -36,6 +37,19 @@ def ways_of(given: Given, chosen: Chosen, settings: Settings) -> Ways:
     single = stream and chosen.is_diffusion and not canvas and settings.diffusion_stream == "single"
     watch: Watch = "canvas" if canvas else "text" if stream and not single else "end"
     return Ways(watch, single, tuple(warnings))
+
+
+def envelope_of(given: Given, ways: Ways, *, prefix: str, kind: str, chunk_kind: str) -> Envelope:
+    """What stands round the answer to a request."""
+    return Envelope(
+        prefix=prefix,
+        kind=kind,
+        chunk_kind=chunk_kind,
+        model=given["model"],
+        usage=given.get("stream_options", False),
+        n=given.get("n", 1),
+        warnings=[*given.warnings, *ways.warnings],
+    )
 
 
 def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from blacksheep import Response
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
-from hoshikage.server.openai.asking import engine_options, job_of, ways_of
+from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import as_chat
@@ -38,15 +38,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
         "options": options,
     }
     form = ChatForm(
-        Envelope(
-            prefix="chatcmpl",
-            kind="chat.completion",
-            chunk_kind="chat.completion.chunk",
-            model=given["model"],
-            usage=given.get("stream_options", False),
-            n=given.get("n", 1),
-            warnings=[*given.warnings, *ways.warnings],
-        ),
+        envelope_of(given, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
         reader=limits.reader,
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",

@@ -12,7 +12,7 @@ from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given, given_in
-from hoshikage.server.openai.asking import engine_options, job_of, ways_of
+from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import LegacyLogprobs
 from hoshikage.server.openai.reply import reply
@@ -32,15 +32,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     ways = ways_of(given, chosen, services.settings)
     prompts: list[Prompt] = given["prompt"]
     form = TextForm(
-        Envelope(
-            prefix="cmpl",
-            kind="text_completion",
-            chunk_kind="text_completion",
-            model=given["model"],
-            usage=given.get("stream_options", False),
-            n=given.get("n", 1),
-            warnings=[*given.warnings, *ways.warnings],
-        ),
+        envelope_of(given, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
         echoes=await echoes_of(services, exchange, given) if given.get("echo", False) else [""] * len(prompts),
         logprobs=given.get("logprobs") is not None,
         canvas=ways.watch == "canvas",
