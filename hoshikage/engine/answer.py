@@ -132,6 +132,7 @@ class Answer(ABC):
             text=self.reader.text,
             tokens=tuple(self.reader.tokens),
             stop_reason=reason,
+            stopped_by=self.reader.stopped_by,
             counts=Counts(
                 n_prompt=self.n_prompt,
                 n_tokens=len(self.reader.tokens),

@@ -61,6 +61,7 @@ class Result:
     stop_reason: StopReason
     counts: Counts
     seed: int
+    stopped_by: str = ""  # the stop string that ended it, where one did
     warnings: tuple[str, ...] = ()
     how: str = ""  # a diffusion model's canvas was decoded: algorithm, schedule, blocks and plan in words
     canvas: tuple[int, ...] = field(default=(), repr=False)

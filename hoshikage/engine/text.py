@@ -85,6 +85,7 @@ class TextReader:
         self._n_shown = 0
         self.tokens: list[int] = []
         self.stopped = False
+        self.stopped_by = ""  # the stop string, where it was one
 
     @property
     def text(self) -> str:
@@ -111,7 +112,9 @@ class TextReader:
 
     def _stop(self, cut: int) -> str:
         self.stopped = True
-        del self._characters[len(self._characters) - cut :]
+        at = len(self._characters) - cut
+        self.stopped_by = "".join(self._characters[at:])
+        del self._characters[at:]
         return self._show(0)
 
     def _show(self, held: int) -> str:

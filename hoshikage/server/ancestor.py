@@ -13,9 +13,9 @@ from hoshikage.errors import FileError, ParameterError, RegistryError
 from hoshikage.registry import rows_of_model
 from hoshikage.server.fields import Field, Table, given_in
 from hoshikage.server.openai.models import card, state_of
-from hoshikage.server.openai.reply import json_response
 from hoshikage.server.openai.values import FLAG, Duration
 from hoshikage.server.problem import Problem
+from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 

@@ -82,6 +82,6 @@ def handler_of(route: Route, services: Services) -> Callable[[Request], Awaitabl
         except Exception as error:
             problem = noted(error, exchange, services.metrics)
             headers = [(name.encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-            return Response(problem.status, headers, Content(b"application/json", jsons.write(problem.body)))
+            return Response(problem.status, headers, Content(b"application/json", jsons.write(route.told(problem))))
 
     return handle

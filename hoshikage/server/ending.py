@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blacksheep import Response
 
-from hoshikage.server.openai.reply import json_response
+from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 

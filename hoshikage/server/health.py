@@ -7,8 +7,8 @@ import asyncio
 from blacksheep import Content, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from hoshikage.server.openai.reply import json_response
 from hoshikage.server.problem import Problem
+from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 

@@ -11,7 +11,7 @@ from hoshikage._version import __version__
 from hoshikage.checks import Check
 from hoshikage.server.fields import Field, Table
 from hoshikage.server.openai import values
-from hoshikage.server.openai.reply import json_response
+from hoshikage.server.reply import json_response
 from hoshikage.server.routes import Route
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange

@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from blacksheep import Response
 
 from hoshikage.server.fields import Table
+from hoshikage.server.problem import Problem
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.shell.keys import Access
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Response]]
+
+
+def as_openai(problem: Problem) -> Any:
+    """An error as most clients know it."""
+    return problem.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,7 @@ class Route:
     about: str  # one sentence, for the manual and openapi.json
     access: Access = Access.USER
     table: Table | None = None  # of the body's fields
+    told: Callable[[Problem], Any] = as_openai  # the body of an answer that is an error
 
 
 class Routes:

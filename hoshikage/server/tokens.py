@@ -17,8 +17,8 @@ from hoshikage.errors import ParameterError, UnknownModelError
 from hoshikage.manager.job import Job
 from hoshikage.registry import Model
 from hoshikage.server.fields import Field, Given, Table, given_in
-from hoshikage.server.openai.reply import json_response
 from hoshikage.server.openai.values import FLAG, Ids
+from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.work import value_of

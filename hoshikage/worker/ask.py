@@ -75,6 +75,7 @@ class Answered:
     stop_reason: Literal["stop", "length", "cancelled"]
     counts: Mapping[str, float]  # engine.result.Counts as a mapping
     seed: int
+    stopped_by: str = ""  # the stop string that ended it, where one did
     how: str = ""  # a canvas was decoded, in words
     warnings: tuple[str, ...] = ()
     tokens: tuple[Token, ...] = ()  # those behind the last `Said`, when logprobs were asked for

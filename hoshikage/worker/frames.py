@@ -131,7 +131,7 @@ SAID: Checks = {
 }  # fmt: skip
 ANSWERED: Checks = {
     "index": whole, "delta": text, "text": text, "stop_reason": among("stop", "length", "cancelled"),
-    "counts": named(number), "seed": whole, "how": text,
+    "counts": named(number), "seed": whole, "stopped_by": text, "how": text,
     "warnings": many_of(str), "tokens": many(token), "prompt": many(token),
 }  # fmt: skip
 ASK: Checks = {"kind": among(*get_args(Kind)), "body": table, "watch": among(*get_args(Watch))}

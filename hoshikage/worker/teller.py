@@ -46,6 +46,7 @@ class Teller:
             text=result.text,
             stop_reason=result.stop_reason,
             counts=asdict(result.counts),
+            stopped_by=result.stopped_by,
             how=result.how,
             seed=result.seed,
             warnings=result.warnings,

@@ -103,3 +103,10 @@ def test_a_stop_string_that_begins_with_itself_is_found(text: str) -> None:
     reader, _ = read([character.encode() for character in text], ["aab"])
     assert reader.text == text[:-3]
     assert reader.stopped
+
+
+def test_the_stop_string_that_ended_a_text_is_known() -> None:
+    reader = TextReader(lambda token: bytes([token]), stops=["xy", "wxy"])
+    assert reader.feed(b"abwxyz") == "ab" and reader.stopped_by == "wxy"
+    ended = TextReader(lambda token: bytes([token]), stop_ids={0}, stops=["xy"])
+    assert ended.feed(b"ab\0") == "ab" and ended.stopped and ended.stopped_by == ""

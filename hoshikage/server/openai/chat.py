@@ -15,8 +15,8 @@ from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, 
 from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import as_chat
-from hoshikage.server.openai.reply import reply
 from hoshikage.server.openai.tables import CHAT
+from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.worker.ask import Answered, Said, Token

@@ -15,9 +15,9 @@ from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import LegacyLogprobs
-from hoshikage.server.openai.reply import reply
 from hoshikage.server.openai.tables import COMPLETIONS, N_JOINT
 from hoshikage.server.openai.values import Prompt
+from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.work import value_of

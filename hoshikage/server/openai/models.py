@@ -10,7 +10,7 @@ from blacksheep import Response
 from hoshikage.errors import FileError, HoshikageError, UnknownModelError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry.labels import near
-from hoshikage.server.openai.reply import json_response
+from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 

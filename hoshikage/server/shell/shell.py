@@ -155,7 +155,9 @@ class Sender:
 
     async def problem(self, problem: Problem) -> None:
         """An error as the whole answer."""
-        await self.whole(problem.status, orjson.dumps(problem.body), problem.headers)
+        route = self._exchange.route
+        body = problem.body if route is None else route.told(problem)
+        await self.whole(problem.status, orjson.dumps(body), problem.headers)
 
     async def whole(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         """An answer in one piece."""

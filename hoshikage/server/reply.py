@@ -1,7 +1,6 @@
 """From a job to its answer, whole or streamed: the same way for every route, which brings its own form.
 
-An answer that fails before its first byte is an HTTP error; later, an event with the error ends the stream. What says
-`[DONE]` is whole.
+An answer that fails before its first byte is an HTTP error; later, an event with the error ends the stream.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from hoshikage.server import jsons, sse
 from hoshikage.server.failures import noted
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.wire import OPENAI, Wire
 from hoshikage.server.work import Work, first_of
 from hoshikage.worker.ask import Answered, Event, Said
 
@@ -44,7 +44,14 @@ class Form(Protocol):
 
 
 async def reply(
-    services: Services, exchange: Exchange, job: Job, form: Form, *, stream: bool, single: bool
+    services: Services,
+    exchange: Exchange,
+    job: Job,
+    form: Form,
+    *,
+    stream: bool,
+    single: bool = False,
+    wire: Wire = OPENAI,
 ) -> Response:
     """Answer a request; `single` streams the whole answer as one chunk."""
     work = Work(services, exchange, job)
@@ -55,8 +62,8 @@ async def reply(
     events = work.events(services.limits.quiet_seconds)
     first = await first_of(events, services.limits.quiet_seconds)
     exchange.notes["stream"] = True
-    writer = Writer(services, exchange, form, single)
-    return sse.stream(writer.write(first, events))
+    writer = Writer(services, exchange, form, single, wire)
+    return sse.stream(writer.write(first, events), wire.kind)
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -79,12 +86,13 @@ def told(form: Form, event: Event | None) -> list[Any]:
 class Writer:
     """Writes one stream."""
 
-    def __init__(self, services: Services, exchange: Exchange, form: Form, single: bool) -> None:
+    def __init__(self, services: Services, exchange: Exchange, form: Form, single: bool, wire: Wire) -> None:
         self._metrics = services.metrics
         self._quiet = services.limits.quiet_seconds
         self._exchange = exchange
         self._form = form
         self._single = single
+        self._wire = wire
         self._last = time.monotonic()
 
     async def write(self, first: Event | None, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
@@ -94,7 +102,8 @@ class Writer:
                 yield self._bytes(list(self._form.opening()))
             async for piece in self._body(first, events):
                 yield piece
-            yield self._end()
+            if end := self._end():
+                yield end
         except Exception as error:
             yield self._failed(error)
 
@@ -115,15 +124,15 @@ class Writer:
         if time.monotonic() - self._last < self._quiet:
             return b""
         self._last = time.monotonic()
-        return sse.ALIVE
+        return self._wire.alive
 
     def _bytes(self, chunks: list[Any]) -> bytes:
         self._last = time.monotonic()
-        return b"".join(map(sse.event, chunks)) or sse.ALIVE
+        return b"".join(map(self._wire.piece, chunks)) or self._wire.alive
 
     def _end(self) -> bytes:
         chunks = [*([self._form.single()] if self._single else []), *self._form.closing()]
-        return b"".join(map(sse.event, chunks)) + sse.DONE
+        return b"".join(map(self._wire.piece, chunks)) + self._wire.done
 
     def _failed(self, error: Exception) -> bytes:
-        return sse.event(noted(error, self._exchange, self._metrics).body)
+        return self._wire.piece(self._wire.failed(noted(error, self._exchange, self._metrics)))
