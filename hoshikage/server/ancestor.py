@@ -10,8 +10,9 @@ from blacksheep import Response
 from hoshikage._version import __version__
 from hoshikage.checks import Place, Text, Texts
 from hoshikage.errors import FileError, ParameterError, RegistryError
+from hoshikage.manager.state import ModelState
 from hoshikage.registry import rows_of_model
-from hoshikage.server.fields import Field, Table, given_in
+from hoshikage.server.fields import Field, Given, Table, given_in
 from hoshikage.server.openai.models import card, state_of
 from hoshikage.server.openai.values import FLAG, Duration
 from hoshikage.server.problem import Problem
@@ -55,7 +56,13 @@ async def version(services: Services, exchange: Exchange) -> Response:
 async def add(services: Services, exchange: Exchange) -> Response:
     """Give a model file a name, for good."""
     given = await given_in(exchange, ADD)
-    name, path = given["name"], Path(given["path"])
+    state = await register(services, given["name"], given)
+    return json_response({"status": "ok", "model": card(state, services.started)}, 201)
+
+
+async def register(services: Services, name: str, given: Given) -> ModelState:
+    """Give the file of a request this name."""
+    path = Path(given["path"])
     try:
         await asyncio.to_thread(
             services.registry.add, path, name, given.get("stop", ()), given.options, replace=given.get("replace", False)
@@ -70,19 +77,23 @@ async def add(services: Services, exchange: Exchange) -> Response:
     except FileError as error:
         raise Problem(400, f"{error.cause}; {error.remedy}", "not_a_model", param="path") from None
     services.choices.forget()
-    return json_response({"status": "ok", "model": card(await state_of(services, name), services.started)}, 201)
+    return await state_of(services, name)
 
 
 async def remove(services: Services, exchange: Exchange) -> Response:
     """Forget the name of a model; its file stays. What it is doing is finished first."""
-    name = exchange.values["name"]
+    await forget(services, exchange.values["name"])
+    return json_response({"status": "ok"})
+
+
+async def forget(services: Services, name: str) -> None:
+    """Take a name out of the file of models."""
     try:
         await asyncio.to_thread(services.registry.remove, name)
     except ParameterError as error:
         raise Problem(409, f"{error.cause}; {error.remedy}", "model_fixed", param="name") from None
     services.choices.forget()
     await asyncio.to_thread(services.manager.unload, name)
-    return json_response({"status": "ok"})
 
 
 async def reload(services: Services, exchange: Exchange) -> Response:

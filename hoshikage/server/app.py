@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from blacksheep import Application, Content, Request, Response, Router
 
 from hoshikage.server import ancestor, ending, health, jsons, manual, tokens
+from hoshikage.server.door import Line
 from hoshikage.server.failures import noted
+from hoshikage.server.llamacpp.lines import LINES as LLAMACPP
+from hoshikage.server.mercury import fim
 from hoshikage.server.openai import chat, completions, models, tables
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.services import Services
@@ -18,9 +21,6 @@ from hoshikage.server.shell.hosts import ANY, Hosts
 from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.shell import Shell
 
-Answer: TypeAlias = Callable[[Services, Exchange], Awaitable[Response]]
-Line: TypeAlias = tuple[str, str, Answer, Access, str, Mapping[str, Any]]
-
 
 def lines() -> list[Line]:
     """Every route: method, path, what answers, for whom, and what it is for."""
@@ -28,6 +28,7 @@ def lines() -> list[Line]:
     return [
         ("POST", "/v1/chat/completions", chat.answer, user, "Answer a conversation", {"table": tables.CHAT}),
         ("POST", "/v1/completions", completions.answer, user, "Continue prompts", {"table": tables.COMPLETIONS}),
+        ("POST", "/v1/fim/completions", fim.answer, user, "Fill a gap, Mercury's way", {"table": fim.FIM}),
         ("GET", "/v1/models", models.listing, user, "List the models", {}),
         ("GET", "/v1/models/{id}", models.one, user, "One model", {}),
         ("POST", "/tokenize", tokens.tokenize, user, "A text as tokens", {"table": tokens.TOKENIZE}),
@@ -45,6 +46,7 @@ def lines() -> list[Line]:
         ("GET", "/ready", health.ready, anybody, "Whether requests are served", {}),
         ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
         ("GET", "/openapi.json", manual.openapi, user, "This table as OpenAPI 3.1", {}),
+        *LLAMACPP,
     ]
 
 

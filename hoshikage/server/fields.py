@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qs
 
 from hoshikage.checks import Check, shown
 from hoshikage.engine.request import KINDS, CausalRequest, DiffusionRequest, options_of
@@ -51,6 +52,10 @@ class Given:
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field, or what holds when it was not sent."""
         return self.values.get(name, default)
+
+    def without(self, name: str) -> Given:
+        """As if this field had not been sent."""
+        return replace(self, values={key: value for key, value in self.values.items() if key != name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,12 @@ def alias(name: str, of: str, meaning: str = "") -> Field:
         option=of,
         kinds=kinds_of(of),
     )
+
+
+def queried(exchange: Exchange, name: str) -> str | None:
+    """A value of the query, where it is there."""
+    values = parse_qs(exchange.query.decode("ascii", "replace"), max_num_fields=100).get(name)
+    return values[0] if values else None
 
 
 async def given_in(exchange: Exchange, table: Table) -> Given:

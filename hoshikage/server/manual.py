@@ -10,6 +10,7 @@ from hoshikage import checks
 from hoshikage._version import __version__
 from hoshikage.checks import Check
 from hoshikage.server.fields import Field, Table
+from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
 from hoshikage.server.openai import values
 from hoshikage.server.reply import json_response
 from hoshikage.server.routes import Route
@@ -34,13 +35,15 @@ ERROR_SCHEMA = {
         }
     },
 }
+BIASES = {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 DURATION = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?\s*(ms|s|m|h|)$"}]}
 SHAPES: dict[type, dict[str, Any]] = {
     checks.Flag: {"type": "boolean"},
     checks.Place: {"type": "string", "minLength": 1},
-    checks.TokenBias: {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}},
+    checks.TokenBias: BIASES,
+    Bias: {"anyOf": [BIASES, {"type": "array"}]},
     values.Ids: IDS,
     values.Messages: OBJECTS | {"minItems": 1},
     values.Tools: OBJECTS,
@@ -49,6 +52,7 @@ SHAPES: dict[type, dict[str, Any]] = {
     values.ToolChoice: {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
     values.ResponseFormat: {"type": "object"},
     values.Mapped: {"type": "object"},
+    Chunks: OBJECTS,
 }
 
 
@@ -129,6 +133,8 @@ def schema_of(check: Check[Any]) -> dict[str, Any]:
         case checks.Texts(most, most_characters):
             one = {"type": "string", "minLength": 1, "maxLength": most_characters}
             return {"anyOf": [one, {"type": "array", "items": one, "maxItems": most}]}
+        case Unset(inner):
+            return {"anyOf": [{"const": -1}, schema_of(inner)]}
         case values.Prompts(most):
             several = {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": [{"type": "string"}, IDS]}}
             return {"anyOf": [{"type": "string"}, IDS | {"minItems": 1}, several]}

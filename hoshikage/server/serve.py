@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 
 from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.registry.presence import announced
 from hoshikage.server.app import build
 from hoshikage.server.services import Services
 from hoshikage.server.shell.protocol import connections
@@ -69,6 +70,7 @@ class Serving(uvicorn.Server):
     def stop(self) -> None:
         """End in order; called a second time, at once."""
         self._shell.stopping = True
+        self._services.stopping.set()
         self.force_exit = self.should_exit
         self.should_exit = True
         self._stop_manager()
@@ -110,7 +112,8 @@ def serve(services: Services, when_listening: Callable[[str], object]) -> None:
     logging.getLogger("blacksheep.server").setLevel(logging.ERROR)
     services.metrics.watch(services.manager.models, services.manager.pulse)
     services.manager.start()
-    Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_listening(url_of(bound)))
+    with announced(services.registry.map_file, url_of(bound)):
+        Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_listening(url_of(bound)))
 
 
 def bind(settings: Settings) -> socket.socket:

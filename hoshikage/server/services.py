@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Services:
     limits: Limits
     started: float = field(default_factory=time.time)
     choices: Choices = field(init=False)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # for what would go on for ever
     routes: list[Route] = field(default_factory=list)  # all of them, once they are there
 
     def __post_init__(self) -> None:

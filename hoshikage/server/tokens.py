@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import parse_qs
 
 from blacksheep import Response
 
@@ -16,7 +15,7 @@ from hoshikage.checks import Text
 from hoshikage.errors import ParameterError, UnknownModelError
 from hoshikage.manager.job import Job
 from hoshikage.registry import Model
-from hoshikage.server.fields import Field, Given, Table, given_in
+from hoshikage.server.fields import Field, Given, Table, given_in, queried
 from hoshikage.server.openai.values import FLAG, Ids
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
@@ -65,8 +64,7 @@ async def detokenize(services: Services, exchange: Exchange) -> Response:
 
 async def info(services: Services, exchange: Exchange) -> Response:
     """What a model's tokenizer is called and how its special tokens are written. Loads nothing."""
-    named = parse_qs(exchange.query.decode("ascii", "replace")).get("model")
-    label = named[0] if named else await default_label(services)
+    label = queried(exchange, "model") or await default_label(services)
     return json_response(await asyncio.to_thread(lambda: tokenizer_of(services.registry.find(label))))
 
 

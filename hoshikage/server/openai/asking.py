@@ -39,13 +39,13 @@ def ways_of(given: Given, chosen: Chosen, settings: Settings) -> Ways:
     return Ways(watch, single, tuple(warnings))
 
 
-def envelope_of(given: Given, ways: Ways, *, prefix: str, kind: str, chunk_kind: str) -> Envelope:
+def envelope_of(given: Given, chosen: Chosen, ways: Ways, *, prefix: str, kind: str, chunk_kind: str) -> Envelope:
     """What stands round the answer to a request."""
     return Envelope(
         prefix=prefix,
         kind=kind,
         chunk_kind=chunk_kind,
-        model=given["model"],
+        model=chosen.model.label,
         usage=given.get("stream_options", False),
         n=given.get("n", 1),
         warnings=[*given.warnings, *ways.warnings],
@@ -63,10 +63,10 @@ def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:
     return options
 
 
-def job_of(exchange: Exchange, given: Given, kind: Kind, body: dict[str, Any], watch: Watch) -> Job:
+def job_of(exchange: Exchange, given: Given, chosen: Chosen, kind: Kind, body: dict[str, Any], watch: Watch) -> Job:
     """The job of a request."""
     return Job(
-        model=given["model"],
+        model=chosen.model.label,
         ask=Ask(kind=kind, body=body, watch=watch),
         key=exchange.who,
         wait=given.get("queue_timeout"),

@@ -38,12 +38,12 @@ async def answer(services: Services, exchange: Exchange) -> Response:
         "options": options,
     }
     form = ChatForm(
-        envelope_of(given, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
+        envelope_of(given, chosen, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
         reader=limits.reader,
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",
     )
-    job = job_of(exchange, given, "chat", body, ways.watch)
+    job = job_of(exchange, given, chosen, "chat", body, ways.watch)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
 
 

@@ -26,13 +26,17 @@ from hoshikage.worker.ask import Answered, Ask, Said, Token
 
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Continue prompts."""
-    given = await given_in(exchange, COMPLETIONS)
+    return await answered(services, exchange, await given_in(exchange, COMPLETIONS), TextForm)
+
+
+async def answered(services: Services, exchange: Exchange, given: Given, new_form: type[TextForm]) -> Response:
+    """Continue prompts, and write the answer in this form."""
     chosen = await services.choices.choose(given["model"])
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)
     prompts: list[Prompt] = given["prompt"]
-    form = TextForm(
-        envelope_of(given, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
+    form = new_form(
+        envelope_of(given, chosen, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
         echoes=await echoes_of(services, exchange, given) if given.get("echo", False) else [""] * len(prompts),
         logprobs=given.get("logprobs") is not None,
         canvas=ways.watch == "canvas",
@@ -48,12 +52,18 @@ def check(given: Given, chosen: Chosen) -> None:
         raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
     if given.get("suffix") is not None and len(given["prompt"]) > 1:
         raise ParameterError("suffix", "there are several prompts", "send one prompt with a suffix")
-    if given.get("suffix") is not None and not chosen.is_diffusion:
-        cause = "an autoregressive model reads from left to right and cannot fill a gap"
-        raise ParameterError("suffix", cause, "leave it out, or use a diffusion model")
+    if given.get("suffix") is not None:
+        refuse_gap("suffix", chosen)
     if given.get("echo", False) and given.get("logprobs") is not None and chosen.is_diffusion:
         cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
         raise ParameterError("echo", cause, "leave out echo or logprobs, or use an autoregressive model")
+
+
+def refuse_gap(name: str, chosen: Chosen) -> None:
+    """Raises ParameterError for a model that cannot fill one."""
+    if not chosen.is_diffusion:
+        cause = "an autoregressive model reads from left to right and cannot fill a gap"
+        raise ParameterError(name, cause, "leave it out, or use a diffusion model")
 
 
 def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any) -> Job:
@@ -65,9 +75,9 @@ def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any)
             options["prompt_logprobs"] = given["logprobs"]
     if given.get("suffix") is not None:
         body = {"prefix": given["prompt"][0], "suffix": given["suffix"], "n": given.get("n", 1), "options": options}
-        return job_of(exchange, given, "infill", body, watch)
+        return job_of(exchange, given, chosen, "infill", body, watch)
     body = {"prompts": given["prompt"], "n": given.get("n", 1), "options": options}
-    return job_of(exchange, given, "generate", body, watch)
+    return job_of(exchange, given, chosen, "generate", body, watch)
 
 
 async def echoes_of(services: Services, exchange: Exchange, given: Given) -> list[str]:

@@ -34,6 +34,8 @@ IDLE = {
     "id_slot": "requests are put where there is room",
     "parallel_tool_calls": "a model decides itself how many functions it calls",
     "reasoning_effort": "a model thinks as long as it does",
+    "reasoning_summary": "a model thinks as long as it does",
+    "reasoning_summary_wait": "a model thinks as long as it does",
     "verbosity": "say it in the prompt",
     "prediction": "nothing is predicted from a draft",
     "modalities": "models here read and write text",
@@ -52,9 +54,28 @@ IDLE = {
     "draft": "nothing is predicted from a draft",
 }
 
+STREAM = Field(name="stream", check=FLAG, meaning="send the answer while it is made", default=False)
+PATIENCE = [
+    Field(
+        name="keep_alive",
+        check=Duration(),
+        meaning='how long the model stays in memory afterwards: seconds or "5m"; below 0: for good, 0: not at all',
+    ),
+    Field(name="timeout", check=Duration(least=0.001), meaning="seconds that the request may take altogether"),
+    Field(name="queue_timeout", check=Duration(least=0), meaning="seconds that it may wait for its first step"),
+]
+OTHER_NAMES = [
+    alias("repeat_penalty", "repetition_penalty"),
+    alias("diffusion_steps", "steps"),
+    alias("diffusion_algorithm", "algorithm"),
+    alias("diffusion_schedule", "schedule"),
+    alias("diffusion_cfg_scale", "cfg_scale"),
+    alias("guidance_scale", "cfg_scale"),
+    alias("diffusion_block_length", "block_length"),
+]
 COMMON = [
     Field(name="model", check=LABEL, meaning="the name of a model", required=True),
-    Field(name="stream", check=FLAG, meaning="send the answer while it is made", default=False),
+    STREAM,
     Field(
         name="stream_options",
         check=StreamOptions(),
@@ -68,22 +89,10 @@ COMMON = [
         default=False,
         kinds=("diffusion",),
     ),
-    Field(
-        name="keep_alive",
-        check=Duration(),
-        meaning='how long the model stays in memory afterwards: seconds or "5m"; below 0: for good, 0: not at all',
-    ),
-    Field(name="timeout", check=Duration(least=0.001), meaning="seconds that the request may take altogether"),
-    Field(name="queue_timeout", check=Duration(least=0), meaning="seconds that it may wait for its first step"),
+    *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
     alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model"),
-    alias("repeat_penalty", "repetition_penalty"),
-    alias("diffusion_steps", "steps"),
-    alias("diffusion_algorithm", "algorithm"),
-    alias("diffusion_schedule", "schedule"),
-    alias("diffusion_cfg_scale", "cfg_scale"),
-    alias("guidance_scale", "cfg_scale"),
-    alias("diffusion_block_length", "block_length"),
+    *OTHER_NAMES,
 ]
 
 CHAT = Table(

@@ -1,0 +1,197 @@
+"""`POST /completion` and `POST /infill`: a prompt continued, or a gap filled, as llama-server tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage.errors import ParameterError
+from hoshikage.manager.job import Job
+from hoshikage.server.choosing import Chosen
+from hoshikage.server.fields import Given, given_in
+from hoshikage.server.llamacpp.tables import COMPLETION, INFILL
+from hoshikage.server.openai import constraint
+from hoshikage.server.openai.asking import engine_options, job_of, ways_of
+from hoshikage.server.openai.completions import refuse_gap
+from hoshikage.server.openai.form import about_work
+from hoshikage.server.openai.logprobs import finite, text_of
+from hoshikage.server.reply import reply
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.tokens import label_of
+from hoshikage.server.wire import EVENTS
+from hoshikage.worker.ask import Answered, Said, Token
+
+
+async def complete(services: Services, exchange: Exchange) -> Response:
+    """Continue a prompt, or several."""
+    given = await given_in(exchange, COMPLETION)
+    prompts = given["prompt"]
+    shown = prompts[0] if len(prompts) == 1 and isinstance(prompts[0], str) else ""
+    return await answered(services, exchange, given, "generate", {"prompts": prompts}, shown, len(prompts))
+
+
+async def infill(services: Services, exchange: Exchange) -> Response:
+    """Fill the gap between two texts."""
+    given = await given_in(exchange, INFILL)
+    before = "".join(map(piece_of, given.get("input_extra", ())))
+    prefix = before + given.get("input_prefix", "") + given.get("prompt", "")
+    body = {"prefix": prefix, "suffix": given.get("input_suffix", "")}
+    return await answered(services, exchange, given, "infill", body, prefix, 1)
+
+
+def piece_of(chunk: dict[str, str]) -> str:
+    """A piece of another file, as it stands before the text."""
+    return f"--- {chunk['filename']} ---\n{chunk['text']}\n\n" if chunk["filename"] else f"{chunk['text']}\n\n"
+
+
+async def answered(
+    services: Services, exchange: Exchange, given: Given, kind: Any, body: dict[str, Any], prompt: str, n: int
+) -> Response:
+    """What both routes do once they know what is asked."""
+    chosen = await services.choices.choose(await label_of(services, given))
+    if kind == "infill":
+        refuse_gap("model", chosen)
+    options = engine_options(given, chosen) | await schema_options(given, chosen)
+    if given.get("n_probs", 0):
+        options["logprobs"] = given["n_probs"]
+    ways = ways_of(given, chosen, services.settings)
+    job: Job = job_of(exchange, given, chosen, kind, {**body, "options": options}, ways.watch)
+    form = LlamaForm(chosen.model.label, prompt, n, probabilities="logprobs" in options, warnings=given.warnings)
+    stream = given.get("stream", False)
+    return await reply(services, exchange, job, form, stream=stream, single=ways.single, wire=EVENTS)
+
+
+async def schema_options(given: Given, chosen: Chosen) -> dict[str, str]:
+    """The grammar of a schema."""
+    if "json_schema" not in given.values:
+        return {}
+    if chosen.is_diffusion:
+        raise ParameterError("json_schema", constraint.NO_GRAMMAR, constraint.USE_CAUSAL)
+    if given.options.get("grammar"):
+        raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
+    return {"grammar": await asyncio.to_thread(constraint.grammar, "json_schema", given["json_schema"])}
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer as far as it is known."""
+
+    index: int
+    text: list[str] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    end: Answered | None = None
+
+
+class LlamaForm:
+    """Writes answers as llama-server does: one object for one prompt, a list for several."""
+
+    def __init__(self, model: str, prompt: str, n: int, *, probabilities: bool, warnings: Sequence[str]) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._probabilities = probabilities
+        self._warnings = warnings
+        self._choices = [Choice(i) for i in range(n)]
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def said(self, event: Said) -> Iterator[dict[str, Any]]:
+        self._take(event)
+        if event.delta or event.tokens:
+            yield self._part(event)
+
+    def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
+        choice = self._take(event)
+        choice.end = event
+        if event.delta or event.tokens:
+            yield self._part(event)
+        yield self._end(choice, "")
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def whole(self) -> Any:
+        """The answer in one piece."""
+        ends = [self._end(choice, "".join(choice.text)) for choice in self._choices]
+        if self._probabilities:
+            for end, choice in zip(ends, self._choices, strict=True):
+                end["completion_probabilities"] = [probability_of(token) for token in choice.tokens]
+        return ends[0] if len(ends) == 1 else ends
+
+    def single(self) -> Any:
+        """The whole answer as the only chunk of a stream."""
+        return self.whole()
+
+    def _take(self, event: Said | Answered) -> Choice:
+        choice = self._choices[event.index]
+        choice.text.append(event.delta)
+        choice.tokens += event.tokens
+        return choice
+
+    def _part(self, event: Said | Answered) -> dict[str, Any]:
+        part = {"index": event.index, "content": event.delta, "tokens": [], "stop": False, "id_slot": -1}
+        if self._probabilities:
+            part["completion_probabilities"] = [probability_of(token) for token in event.tokens]
+        return part
+
+    def _end(self, choice: Choice, content: str) -> dict[str, Any]:
+        """What stands at the end of an answer, or all of it."""
+        end = choice.end
+        assert end is not None, "written only once the answer is complete"
+        n_prompt, n_tokens = int(end.counts["n_prompt"]), int(end.counts["n_tokens"])
+        warnings = [*self._warnings, *end.warnings]
+        return {
+            "index": choice.index,
+            "content": content,
+            "tokens": [],
+            "id_slot": -1,
+            "stop": True,
+            "model": self._model,
+            "tokens_predicted": n_tokens,
+            "tokens_evaluated": n_prompt,
+            "prompt": self._prompt,
+            "generation_settings": {"seed": end.seed},
+            "has_new_line": "\n" in end.text,
+            "truncated": False,
+            "stop_type": stop_type(end),
+            "stopping_word": end.stopped_by,
+            "tokens_cached": n_prompt + n_tokens,
+            "timings": timings(n_prompt, n_tokens, end.counts.get("seconds", 0.0)),
+            "hoshikage": about_work(end),
+            **({"warning": "; ".join(warnings)} if warnings else {}),
+        }
+
+
+def stop_type(end: Answered) -> str:
+    """Why an answer ended."""
+    if end.stopped_by:
+        return "word"
+    return {"stop": "eos", "length": "limit", "cancelled": "none"}[end.stop_reason]
+
+
+def timings(n_prompt: int, n_tokens: int, seconds: float) -> dict[str, float]:
+    """What an answer took; a prompt's time is in it, for a diffusion model reads it again at every step."""
+    milliseconds = 1000 * seconds
+    return {
+        "prompt_n": n_prompt,
+        "prompt_ms": 0.0,
+        "predicted_n": n_tokens,
+        "predicted_ms": milliseconds,
+        "predicted_per_token_ms": milliseconds / n_tokens if n_tokens else 0.0,
+        "predicted_per_second": n_tokens / seconds if seconds > 0 else 0.0,
+    }
+
+
+def probability_of(token: Token) -> dict[str, Any]:
+    """A token, how probable it was, and the likeliest at its place."""
+    top = [entry(number, piece, logprob) for number, piece, logprob in token.top]
+    return entry(token.id, token.piece, token.logprob) | {"top_logprobs": top}
+
+
+def entry(number: int, piece: bytes, logprob: float) -> dict[str, Any]:
+    return {"id": number, "token": text_of(piece), "bytes": list(piece), "logprob": finite(logprob)}

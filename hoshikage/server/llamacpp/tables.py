@@ -1,0 +1,126 @@
+"""The fields that llama-server's routes read."""
+
+from __future__ import annotations
+
+from hoshikage.checks import Text, Whole
+from hoshikage.engine.request import MAX_TOKENS, SEEDS
+from hoshikage.server.ancestor import ADD
+from hoshikage.server.fields import Field, Table, alias, engine_fields
+from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
+from hoshikage.server.openai.tables import IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.values import Mapped, Messages, Prompts, Tools
+from hoshikage.server.tokens import MODEL
+
+FINISHED = "an answer is finished, or given up with `timeout` or by closing the connection"
+ORDER = "samplers have one order"
+NOTHING = "nothing of this kind is told"
+LLAMA_IDLE = IDLE | {
+    "t_max_predict_ms": FINISHED,
+    "t_max_prompt_ms": FINISHED,
+    "n_indent": FINISHED,
+    "n_keep": "a prompt that is too long is refused",
+    "n_discard": "a prompt that is too long is refused",
+    "n_cmpl": "send several prompts",
+    "n_cache_reuse": "what the cache holds of a prompt's beginning is used in any case",
+    "samplers": ORDER,
+    "backend_sampling": ORDER,
+    "dynatemp_range": "the temperature stays as it is",
+    "dynatemp_exponent": "the temperature stays as it is",
+    "min_keep": ORDER,
+    "top_n_sigma": "there is no such sampler",
+    "penalize_nl": "there is no such sampler",
+    "return_tokens": "`/tokenize` gives them",
+    "return_progress": NOTHING,
+    "timings_per_token": NOTHING,
+    "response_fields": NOTHING,
+    "post_sampling_probs": "probabilities are the model's own",
+    "lora": "nothing is loaded beside a model",
+    "image_data": "models here read and write text",
+    "multimodal_data": "models here read and write text",
+    "speculative.n_max": "nothing is predicted from a draft",
+    "speculative.n_min": "nothing is predicted from a draft",
+    "speculative.p_min": "nothing is predicted from a draft",
+}
+
+OWN = [
+    MODEL,
+    STREAM,
+    *PATIENCE,
+    *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs", "top_k", "seed", "logit_bias")),
+    Field(
+        name="n_predict",
+        check=Unset(Whole(1, MAX_TOKENS)),
+        meaning="length of the answer: the canvas of a diffusion model; -1: as the settings say",
+        option="max_tokens",
+    ),
+    alias("max_tokens", "max_tokens", "another name of n_predict"),
+    Field(
+        name="top_k",
+        check=Unset(Whole(0, 2**31 - 1)),
+        meaning="draw among so many tokens; 0: all",
+        option="top_k",
+    ),
+    Field(
+        name="seed",
+        check=Unset(SEEDS),
+        meaning="the same seed draws the same text; -1: a new one",
+        option="seed",
+    ),
+    Field(
+        name="logit_bias",
+        check=Bias(),
+        meaning="added to the logits of token ids: [[id, bias], ...]",
+        option="logit_bias",
+    ),
+    *OTHER_NAMES,
+    Field(name="n_probs", check=Whole(0, 20), meaning="say how probable each token was, and so many likely ones"),
+    Field(
+        name="json_schema",
+        check=Mapped(most=1024),
+        meaning="a schema that the answer follows",
+        kinds=("causal",),
+    ),
+]
+
+COMPLETION = Table(
+    [
+        *OWN,
+        Field(
+            name="prompt",
+            check=Prompts(most=N_PROMPTS),
+            meaning="a text, token ids, or a list of either",
+            required=True,
+        ),
+    ],
+    LLAMA_IDLE,
+)
+INFILL = Table(
+    [
+        *OWN,
+        Field(name="input_prefix", check=Text(2**24), meaning="the text before the gap", default=""),
+        Field(name="input_suffix", check=Text(2**24), meaning="the text behind it", default=""),
+        Field(
+            name="input_extra",
+            check=Chunks(most=1024),
+            meaning="pieces of other files: [{filename, text}, ...]",
+        ),
+        Field(name="prompt", check=Text(2**24), meaning="text that the gap begins with", default=""),
+    ],
+    LLAMA_IDLE,
+)
+TEMPLATE = Table(
+    [
+        MODEL,
+        Field(name="messages", check=Messages(most=4096), meaning="the conversation", required=True),
+        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call"),
+        Field(name="chat_template_kwargs", check=Mapped(most=64), meaning="what else the template is told"),
+    ],
+    {"add_generation_prompt": "a conversation ends where the answer begins"},
+)
+WHICH = Table([Field(name="model", check=LABEL, meaning="the name of a model", required=True)])
+ADD_MODEL = Table(
+    [
+        Field(name="model", check=Text(128), meaning="the name to give it", required=True),
+        *(field for field in ADD.fields if field.name != "name"),
+    ]
+)

@@ -1,0 +1,208 @@
+"""llama-server's shapes: completions, gaps, models with buttons, and what looking at them wakes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import TinyModel
+from tests.server.client import Answer, lines_of, request, until
+from tests.server.conftest import NewServer, Server
+
+WISH: dict[str, Any] = {"model": "fake", "n_predict": 20, "temperature": 1, "seed": 9, "early_stop": False}
+
+
+def complete(server: Server, prompt: Any = "hello", **more: Any) -> Answer:
+    return server.client.post("/completion", {**WISH, "prompt": prompt, **more})
+
+
+def infill(server: Server, **more: Any) -> Answer:
+    return server.client.post("/infill", {**WISH, "input_prefix": "def f(", "input_suffix": "):", **more})
+
+
+def texts(answer: Answer) -> str:
+    return "".join(event["content"] for event in answer.events)
+
+
+@pytest.mark.parametrize("model", ["fake", "nano-ar"])
+def test_streamed_and_plain_are_one(server: Server, model: str) -> None:
+    plain = complete(server, model=model).json
+    assert plain["stop"] is True and plain["model"] == model
+    assert plain["tokens_evaluated"] > 0 and plain["tokens_predicted"] <= 20
+    assert plain["timings"]["predicted_n"] == plain["tokens_predicted"]
+    stream = complete(server, model=model, stream=True)
+    assert texts(stream) == plain["content"]
+    assert [event["stop"] for event in stream.events] == [False] * (len(stream.events) - 1) + [True]
+    assert stream.events[-1]["stop_type"] == plain["stop_type"]
+
+
+def test_the_text_is_that_of_the_other_door(server: Server) -> None:
+    theirs = server.client.complete("hello", max_tokens=20, temperature=1, seed=9, early_stop=False)
+    assert complete(server).json["content"] == theirs.json["choices"][0]["text"]
+    both = complete(server, ["hello", [104, 105]]).json
+    assert [entry["index"] for entry in both] == [0, 1]
+    assert both[0]["content"] == theirs.json["choices"][0]["text"]
+    assert server.client.post("/completions", {**WISH, "prompt": "hello"}).json["content"] == both[0]["content"]
+
+
+def test_why_it_stopped_is_told(server: Server) -> None:
+    whole = complete(server).json
+    assert (whole["stop_type"], whole["stopping_word"]) == ("limit", "")
+    word = whole["content"][5:8]
+    stopped = complete(server, stop=[word]).json
+    assert (stopped["stop_type"], stopped["stopping_word"]) == ("word", word)
+    assert stopped["content"] == whole["content"][: whole["content"].index(word)]
+
+
+def test_minus_one_leaves_it_to_the_server(server: Server) -> None:
+    answer = complete(server, n_predict=-1, seed=-1, top_k=-1)
+    assert answer.status == 200 and "warning" not in answer.json, answer.body
+    for name in ("n_predict", "top_k", "seed"):
+        refused = complete(server, **{name: "x"})
+        assert (refused.status, refused.error["param"]) == (400, name)
+
+
+def test_a_bias_in_pairs(server: Server) -> None:
+    written = {character for character in complete(server).json["content"] if character.isascii()}
+    banned = [[ord(character), False] for character in sorted(written)]
+    assert written and not set(complete(server, logit_bias=banned).json["content"]) & written
+    for wrong in ([[1]], [["a", 1]], [1], [[1, "x"]], [[True, 1]]):
+        assert complete(server, logit_bias=wrong).error["param"] == "logit_bias"
+
+
+def test_probabilities(server: Server) -> None:
+    answer = complete(server, model="nano-ar", n_probs=2).json
+    rows = answer["completion_probabilities"]
+    assert len(rows) == answer["tokens_predicted"]
+    assert all(row["logprob"] <= 0 and len(row["top_logprobs"]) == 2 for row in rows)
+
+
+def test_a_schema_is_followed_by_those_who_can(server: Server) -> None:
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+    answer = complete(server, "How old?", model="nano-ar", json_schema=schema, n_predict=60)
+    assert isinstance(json.loads(answer.json["content"])["age"], int)
+    assert complete(server, json_schema=schema).error["param"] == "json_schema"
+
+
+def test_a_gap_is_filled_as_at_the_other_doors(server: Server) -> None:
+    answer = infill(server)
+    assert answer.status == 200, answer.body
+    theirs = server.client.complete("def f(", suffix="):", max_tokens=20, temperature=1, seed=9, early_stop=False)
+    assert answer.json["content"] == theirs.json["choices"][0]["text"]
+    assert texts(infill(server, stream=True)) == answer.json["content"]
+    begun = infill(server, input_prefix="def ", prompt="f(")
+    assert begun.json["content"] == answer.json["content"]
+    extra = infill(server, input_extra=[{"filename": "a.py", "text": "import a"}]).json
+    assert extra["tokens_evaluated"] == answer.json["tokens_evaluated"] + len("--- a.py ---\nimport a\n\n")
+
+
+def test_an_editors_request_is_taken_as_it_is(server: Server) -> None:
+    """What llama.vim sends."""
+    body = {
+        "input_prefix": "a = 1\n", "input_suffix": "\nprint(a)\n", "input_extra": [{"text": "x", "time": [1, 2]}],
+        "prompt": "b = ", "n_predict": 16, "n_indent": 0, "top_k": 40, "top_p": 0.9, "stream": False,
+        "samplers": ["top_k", "top_p", "infill"], "cache_prompt": True, "t_max_prompt_ms": 500,
+        "t_max_predict_ms": 1000, "response_fields": ["content", "timings/prompt_n"], "model": "fake",
+    }  # fmt: skip
+    answer = server.client.post("/infill", body)
+    assert answer.status == 200 and answer.json["content"] is not None, answer.body
+    assert "t_max_predict_ms" in answer.json["warning"]
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [({"input_prefix": 5}, "input_prefix"), ({"input_extra": "x"}, "input_extra"),
+     ({"input_extra": [{"filename": "a"}]}, "input_extra[0].text"), ({"input_extra": [{}] * 2000}, "input_extra"),
+     ({"n_predict": 0}, "n_predict"), ({"model": "nano-ar"}, "model"),
+     ({"n_predict": 4, "max_tokens": 5}, "max_tokens")],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_filled_is_named(server: Server, more: dict[str, Any], param: str) -> None:
+    answer = infill(server, **more)
+    assert (answer.status, answer.error["param"]) == (400, param), answer.body
+
+
+def test_a_gap_longer_than_the_context(server: Server) -> None:
+    answer = infill(server, n_predict=600)
+    assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+
+
+def test_both_places_of_a_filled_gap(server: Server) -> None:
+    body = {"model": "fake", "prompt": "def f(", "suffix": "):", "max_tokens": 20, "seed": 9, "temperature": 1}
+    (whole,) = server.client.post("/v1/fim/completions", body).json["choices"]
+    assert whole["text"] == whole["message"]["content"] == whole["delta"]["content"] != ""
+    stream = server.client.post("/v1/fim/completions", {**body, "stream": True})
+    assert stream.events[-1] == "[DONE]"
+    pieces = [choice for event in stream.events[:-1] for choice in event["choices"]]
+    assert "".join(piece["delta"]["content"] for piece in pieces) == whole["text"]
+    assert "".join(piece["text"] for piece in pieces) == whole["text"]
+    nothing_behind = server.client.post("/v1/fim/completions", {**body, "suffix": "", "model": "nano-ar"})
+    assert nothing_behind.status == 200, nothing_behind.body
+    assert server.client.post("/v1/fim/completions", {**body, "model": "nano-ar"}).error["param"] == "suffix"
+
+
+def test_looking_wakes_no_model(new_server: NewServer) -> None:
+    server = new_server()
+    for path in ("/models", "/props", "/props?model=tiny", "/slots", "/slots?model=fake", "/tokenizer_info"):
+        assert server.client.get(path).status == 200, path
+    assert {card["state"] for card in server.client.get("/models").json["data"]} <= {"cold", "failed"}
+    props = server.client.get("/props?model=nano-ar").json
+    assert props["chat_template"] and props["is_sleeping"] and props["total_slots"] == 8
+    assert "/" not in props["model_path"]
+    assert server.client.get("/slots?model=nano-ar").json == []
+    assert server.client.get("/props?model=nobody").error["code"] == "model_not_found"
+    assert server.client.get("/slots?model=nobody").status == 404
+
+
+def test_the_buttons_work(new_server: NewServer) -> None:
+    server = new_server()
+    client = server.client
+
+    def status() -> str:
+        cards = {card["id"]: card for card in client.get("/models").json["data"]}
+        return str(cards["fake"]["status"]["value"])
+
+    assert status() == "unloaded"
+    assert client.post("/models/load", {"model": "fake"}).json == {"success": True}
+    until(lambda: status() == "loaded", "loaded")
+    assert len(client.get("/slots?model=fake").json) == 8
+    assert client.post("/models/unload", {"model": "fake"}).json == {"success": True}
+    until(lambda: status() == "unloaded", "unloaded")
+    assert client.post("/models/load", {"model": "nobody"}).status == 404
+    assert client.post("/models/load", {}).error["param"] == "model"
+
+
+def test_who_watches_hears_every_change(new_server: NewServer) -> None:
+    server = new_server()
+    with server.client.connect() as connection:
+        connection.sendall(request("/models/sse", b"", "GET", Content_Type="", Content_Length=""))
+        events = (json.loads(line[6:]) for line in lines_of(connection) if line.startswith(b"data: "))
+        first = next(event for event in events if event["model"] == "fake")
+        assert first["data"]["status"] == "unloaded"
+        server.client.post("/models/load", {"model": "fake"})
+        loaded = next(event for event in events if event["model"] == "fake" and event["data"]["status"] == "loaded")
+        assert loaded["data"]["info"]["id"] == "fake"
+        assert server.stop() == 0, "who watches does not keep the server from ending"
+
+
+def test_names_come_and_go(new_server: NewServer, tiny_model: TinyModel) -> None:
+    client = new_server().client
+    path = str(tiny_model("llada"))
+    assert client.post("/models", {"model": "mine", "path": path}).status == 201
+    assert client.post("/models", {"model": "mine", "path": str(tiny_model("dream"))}).status == 409
+    assert client.post("/models", {"model": "org/repo:Q4"}).error["param"] == "path"
+    assert client.ask("DELETE", "/models?model=mine").json == {"success": True}
+    assert client.get("/v1/models/mine").status == 404
+    assert client.ask("DELETE", "/models?model=mine").status == 404
+    assert client.ask("DELETE", "/models?model=nano-ar").status == 409
+    assert client.ask("DELETE", "/models").error["param"] == "model"
+
+
+def test_a_conversation_as_the_model_reads_it(server: Server) -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    answer = server.client.post("/apply-template", {"model": "fake", "messages": messages})
+    assert answer.status == 200, answer.body
+    assert "hello" in answer.json["prompt"] and answer.json["prompt"].endswith("[assistant]")
+    assert server.client.post("/apply-template", {"messages": "x"}).error["param"] == "messages"
