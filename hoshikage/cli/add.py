@@ -1,7 +1,7 @@
 """`hoshikage add PATH LABEL [STOP ...]`: give a model file a name, and what it is to be run with.
 
-The file of names is what a server reads too, so what is written there holds for it at once; `--url` is for a server
-that has a file of its own: in a container, on another machine.
+A running server of the same file of names does it; without one, the file is changed here. `--url` is for a server that
+has a file of its own: in a container, on another machine.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from hoshikage.cli import complain
 from hoshikage.cli.models import add_registry_flags, cells, line_of, one_line, registry_of, told
 from hoshikage.cli.parser import add_flags, read_flags
-from hoshikage.cli.remote import add_url_flag, asked_in_passing, segment, server_of
-from hoshikage.errors import ParameterError
+from hoshikage.cli.remote import Remote, add_place_flags, asked_in_passing, segment, server_of_names
+from hoshikage.errors import ParameterError, RefusedError
 from hoshikage.registry import rows_of_model
 
-NOT_FOUND = 404
+NOT_FOUND, CONFLICT = 404, 409
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +31,18 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set-aside", action="store_true", help="keep a map that cannot be understood under another name, begin anew"
     )
-    add_url_flag(parser, "let this server add it; PATH is one of its own machine")
+    add_place_flags(parser, "let this server add it; PATH is one of its own machine")
     add_flags(parser, "this model's own settings", rows_of_model().values())
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     settings = read_flags(arguments, rows_of_model().values())
-    line = there(arguments, settings) if arguments.url is not None else here(arguments, settings)
+    server = server_of_names(arguments)
+    line = here(arguments, settings) if server is None else there(server, arguments, settings)
     label, *facts = cells(line)
     print(f"{label}: {', '.join(facts)}")
-    if arguments.url is None:
+    if server is None:
         remark_on_stranger(arguments)
     return 0
 
@@ -59,13 +60,18 @@ def here(arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str
     return told(model)
 
 
-def there(arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str, Any]:
+def there(server: Remote, arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str, Any]:
     """Let a server do it; a line of the list is returned."""
     if arguments.set_aside:
-        raise ParameterError("--set-aside", "a server does not do this", "say it on its machine, without --url")
+        raise ParameterError("--set-aside", "a server does not do this", "say it on its machine, with --here")
     path = str(arguments.path.expanduser().absolute())
     wish = {"name": arguments.label, "path": path, "stop": arguments.stop, "replace": arguments.replace}
-    card = server_of(arguments).ask("POST", "/admin/models", {**settings, **wish})["model"]
+    try:
+        card = server.ask("POST", "/admin/models", {**settings, **wish})["model"]
+    except RefusedError as error:
+        if error.status != CONFLICT:
+            raise
+        raise RefusedError(error.cause, "choose another label, or say --replace", error.status) from None
     return line_of(card) | {"file": path}
 
 

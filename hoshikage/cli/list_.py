@@ -8,7 +8,8 @@ from typing import Any
 from hoshikage.cli import complain
 from hoshikage.cli.models import add_registry_flags, cells, in_columns, line_of, registry_of, told
 from hoshikage.cli.ps import cards_of
-from hoshikage.cli.remote import add_url_flag, server_of
+from hoshikage.cli.remote import add_place_flags, server_of_names
+from hoshikage.errors import RegistryError
 from hoshikage.registry import as_json
 
 HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
@@ -16,13 +17,18 @@ HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON: one object for each model")
-    add_url_flag(parser, "name those that this server has")
+    add_place_flags(parser, "name those that this server has")
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    there = arguments.url is not None
-    lines = [line_of(card) for card in cards_of(server_of(arguments))] if there else lines_here(arguments)
+    server = server_of_names(arguments)
+    if server is None:
+        lines = lines_here(arguments)
+    else:
+        lines = [line_of(card) for card in cards_of(server)]
+        if arguments.url is None:
+            lines = with_files(lines, arguments)
     if arguments.json:
         print(as_json(lines))
     elif lines:
@@ -41,3 +47,19 @@ def lines_here(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for remark in catalogue.remarks:
         complain(remark)
     return lines
+
+
+def with_files(lines: list[dict[str, Any]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a server told, which never says where files are, with those that the same file of names has here."""
+    try:
+        here = {line["label"]: line for line in lines_here(arguments)}
+    except RegistryError as error:
+        complain(str(error))
+        return lines
+    return [line | here[line["label"]] if is_about(here.get(line["label"]), line) else line for line in lines]
+
+
+def is_about(ours: dict[str, Any] | None, theirs: dict[str, Any]) -> bool:
+    """Whether both tell of one model: a server may have been started with another MODEL_DIR."""
+    facts = ("kind", "architecture", "bytes", "context")
+    return ours is not None and all(ours.get(name) == theirs.get(name) for name in facts)

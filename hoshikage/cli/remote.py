@@ -1,7 +1,8 @@
 """A running server, as the commands that speak to one see it. One connection for each question; any thread.
 
-Its address and key come from the settings that it was started with itself, so on the same machine nothing has to be
-said; `--url` names another one.
+A server says beside its file of names where it listens; one that does not is looked for at the address of the
+settings, which it was started with itself. The key is theirs too. So on the same machine nothing has to be said, and
+`--url` names another server.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import http.client
 import json
 import os
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from hoshikage import settings as table
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
+from hoshikage.registry import Registry
+from hoshikage.registry.presence import Presence, found
+from hoshikage.settings import Settings
 
 SECONDS = 30.0  # for an answer: a server that looks at files on a slow disk takes some
 IN_PASSING = 2.0  # where the answer is not what the command is about
 SUCCESS = range(200, 300)
 LARGEST = 1 << 26  # bytes of an answer
+BEYOND_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, *range(500, 600)}  # whatever is asked
+INSTEAD = "work on the file itself with --here; the server sees what is changed there"
 HERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # who listens everywhere is found here
 
 
@@ -81,8 +88,29 @@ class Remote:
         return os.strerror(number) if number and number > 0 else str(error)
 
 
+class Neighbour(Remote):
+    """The server of the very file of names that a command is about. What it does not do can be done to the file."""
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            return super().ask(method, path, body)
+        except NoServerError as error:
+            raise NoServerError(error.cause, f"look into its log, or {INSTEAD}") from None
+        except RefusedError as error:
+            if error.status not in BEYOND_US:
+                raise
+            raise RefusedError(error.cause, f"{error.remedy}, or {INSTEAD}", error.status) from None
+
+
 def add_url_flag(parser: argparse.ArgumentParser, about: str) -> None:
     parser.add_argument("--url", metavar="URL", help=about)
+
+
+def add_place_flags(parser: argparse.ArgumentParser, about: str) -> None:
+    """Where a command about names does its work: nothing said, through the server of the file, if one runs."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--url", metavar="URL", help=about)
+    place.add_argument("--here", action="store_true", help="work on the file of names itself, also when a server runs")
 
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -94,16 +122,48 @@ def config_rows() -> list[table.Row]:
     return [row for row in table.table("finding") if row.name == "config_path"]
 
 
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """What the command's flags, as far as it has them, and everything else say."""
+    return table.read(read_flags(arguments, [row for row in table.table("finding") if hasattr(arguments, row.name)]))
+
+
 def server_of(arguments: argparse.Namespace, seconds: float = SECONDS) -> Remote:
-    """The server that `--url` or the settings name, with the strongest key that the settings have."""
-    settings = table.read(read_flags(arguments, config_rows()))
-    key = settings.admin_key or next(iter(settings.api_keys), None)
+    """The server that is meant: of `--url`, or that of the settings' file of names, or at the settings' address."""
+    settings = settings_of(arguments)
     if arguments.url is not None:
-        return Remote(arguments.url, key, seconds)
+        return Remote(arguments.url, key_of(settings), seconds)
+    presence = presence_of(settings)
+    if presence is not None and presence.is_here:
+        return Remote(presence.url, key_of(settings), seconds)
     if settings.port == 0:
         raise ParameterError("PORT", "0 stands for any free port, so the server's is not known", "say it with --url")
     host = HERE.get(settings.host, settings.host)
-    return Remote(f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}", key, seconds)
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return Remote(url, key_of(settings), seconds)
+
+
+def server_of_names(arguments: argparse.Namespace) -> Remote | None:
+    """The server through which names are asked for and changed; None: the file itself, as no server serves it."""
+    settings = settings_of(arguments)
+    if arguments.url is not None:
+        return Remote(arguments.url, key_of(settings))
+    presence = None if arguments.here else presence_of(settings)
+    if presence is None:
+        return None
+    if not presence.is_here:
+        cause = f"the server of this file of names (process {presence.pid}) is in another container or machine"
+        raise NoServerError(cause, f"say its address with --url, or {INSTEAD}")
+    return Neighbour(presence.url, key_of(settings))
+
+
+def presence_of(settings: Settings) -> Presence | None:
+    """The server that serves the settings' file of names."""
+    return found(Registry.of(settings).map_file)
+
+
+def key_of(settings: Settings) -> str | None:
+    """The strongest key that the settings have."""
+    return settings.admin_key or next(iter(settings.api_keys), None)
 
 
 def asked_in_passing(arguments: argparse.Namespace, method: str, path: str) -> tuple[str, int]:
@@ -138,7 +198,7 @@ def refused(said: Mapping[str, Any], status: int) -> RefusedError:
     error = said.get("error")
     sentence = str(error.get("message")) if isinstance(error, dict) else f"the server answered with {status}"
     cause, _, remedy = sentence.partition("; ")
-    if status == http.client.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         remedy = "set HOSHIKAGE_ADMIN_KEY or HOSHIKAGE_API_KEYS to one that it has"
     return RefusedError(cause, remedy, status)
 

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hoshikage import gguf
 from hoshikage.cli.inspect import as_text, facts_of
 from hoshikage.cli.models import add_registry_flags, one_line, registry_of
 from hoshikage.cli.parser import flag_of
-from hoshikage.cli.remote import add_url_flag, segment, server_of
-from hoshikage.errors import ModelFileError
+from hoshikage.cli.remote import add_place_flags, segment, server_of_names
+from hoshikage.errors import ModelFileError, UnknownModelError
 from hoshikage.registry import Model, as_json
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", metavar="LABEL", help="the name of a model")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_url_flag(parser, "ask this server, which knows also what it is doing with it")
+    add_place_flags(parser, "ask this server, which knows also what it is doing with it")
     add_registry_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    if arguments.url is not None:
-        return show_there(arguments)
-    model = registry_of(arguments).find(arguments.label)
-    facts = facts_of_model(model)
+    server = server_of_names(arguments)
+    card = None if server is None else server.ask("GET", f"/v1/models/{segment(arguments.label)}")
+    model = None if arguments.url is not None else found_here(arguments, card)
+    if model is None:
+        show_card(card or {}, arguments.json)
+        return 0
+    facts = facts_of_model(model) | ({} if card is None else {"state": card.get("state")})
     if arguments.json:
         wanted = {"stop": model.stop, "settings": dict(model.settings), "other": dict(model.other)}
         print(as_json(facts | wanted))
@@ -35,14 +39,20 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show_there(arguments: argparse.Namespace) -> int:
-    """What a server says of it."""
-    card = server_of(arguments).ask("GET", f"/v1/models/{segment(arguments.label)}")
-    flat_card = {
-        name: value for name, value in card.items() if value is not None and not isinstance(value, (dict, list))
-    }
-    print(as_json(card) if arguments.json else as_text({name: flat(value) for name, value in flat_card.items()}))
-    return 0
+def found_here(arguments: argparse.Namespace, card: Mapping[str, Any] | None) -> Model | None:
+    """The model of this name; None for one that only the server knows, which may have another MODEL_DIR."""
+    try:
+        return registry_of(arguments).find(arguments.label)
+    except UnknownModelError:
+        if card is None:
+            raise
+        return None
+
+
+def show_card(card: Mapping[str, Any], as_it_is: bool) -> None:
+    """What a server says of a model."""
+    known = {name: value for name, value in card.items() if value is not None and not isinstance(value, (dict, list))}
+    print(as_json(card) if as_it_is else as_text({name: flat(value) for name, value in known.items()}))
 
 
 def facts_of_model(model: Model) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class Registry:
         map_file = settings.model_map_file or config_folder(environment) / MAP_NAME
         return cls(Path(map_file), Path(settings.model_dir) if settings.model_dir else None)
 
+    @property
+    def map_file(self) -> Path:
+        """The file of registered models, which need not exist."""
+        return self._file.path
+
     # -- asking
 
     def catalogue(self) -> Catalogue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -147,13 +148,27 @@ def test_a_server_with_a_file_of_its_own_is_asked_by_its_address(
     assert away("show", "mine").returncode == 2
 
 
-def test_a_name_that_is_forgotten_leaves_the_servers_memory(new_server: NewServer, tiny_model: TinyModel) -> None:
-    server = new_server()
-    known = ("--model-map-file", str(server.folder / "model_map.json"))
-    assert hoshikage(server, "add", str(tiny_model("llada")), "mine", *known).stderr == ""
+def test_names_change_through_the_server_of_their_file(new_server: NewServer, tiny_model: TinyModel) -> None:
+    server, path = new_server(), tiny_model("llada")
+
+    def beside(*words: str) -> subprocess.CompletedProcess[str]:
+        return command(server.folder, 1, *words, MODEL_MAP_FILE=str(server.folder / "model_map.json"))
+
+    added = beside("add", str(path), "mine", "END")
+    assert (added.returncode, added.stderr) == (0, "") and added.stdout.startswith("mine: diffusion, llada, ")
+    assert "method=POST path=/admin/models " in server.log.read_text(), "it was asked, and is what wrote"
     assert server.client.complete(model="mine", max_tokens=2).status == 200
-    assert hoshikage(server, "rm", "mine", *known).returncode == 0
+    (line,) = [line for line in told(beside("list", "--json")) if line["label"] == "mine"]
+    assert (line["origin"], line["file"], line["kind"]) == ("registered", str(path), "diffusion")
+    assert told(beside("show", "mine", "--json"))["state"] == "resident"
+    taken = beside("add", str(tiny_model("dream")), "mine")
+    assert taken.returncode == 2 and "say --replace" in taken.stderr
+    assert "mine" in beside("ps").stdout and beside("status").returncode == 0, "it is found without its port"
+    assert beside("rm", "mine").returncode == 0
     until(lambda: "mine" not in server.client.get("/metrics").body.decode().partition("resident_bytes{")[2], "it left")
+    server.stop(signal.SIGKILL)
+    assert beside("add", str(path), "again").returncode == 0, "a server that was killed is none"
+    assert beside("rm", "again").returncode == 0
 
 
 def test_a_server_with_other_settings_is_pointed_out(new_server: NewServer, tiny_model: TinyModel) -> None:
