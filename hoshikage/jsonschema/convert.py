@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from hoshikage.checks import shown
 from hoshikage.errors import ParameterError
+from hoshikage.jsonschema.exclusion import Exclusion
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
 from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
 
@@ -59,6 +60,7 @@ class Converter:
         self._referred: dict[str, str] = {}  # pointer -> rule
         self._length = 0
         self._depth = 0
+        self._exclusion = Exclusion(self._opened_whole)
 
     def grammar(self) -> str:
         """The rules of the schema, and those of JSON that they use."""
@@ -174,11 +176,25 @@ class Converter:
         if not options:
             raise refuse(f"{where}.{key}", "it is empty", "name at least one schema")
         base = {name: value for name, value in plain(schema).items() if name != key}
-        parts = []
-        for i, option in enumerate(options):
-            whole = {**base, "allOf": [option]} if base else option
-            parts.append(self._expression(f"{where}.{key}[{i}]", whole))
+        wholes = [{**base, "allOf": [option]} if base else option for option in options]
+        parts = [self._expression(f"{where}.{key}[{i}]", whole) for i, whole in enumerate(wholes)]
+        if key == "oneOf":
+            self._check_excluding(where, wholes)
         return self._rule(" | ".join(dict.fromkeys(parts)))
+
+    def _check_excluding(self, where: str, options: list[Any]) -> None:
+        """What is written for one of them must not be accepted by another."""
+        for i, first in enumerate(options):
+            for k, second in enumerate(options):
+                if i != k and not self._exclusion.holds(first, second):
+                    cause = f"an answer could be both of [{i}] and of [{k}], and may be of one only"
+                    raise refuse(f"{where}.oneOf", cause, "write anyOf, or give each a property of its own `const`")
+
+    def _opened_whole(self, schema: Any) -> Schema:
+        """A schema without references and `allOf`."""
+        if not isinstance(schema, dict) or not {"$ref", "allOf"} & schema.keys():
+            return schema if isinstance(schema, dict) else {}
+        return self._all_of("oneOf", {**schema, "allOf": schema.get("allOf", [])})
 
     def _literals(self, where: str, values: Any) -> str:
         values = list_of(where, values)

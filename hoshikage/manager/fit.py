@@ -122,6 +122,7 @@ class Wish:
             flash_attn=settings.flash_attn,
             is_staged=is_staged,
         )
+        self._n_streams = 2 if settings.cfg_scale > 0 and shape.kind == "diffusion" else 1
         most = shape.n_layer + 1
         self._n_wanted = most if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, most)
         self._longest = settings.n_ctx or shape.n_ctx_train or USUAL_CTX
@@ -183,7 +184,7 @@ class Wish:
         return tuple(notes)
 
     def _need(self, n_ctx: int, n_seq: int, spread: tuple[int, ...]) -> Need:
-        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq), self._way, spread)
+        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams), self._way, spread)
 
     # -- layers over GPUs
 
@@ -215,7 +216,7 @@ class Wish:
 
     def _costs(self, n_ctx: int, n_seq: int) -> tuple[list[int], int]:
         """What each layer takes of a GPU, and what a GPU that has any layer takes beside them."""
-        shape, size = self._shape, size_of(self._shape, n_ctx, n_seq)
+        shape, size = self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams)
         costs = [part(shape, layer, size, self._way) for layer in range(shape.n_layer + 1)]
         return costs, compute_of(shape, size, self._way)
 

@@ -60,14 +60,18 @@ class Way:
     is_staged: bool = False  # the file lies in memory already, header rewritten
 
 
-def size_of(shape: Shape, n_ctx: int, n_seq: int) -> Size:
-    """The context that serves requests of `n_ctx` tokens, `n_seq` of them side by side as far as that is worth it."""
-    wanted = max(n_ctx, min(n_ctx * n_seq, SHARED_CELLS[shape.kind]))
+def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
+    """The context that serves requests of `n_ctx` tokens, `n_seq` of them side by side as far as that is worth it.
+
+    A request takes `n_streams` canvases: two under guidance.
+    """
+    n_each = n_ctx * n_streams
+    wanted = max(n_each, min(n_each * n_seq, SHARED_CELLS[shape.kind]))
     granule = GRANULE if wanted <= COARSE else COARSE
     cells = -(-max(wanted, 1) // granule) * granule
     n_tokens = cells if shape.kind == "diffusion" else min(cells, CAUSAL_UBATCH)
     n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
-    return Size(cells=cells, n_seq=n_seq, n_tokens=n_tokens, n_rows=n_rows)
+    return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
 
 
 def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:

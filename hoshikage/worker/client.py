@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypeAlias
 
-from hoshikage.errors import Cancelled, DiedLoading, ParameterError, WorkerDied
+from hoshikage.errors import Cancelled, DiedLoading, FileError, HoshikageError, ParameterError, WorkerDied
 from hoshikage.worker.ask import Ask, Done, Event, Failed
 from hoshikage.worker.facts import Facts
 from hoshikage.worker.frames import ask_frame, error_of, event_of, facts_of, number, whole
@@ -87,6 +87,7 @@ class Worker:
         self._asks: dict[int, Tell] = {}
         self._numbers = itertools.count(1)
         self._load: Load | None = None
+        self._file = ""
         self._end: WorkerDied | None = None
         self._closing = False
         child = start([] if one_pass is None else [one_pass.descriptor])
@@ -128,6 +129,7 @@ class Worker:
         being loaded, after which another may be tried.
         """
         what: dict[str, Any] = {"fake": path.options} if isinstance(path, Fake) else {"path": os.fsencode(path)}
+        self._file = "" if isinstance(path, Fake) else os.fspath(path)
         data = framed({"load": {**what, "settings": checked_json("settings", settings or {})}})
         load = Load(tell, Future())
         with self._lock:
@@ -193,6 +195,8 @@ class Worker:
             self._on_load(said)
 
     def _on_event(self, ask_number: int, event: Event) -> None:
+        if isinstance(event, Failed):
+            event = Failed(error=without_path(event.error, self._file, self.label))
         with self._lock:
             last = isinstance(event, (Done, Failed))
             tell = self._asks.pop(ask_number, None) if last else self._asks.get(ask_number)
@@ -211,7 +215,7 @@ class Worker:
             load.outcome.set_result(self.facts)
         elif "refused" in said:
             self._load = None
-            load.outcome.set_exception(error_of(said["refused"]))
+            load.outcome.set_exception(without_path(error_of(said["refused"]), self._file, self.label))
         else:
             raise FrameError(f"{sorted(said)} is no frame of a worker")
 
@@ -246,6 +250,19 @@ class Worker:
             callback(*arguments)
         except Exception:
             traceback.print_exc()
+
+
+def without_path(error: HoshikageError, path: str, label: str) -> HoshikageError:
+    """The same error with the model's name in its sentence where its path stood, which is no client's business."""
+    if not path:
+        return error
+    told, sentence = (error.args[:1], error.args[1:]) if isinstance(error, FileError) else ((), error.args)
+    folder = os.path.join(os.path.dirname(path), "")  # noqa: PTH118, PTH120 -- as llama.cpp writes it, of other parts
+    cleaned = (
+        part.replace(path, label).replace(folder, "" if len(folder) > 1 else folder) if isinstance(part, str) else part
+        for part in sentence
+    )
+    return type(error)(*told, *cleaned)
 
 
 def framed(value: Mapping[str, Any]) -> bytes:

@@ -49,6 +49,7 @@ SETTINGS = st.builds(
     device_preference=st.sampled_from(["auto", "cpu"]),
     split_mode=st.sampled_from(["layer", "none"]),
     tensor_split=st.sampled_from([None, (3.0, 1.0)]),
+    cfg_scale=st.sampled_from([0.0, 1.5]),
 )
 
 
@@ -74,7 +75,9 @@ def test_what_is_planned_fits_and_no_plan_comes_twice(shape: Shape, settings: Se
     assert len({plan.need for plan in plans}) == len(plans)
     for plan in plans:
         assert room.holds(plan.need)
-        assert plan.need == need_of(shape, size_of(shape, plan.n_ctx, plan.n_seq), way_of(settings), plan.spread)
+        n_streams = 2 if settings.cfg_scale and shape.kind == "diffusion" else 1
+        size = size_of(shape, plan.n_ctx, plan.n_seq, n_streams)
+        assert plan.need == need_of(shape, size, way_of(settings), plan.spread)
         assert len(plan.spread) == len(room.gpus)
         assert sum(plan.spread) <= shape.n_layer + 1
         assert not sum(plan.spread) or (settings.n_gpu_layers and settings.device_preference == "auto")
@@ -176,6 +179,8 @@ def test_rooms_leave_something_to_others_and_keep_to_the_budget() -> None:
     assert GIB < host.available - now.host < 1.2 * GIB
     assert 0 < gpu.free - now.gpus[0] < GIB
     assert (ever.host, ever.gpus[0]) == (now.host + 22 * GIB, now.gpus[0] + 2 * GIB)
+    now, _ = rooms(Settings(gpu_share=0.5), host, [gpu], 0)
+    assert now.gpus[0] == max(0, gpu.free - gpu.total // 2), "the other half stays free, whoever has some of it"
     now, ever = rooms(Settings(), Host(0, 0), [Gpu("CUDA0", "", 0, MIB)], 0)
     assert now == ever == Room(0, (0,))
     now, ever = rooms(Settings(memory_budget=5 * GIB), host, [], 2 * GIB)

@@ -123,6 +123,76 @@ def test_objects_have_their_properties_in_order_and_the_optional_ones_may_be_mis
         assert not grammar.allows(text), text
 
 
+tags = st.sampled_from(["cat", "dog", 1, 1.0, True])
+tagged = st.tuples(st.sampled_from(["kind", "sort"]), tags, leaves, st.booleans()).map(
+    lambda parts: {
+        "properties": {parts[0]: {"const": parts[1]}, "more": parts[2]},
+        "required": [parts[0], "more"] if parts[3] else [parts[0]],
+        **({"type": "object"} if parts[3] else {}),
+    }
+)
+ones = st.lists(st.one_of(tagged, leaves, st.just({"$ref": "#/$defs/x"})), min_size=1, max_size=3)
+
+
+@given(ones, tagged, st.integers(0, 2**32))
+def test_one_of_several_is_kept_to_or_refused(schemas: list[Any], referred: Any, seed: int) -> None:
+    schema = {"oneOf": schemas, "$defs": {"x": referred}}
+    try:
+        grammar = Grammar(grammar_of(schema))
+    except ParameterError as error:
+        assert "may be of one only" in error.cause
+        return
+    checker = judge.Draft202012Validator(schema, format_checker=judge.FormatChecker())
+    for i in range(5):
+        checker.validate(json.loads(grammar.draw(random.Random(seed + i))))
+
+
+def tag(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"kind": {"const": kind}, **more}, "required": ["kind"]}
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+
+
+@pytest.mark.parametrize(
+    "schemas",
+    [
+        [TEXT, NUMBER, {"type": "null"}],
+        [tag("cat", name=TEXT), tag("dog", name=TEXT)],
+        [tag("cat"), {"anyOf": [tag("dog"), tag("cow")]}],
+        [{"allOf": [tag("cat"), {"required": ["name"]}]}, tag("dog")],
+        [{"enum": ["a", "b"]}, {"const": "c"}],
+        [{"type": "object", "properties": {name: TEXT}, "required": [name]} for name in "ab"],
+    ],
+)
+def test_schemas_that_exclude_each_other_may_stand_in_one_of(schemas: list[Any]) -> None:
+    assert grammar_of({"oneOf": schemas}) == grammar_of({"anyOf": schemas})
+
+
+@pytest.mark.parametrize(
+    "schemas",
+    [
+        [TEXT, TEXT],
+        [{"type": "integer"}, NUMBER],
+        [TEXT, {}],
+        [TEXT, {"properties": {"a": TEXT}}],
+        [tag("cat"), tag("cat")],
+        [tag("cat"), {"type": "object"}],
+        [{"const": 1}, {"enum": [1.0]}],
+        [{"type": "array"}, {"type": "array", "items": TEXT}],
+    ],
+)
+def test_schemas_that_do_not_are_refused(schemas: list[Any]) -> None:
+    with pytest.raises(ParameterError, match="may be of one only; write anyOf"):
+        grammar_of({"oneOf": schemas})
+
+
+def test_a_bomb_of_one_of_is_refused_soon() -> None:
+    schema: Any = {"oneOf": [tag(str(i)) for i in range(300)]}
+    with pytest.raises(ParameterError, match="takes too long"):
+        grammar_of(schema)
+
+
 def test_a_schema_may_refer_to_itself() -> None:
     schema = {
         "$defs": {

@@ -14,9 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import errors
-from hoshikage.errors import HoshikageError, ModelFileError, ParameterError
+from hoshikage.errors import (
+    ContextOverflowError,
+    HoshikageError,
+    MemoryExhausted,
+    ModelFileError,
+    ModelLoadError,
+    ParameterError,
+)
 from hoshikage.worker import frames, wire
 from hoshikage.worker.ask import Answered, Ask, Done, Failed, Said, Token
+from hoshikage.worker.client import without_path
 from hoshikage.worker.facts import Facts
 from hoshikage.worker.frames import ERRORS, ask_frame, ask_of, error_of, event_frame, event_of, facts_of
 from hoshikage.worker.lines import FLOOD, LONGEST, Lines
@@ -270,3 +278,16 @@ def test_nobody_waits_for_an_end_that_has_gone() -> None:
         assert not outgoing.push()
         assert not outgoing.put(b"x")
         outgoing.finish()
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_what_clients_are_told_does_not_say_where_files_are(before: str, behind: str) -> None:
+    path, part = "/home/anna/models/x.gguf", "/home/anna/models/x-00002-of-00003.gguf"
+    error = without_path(MemoryExhausted(f"{before}{path}: {part} {behind}", "less"), path, "x")
+    assert isinstance(error, MemoryExhausted) and "anna" not in str(error) and error.remedy == "less"
+    assert error.cause == f"{before}x: {part.rpartition('/')[2]} {behind}"
+    file_error = without_path(ModelLoadError(path, f"no {path}", "again"), path, "x")
+    assert isinstance(file_error, ModelLoadError) and (file_error.path, file_error.cause) == (path, "no x")
+    overflow = ContextOverflowError(5, 4)
+    assert without_path(overflow, path, "x").args == overflow.args
+    assert without_path(overflow, "", "x") is overflow
