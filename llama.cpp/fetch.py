@@ -142,15 +142,29 @@ def unpack(pin: Pin, archive: Path) -> None:
     part.rename(pin.source)
 
 
+def add_server(pin: Pin, source: Path) -> None:
+    """Puts llama-server's own files into the pinned tree; what is there stays as it is, so nothing is built again."""
+    if not is_pinned(pin, source) or all((source / name).exists() for name in pin.server):
+        return
+    with tarfile.open(fetch_archive(pin), "r:gz") as tar:
+        for member in members_under(pin, tar, pin.server):
+            tar.extract(member, source, set_attrs=False)
+
+
 def wanted_members(pin: Pin, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The files that the pin keeps, named from the root of the llama.cpp tree; no links, nothing outside of it."""
+    """The files that the pin keeps."""
+    return (member for member in members_under(pin, tar, pin.keep) if not is_under(member.name, pin.leave))
+
+
+def members_under(pin: Pin, tar: tarfile.TarFile, roots: tuple[str, ...]) -> Iterator[tarfile.TarInfo]:
+    """The files below some names, named from the root of the llama.cpp tree; no links, nothing outside of it."""
     root = PurePosixPath(pin.inside)
     for member in tar:
         path = PurePosixPath(member.name)
         if not member.isfile() or not path.is_relative_to(root) or ".." in path.parts:
             continue
         member.name = str(path.relative_to(root))
-        if is_under(member.name, pin.keep) and not is_under(member.name, pin.leave):
+        if is_under(member.name, roots):
             yield member
 
 

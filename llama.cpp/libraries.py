@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fetch import find_source, is_pinned
+from fetch import add_server, find_source, is_pinned
 from pin import Pin, PinError, say
 
 SWITCHES = {
@@ -30,6 +30,8 @@ SWITCHES = {
     "LLAMA_BUILD_MTMD": "OFF",
 }
 PROGRAMS = ("LLAMA_BUILD_COMMON", "LLAMA_BUILD_TOOLS", "LLAMA_BUILD_EXAMPLES")  # all off, but for the benches
+SERVER = "llama-server"
+WITH_SERVER = {"LLAMA_BUILD_SERVER": "ON", "LLAMA_BUILD_UI": "OFF", "LLAMA_USE_PREBUILT_UI": "OFF"}  # not its page
 NATIVE = {"GGML_NATIVE": "ON"}
 PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
 # Last on the command line, so that nothing before it can switch it on (CVE-2026-34159, CVE-2026-118375).
@@ -63,6 +65,8 @@ def build_libraries(pin: Pin, portable: bool = False) -> list[Path]:
 def build_programs(pin: Pin, names: list[str]) -> Path:
     """Builds llama.cpp's own programs from the same source with the same switches, and returns their folder."""
     source = find_source(pin)
+    if SERVER in names:
+        add_server(pin, source)
     folder = build_folder(pin, source, "programs")
     configure(source, folder, cmake_arguments(pin, source, NATIVE, "ON"))
     run_ninja(folder, names)
@@ -79,6 +83,8 @@ def build_folder(pin: Pin, source: Path, kind: str) -> Path:
 def cmake_arguments(pin: Pin, source: Path, kind: dict[str, str], programs: str) -> list[str]:
     """Our switches, then the person's CMAKE_ARGS, which win, then what nobody may switch on."""
     switches = SWITCHES | kind | dict.fromkeys(PROGRAMS, programs)
+    if programs == "ON" and (source / "tools" / "server").is_dir():
+        switches |= WITH_SERVER
     if not (source / ".git").exists():
         # Not a checkout: git would answer with the commit of the repository around it.
         commit = pin.commit if is_pinned(pin, source) else "unknown"

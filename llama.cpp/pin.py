@@ -26,6 +26,7 @@ class Pin:
     keep: tuple[str, ...]
     leave: tuple[str, ...]
     pack: tuple[str, ...]
+    server: tuple[str, ...] = ()
     home: Path = field(default=HERE)
 
     @property
