@@ -97,17 +97,20 @@ def rooms(settings: Settings, host: Host, gpus: Sequence[Gpu], n_bytes_held: int
     """What is free now and what there would be with nothing in memory; `n_bytes_held` of the host are ours already."""
     spare = 128 * MIB + host.total // 32
     budget = settings.memory_budget if settings.memory_budget is not None else host.total
+    share = settings.gpu_share
     now = Room(
         max(0, min(host.available - spare, budget - n_bytes_held)),
-        tuple(max(0, gpu.free - spare_of(gpu)) for gpu in gpus),
+        tuple(max(0, gpu.free - spare_of(gpu, share)) for gpu in gpus),
     )
-    ever = Room(max(0, min(host.total - spare, budget)), tuple(max(0, gpu.total - spare_of(gpu)) for gpu in gpus))
+    ever = Room(
+        max(0, min(host.total - spare, budget)), tuple(max(0, gpu.total - spare_of(gpu, share)) for gpu in gpus)
+    )
     return now, ever
 
 
-def spare_of(gpu: Gpu) -> int:
+def spare_of(gpu: Gpu, share: float = 1.0) -> int:
     """What stays free on a GPU: for what its libraries take beside what llama.cpp counts, and for its other users."""
-    return 256 * MIB + gpu.total // 64
+    return max(256 * MIB + gpu.total // 64, gpu.total - int(share * gpu.total))
 
 
 class Wish:

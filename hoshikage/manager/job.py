@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
 from hoshikage.worker.ask import Ask, Event
 
@@ -25,6 +25,7 @@ class Job:
     wait: float | None = None  # seconds until it is handed to its model; 0: no limit, None: the manager's own
     time: float | None = None  # seconds that it may take altogether; 0 and None likewise
     keep_alive: float | None = None  # seconds that the model stays afterwards; -1: for good, None: IDLE_TIMEOUT
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what a load that begins for it is wanted with
 
 
 class Ticket(Protocol):

@@ -7,7 +7,7 @@ its own, which reports by `post`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -136,6 +136,7 @@ class Keeper:
 
     def _begin(self, place: Place, makes_do: bool) -> None:
         post = self._means.post
+        place.settings = replaced(self._settings, {**wish_of(place), **place.model.settings})
         load = self._means.new_load(
             place,
             Terms(sum(other.loaded.n_bytes_host for other in self.places.values() if other.loaded), makes_do),
@@ -285,6 +286,12 @@ class Keeper:
     def _cleared(self, place: Place) -> None:
         self._n_clearing -= 1
         self._on_change(place)
+
+
+def wish_of(place: Place) -> Mapping[str, Any]:
+    """What the request that has waited longest wants a load with, where the model itself does not say."""
+    first = place.line.first()
+    return first.job.settings if first else {}
 
 
 def outcome_of(load: Load, label: str) -> Loaded | NoRoom | HoshikageError:

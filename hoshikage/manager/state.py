@@ -25,6 +25,7 @@ class ModelState:
     n_active: int = 0
     n_waiting: int = 0
     n_bytes: int = 0  # of memory: what its load was judged to take
+    n_bytes_gpu: int = 0  # of them, on GPUs
     n_bytes_staged: int = 0
     unloads_in: float | None = None  # seconds; None: not by itself
     pid: int | None = None

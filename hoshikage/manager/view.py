@@ -39,6 +39,7 @@ def state_of(model: Model, place: Place | None, now: float) -> ModelState:
         n_active=len(place.running),
         n_waiting=len(place.line),
         n_bytes=loaded.n_bytes if loaded else 0,
+        n_bytes_gpu=loaded.n_bytes - loaded.n_bytes_host if loaded else 0,
         n_bytes_staged=staged.n_bytes if staged else 0,
         unloads_in=max(0.0, timer.when - now) if timer and place.phase is Phase.RESIDENT else None,
         pid=loaded.worker.pid if loaded else None,

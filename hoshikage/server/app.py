@@ -14,6 +14,7 @@ from hoshikage.server.failures import noted
 from hoshikage.server.llamacpp.lines import LINES as LLAMACPP
 from hoshikage.server.mercury import fim
 from hoshikage.server.openai import chat, completions, models, tables
+from hoshikage.server.reynard.lines import LINES as REYNARD
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import IN_SCOPE, Exchange
@@ -22,7 +23,7 @@ from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.shell import Shell
 
 
-def lines() -> list[Line]:
+def lines(*, reynard: bool = True) -> list[Line]:
     """Every route: method, path, what answers, for whom, and what it is for."""
     user, admin, anybody = Access.USER, Access.ADMIN, Access.OPEN
     return [
@@ -47,6 +48,7 @@ def lines() -> list[Line]:
         ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
         ("GET", "/openapi.json", manual.openapi, user, "This table as OpenAPI 3.1", {}),
         *LLAMACPP,
+        *(REYNARD if reynard else ()),
     ]
 
 
@@ -54,7 +56,7 @@ def build(services: Services) -> Shell:
     """The ASGI app of one server."""
     routes = Routes(
         Route(method=method, path=path, handle=partial(answer, services), access=access, about=about, **more)
-        for method, path, answer, access, about, more in lines()
+        for method, path, answer, access, about, more in lines(reynard=services.settings.reynard_enabled)
     )
     services.routes.extend(routes.all)
     app = Application(router=Router())

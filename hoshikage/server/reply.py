@@ -53,13 +53,27 @@ async def reply(
     single: bool = False,
     wire: Wire = OPENAI,
 ) -> Response:
-    """Answer a request; `single` streams the whole answer as one chunk."""
+    """Answer a request with what comes of a job; `single` streams the whole answer as one chunk."""
     work = Work(services, exchange, job)
     await work.begin()
     if not stream:
-        await hear_all(work, form)
+        async for event in work.events():
+            told(form, event)
         return json_response(form.whole())
     events = work.events(services.limits.quiet_seconds)
+    return await written(services, exchange, events, form, single=single, wire=wire)
+
+
+async def written(
+    services: Services,
+    exchange: Exchange,
+    events: AsyncIterator[Event | None],
+    form: Form,
+    *,
+    single: bool = False,
+    wire: Wire = OPENAI,
+) -> Response:
+    """A stream of what these events tell. Raises what keeps it from its first byte."""
     first = await first_of(events, services.limits.quiet_seconds)
     exchange.notes["stream"] = True
     writer = Writer(services, exchange, form, single, wire)
@@ -69,11 +83,6 @@ async def reply(
 def json_response(value: Any, status: int = 200) -> Response:
     """A value of ours as an answer."""
     return Response(status, None, Content(b"application/json", jsons.write(value)))
-
-
-async def hear_all(work: Work, form: Form) -> None:
-    async for event in work.events():
-        told(form, event)
 
 
 def told(form: Form, event: Event | None) -> list[Any]:

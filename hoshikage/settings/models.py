@@ -59,6 +59,12 @@ class Loading:
     n_gpu_layers: int = setting(
         "N_GPU_LAYERS", Whole(-1, 10_000), -1, "layers put on the GPU; -1: as many as fit, 0: none"
     )
+    gpu_share: float = setting(
+        "HOSHIKAGE_GPU_SHARE",
+        Number(0, 1, open_least=True),
+        1.0,
+        "share of a GPU's memory that may be taken; layers beyond it are put on the CPU",
+    )
     main_gpu: int = setting("HOSHIKAGE_MAIN_GPU", Whole(0, 255), 0, "the GPU for what is not split")
     tensor_split: tuple[float, ...] | None = setting(
         "HOSHIKAGE_TENSOR_SPLIT", Numbers(Number(0, 1e6), 128), None, "share of the weights on each GPU, such as 3,1"

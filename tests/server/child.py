@@ -27,6 +27,8 @@ from hoshikage.worker.client import Fake, Worker
 
 FAKES: dict[str, dict[str, Any]] = {
     "fake": {"n_ctx": 512},
+    "dreamon": {"n_ctx": 2048},  # a map may give these two names to a file
+    "llada": {"n_ctx": 1024},
     "fake-slow": {"n_vocab": 1 << 16, "n_ctx": 2048},  # a pass of it takes as long as one of a small model
 }
 
@@ -47,7 +49,7 @@ class FakeLoad:
         except BaseException:
             self._worker.close(0.0)
             raise
-        return Loaded(worker=self._worker, n_bytes=1000)
+        return Loaded(worker=self._worker, n_bytes=1000, n_bytes_host=1000)
 
     def cancel(self) -> None:
         self._worker.close(0.0)

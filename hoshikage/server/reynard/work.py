@@ -1,0 +1,142 @@
+"""One request on Reynard's routes, from its turn to its last event, and what is counted of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from hoshikage.errors import Cancelled, HoshikageError, TookTooLong
+from hoshikage.manager.job import Job
+from hoshikage.server.fields import Given
+from hoshikage.server.openai.asking import engine_options, job_of
+from hoshikage.server.openai.completions import refuse_gap
+from hoshikage.server.problem import problem_of
+from hoshikage.server.reynard.aliases import RANGES, labels_for
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.work import Work
+from hoshikage.worker.ask import Answered, Event, Said, Watch
+
+GAP = 256  # tokens of a gap whose length nobody names, as its repository has it
+OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "repetition_penalty": "repetition_penalty"}
+ABOUT_THE_MODEL = ("model_not_found", "model_load_failed", "no_room")
+
+
+class Asked:
+    """One request."""
+
+    def __init__(self, services: Services, exchange: Exchange, given: Given, watch: Watch) -> None:
+        self.named: str | None = given.get("model_id")
+        self.label = ""  # of the model that answers
+        self._services = services
+        self._office = services.reynard
+        self._exchange = exchange
+        self._given = given
+        self._watch: Watch = watch
+        self._started = time.monotonic()
+        if self.named in RANGES:
+            check_ranges(given, RANGES[self.named])
+
+    @property
+    def model(self) -> str:
+        """The model as the client knows it."""
+        return self.named or self.label
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    async def events(self, quiet: float | None = None) -> AsyncIterator[Event | None]:
+        """All events, once its turn has come; None after so many seconds without one."""
+        end: Answered | None = None
+        place = self._office.turns.stand()
+        self._exchange.when_gone(place.cancel)
+        try:
+            async for nothing in self._turn(place, quiet):
+                yield nothing
+            async for event in self._first_that_answers(quiet):
+                end = event if isinstance(event, Answered) else end
+                yield event
+        finally:
+            self._office.turns.leave(place)
+            await self._count(end)
+
+    async def _turn(self, place: asyncio.Future[None], quiet: float | None) -> AsyncIterator[None]:
+        """Until its turn has come."""
+        while not place.done():
+            left = self._left()
+            await asyncio.wait(
+                [place], timeout=min([limit for limit in (quiet, left) if limit is not None], default=None)
+            )
+            if left is not None and self._left() == 0:
+                raise TookTooLong(self._office.config["timeout_seconds"])
+            if not place.done():
+                yield None
+        if place.cancelled():
+            raise Cancelled
+
+    def _left(self) -> float | None:
+        """Seconds that it may still take; None: any."""
+        whole = self._given.get("timeout", self._office.config["timeout_seconds"])
+        return max(0.0, whole - self.seconds) if whole else None
+
+    async def _first_that_answers(self, quiet: float | None) -> AsyncIterator[Event | None]:
+        """A request that names no model falls back to another one, until one has said something."""
+        labels = await labels_for(self._services, self.named)
+        for label in labels:
+            said = False
+            try:
+                work = Work(self._services, self._exchange, await self._job(label))
+                await work.begin()
+                async for event in work.events(quiet):
+                    said = said or isinstance(event, (Said, Answered))
+                    yield event
+                return
+            except HoshikageError as error:
+                if said or label == labels[-1] or problem_of(error).code not in ABOUT_THE_MODEL:
+                    raise
+
+    async def _job(self, label: str) -> Job:
+        chosen = await self._services.choices.choose(label)
+        self.label = label
+        options = {**self._defaults(), **engine_options(self._given, chosen)}
+        if "prefix" in self._given.values:
+            refuse_gap("model_id", chosen)
+            body: dict[str, Any] = {"prefix": self._given["prefix"], "suffix": self._given["suffix"]}
+            job = job_of(self._exchange, self._given, chosen, "infill", {**body, "options": options}, self._watch)
+        else:
+            body = {"prompts": [self._given["text"]], "options": options}
+            job = job_of(self._exchange, self._given, chosen, "generate", body, self._watch)
+        left = self._left()
+        return replace(job, time=0.0 if left is None else max(left, 0.001), settings=self._office.load_settings)
+
+    def _defaults(self) -> dict[str, Any]:
+        config = self._office.config
+        length = min(config["max_length"], GAP) if "prefix" in self._given.values else config["max_length"]
+        return {"max_tokens": length, **{ours: config[name] for name, ours in OPTIONS.items()}}
+
+    async def _count(self, end: Answered | None) -> None:
+        statistics = self._office.statistics
+        if end is None or end.stop_reason == "cancelled":
+            statistics.n_failed += 1
+            return
+        device = await asyncio.to_thread(device_of, self._services, self.label)
+        statistics.well(self.model, device, self.seconds, int(end.counts["n_tokens"]))
+
+
+def device_of(services: Services, label: str) -> str:
+    """Where a model computes."""
+    states = [state for state in services.manager.models() if state.label == label]
+    return "cuda" if any(state.n_bytes_gpu for state in states) else "cpu"
+
+
+def check_ranges(given: Given, ranges: Any) -> None:
+    """Raises ParameterError for a value beyond those of one of Reynard's two models."""
+    names = {"max_length": "max_tokens"}
+    for name, check in ranges.items():
+        value = given.options.get(names.get(name, name))
+        if value is not None:
+            check.check(name, value)
