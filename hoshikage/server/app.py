@@ -9,11 +9,14 @@ from typing import Any
 from blacksheep import Application, Content, Request, Response, Router
 
 from hoshikage.server import ancestor, ending, health, jsons, manual, tokens
+from hoshikage.server.anthropic.lines import LINES as ANTHROPIC
 from hoshikage.server.door import Line
 from hoshikage.server.failures import noted
 from hoshikage.server.llamacpp.lines import LINES as LLAMACPP
 from hoshikage.server.mercury import fim
 from hoshikage.server.openai import chat, completions, models, tables
+from hoshikage.server.responses import answer as responses
+from hoshikage.server.responses.tables import RESPONSES
 from hoshikage.server.reynard.lines import LINES as REYNARD
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.services import Services
@@ -28,6 +31,7 @@ def lines(*, reynard: bool = True) -> list[Line]:
     user, admin, anybody = Access.USER, Access.ADMIN, Access.OPEN
     return [
         ("POST", "/v1/chat/completions", chat.answer, user, "Answer a conversation", {"table": tables.CHAT}),
+        ("POST", "/v1/responses", responses.answer, user, "Answer a conversation, as items", {"table": RESPONSES}),
         ("POST", "/v1/completions", completions.answer, user, "Continue prompts", {"table": tables.COMPLETIONS}),
         ("POST", "/v1/fim/completions", fim.answer, user, "Fill a gap, Mercury's way", {"table": fim.FIM}),
         ("GET", "/v1/models", models.listing, user, "List the models", {}),
@@ -47,6 +51,7 @@ def lines(*, reynard: bool = True) -> list[Line]:
         ("GET", "/ready", health.ready, anybody, "Whether requests are served", {}),
         ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
         ("GET", "/openapi.json", manual.openapi, user, "This table as OpenAPI 3.1", {}),
+        *ANTHROPIC,
         *LLAMACPP,
         *(REYNARD if reynard else ()),
     ]

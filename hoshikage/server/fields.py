@@ -57,6 +57,10 @@ class Given:
         """As if this field had not been sent."""
         return replace(self, values={key: value for key, value in self.values.items() if key != name})
 
+    def having(self, **values: Any) -> Given:
+        """As if these fields had been sent as well."""
+        return replace(self, values={**self.values, **values})
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -10,7 +10,7 @@ from hoshikage import checks
 from hoshikage._version import __version__
 from hoshikage.checks import Check
 from hoshikage.server.fields import Field, Table
-from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
+from hoshikage.server.llamacpp.values import Unset
 from hoshikage.server.openai import values
 from hoshikage.server.reply import json_response
 from hoshikage.server.routes import Route
@@ -35,15 +35,13 @@ ERROR_SCHEMA = {
         }
     },
 }
-BIASES = {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 DURATION = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?\s*(ms|s|m|h|)$"}]}
 SHAPES: dict[type, dict[str, Any]] = {
     checks.Flag: {"type": "boolean"},
     checks.Place: {"type": "string", "minLength": 1},
-    checks.TokenBias: BIASES,
-    Bias: {"anyOf": [BIASES, {"type": "array"}]},
+    checks.TokenBias: {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}},
     values.Ids: IDS,
     values.Messages: OBJECTS | {"minItems": 1},
     values.Tools: OBJECTS,
@@ -52,7 +50,6 @@ SHAPES: dict[type, dict[str, Any]] = {
     values.ToolChoice: {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
     values.ResponseFormat: {"type": "object"},
     values.Mapped: {"type": "object"},
-    Chunks: OBJECTS,
 }
 
 
@@ -138,4 +135,4 @@ def schema_of(check: Check[Any]) -> dict[str, Any]:
         case values.Prompts(most):
             several = {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": [{"type": "string"}, IDS]}}
             return {"anyOf": [{"type": "string"}, IDS | {"minItems": 1}, several]}
-    return SHAPES.get(type(check), {})
+    return SHAPES.get(type(check)) or dict(getattr(check, "shape", {}))

@@ -1,4 +1,4 @@
-"""llm-comply's judgement of the chat route, without pictures, which no model here can see. URL is the argument."""
+"""llm-comply's judgement of three routes, without pictures, which no model here can see. URL is the argument."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-PICTURES = "chat-image-input"
+FORMATS = {"openai-chat": "chat-image-input", "open-responses": "image-input", "anthropic": "anth-image-input"}
 
 
-def main(url: str) -> None:
-    command = [str(Path(sys.executable).with_name("llm-comply")), "--format", "openai-chat", "--json"]
+def judge(url: str, form: str) -> None:
+    command = [str(Path(sys.executable).with_name("llm-comply")), "--format", form, "--json"]
     done = subprocess.run(
         [*command, "-u", f"{url}/v1", "-k", "any", "-m", "nano-ar"], capture_output=True, text=True, check=False
     )
     results = json.loads(done.stdout)["results"]
-    assert len(results) > 6
+    assert len(results) > 6, done.stderr
     for result in results:
-        assert result["status"] in ("passed", "skipped") or result["id"] == PICTURES, result
-        assert not result.get("warnings"), result
+        assert result["status"] in ("passed", "skipped") or result["id"] == FORMATS[form], (form, result)
+        assert not result.get("warnings"), (form, result)
+
+
+def main(url: str) -> None:
+    for form in FORMATS:
+        judge(url, form)
 
 
 if __name__ == "__main__":

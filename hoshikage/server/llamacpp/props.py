@@ -12,7 +12,7 @@ from hoshikage.manager.state import ModelState
 from hoshikage.registry import Model
 from hoshikage.server.fields import given_in, queried
 from hoshikage.server.llamacpp.tables import TEMPLATE
-from hoshikage.server.openai.calls import for_template
+from hoshikage.server.openai.chat import conversation
 from hoshikage.server.openai.models import state_of
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
@@ -57,12 +57,7 @@ async def slots(services: Services, exchange: Exchange) -> Response:
 async def apply_template(services: Services, exchange: Exchange) -> Response:
     """A conversation as the model reads it."""
     given = await given_in(exchange, TEMPLATE)
-    body = {
-        "messages": for_template(given["messages"]),
-        "tools": given.get("tools"),
-        "template_options": given.get("chat_template_kwargs"),
-    }
-    value = await asked(services, exchange, await label_of(services, given), "template", body)
+    value = await asked(services, exchange, await label_of(services, given), "template", conversation(given))
     return json_response({"prompt": value["text"]})
 
 

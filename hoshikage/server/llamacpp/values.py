@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hoshikage.checks import Check, Text, TokenBias, shown
 from hoshikage.errors import ParameterError
@@ -29,6 +29,8 @@ class Unset(Check[Any]):
 class Bias(Check[tuple[tuple[int, float], ...]]):
     """Pairs of a token id and what is added to its logit, or false for a token that is never written."""
 
+    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "array"}, {"type": "object"}]}
+
     def check(self, name: str, value: object) -> tuple[tuple[int, float], ...]:
         if not isinstance(value, list):
             return BIAS.check(name, value)
@@ -43,6 +45,8 @@ class Bias(Check[tuple[tuple[int, float], ...]]):
 @dataclass(frozen=True, slots=True)
 class Chunks(Check[list[dict[str, str]]]):
     """Pieces of other files: [{filename, text}, ...]."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
 
     most: int
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from blacksheep import Response
 
 from hoshikage.errors import ParameterError
+from hoshikage.manager.job import Job
+from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
@@ -19,7 +21,7 @@ from hoshikage.server.openai.tables import CHAT
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.worker.ask import Answered, Said, Token
+from hoshikage.worker.ask import Answered, Said, Token, Watch
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
@@ -27,24 +29,36 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, CHAT)
     chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
-    limits = await constraint.of_chat(given, chosen)
-    options = engine_options(given, chosen) | limits.options | logprob_options(given)
-    tools = given.get("tools") if given.get("tool_choice", "auto") != "none" else None
-    body = {
-        "messages": calls.for_template(given["messages"]),
-        "n": given.get("n", 1),
-        "tools": tools,
-        "template_options": given.get("chat_template_kwargs"),
-        "options": options,
-    }
+    job, reader = await asked(exchange, given, chosen, ways.watch, logprob_options(given))
     form = ChatForm(
         envelope_of(given, chosen, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
-        reader=limits.reader,
+        reader=reader,
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",
     )
-    job = job_of(exchange, given, chosen, "chat", body, ways.watch)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
+
+
+async def asked(
+    exchange: Exchange, given: Given, chosen: Chosen, watch: Watch, more: Mapping[str, Any] | None = None
+) -> tuple[Job, Callable[[], Reader]]:
+    """The job of a conversation, whoever's clients it came from, and how the text of its answers is read."""
+    limits = await constraint.of_chat(given, chosen)
+    body = {
+        **conversation(given),
+        "n": given.get("n", 1),
+        "options": engine_options(given, chosen) | limits.options | dict(more or {}),
+    }
+    return job_of(exchange, given, chosen, "chat", body, watch), limits.reader
+
+
+def conversation(given: Given) -> dict[str, Any]:
+    """What a model's chat template is told."""
+    return {
+        "messages": calls.for_template(given["messages"]),
+        "tools": given.get("tools") if given.get("tool_choice", "auto") != "none" else None,
+        "template_options": given.get("chat_template_kwargs"),
+    }
 
 
 def logprob_options(given: Given) -> dict[str, int]:

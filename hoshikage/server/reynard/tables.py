@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hoshikage.checks import Check, Flag, Text, Whole, shown
 from hoshikage.errors import ParameterError
@@ -19,6 +19,8 @@ N_BATCH = 50
 class Written(Check[str]):
     """A text in which something stands."""
 
+    shape: ClassVar[dict[str, Any]] = {"type": "string", "minLength": 1}
+
     most: int
 
     def check(self, name: str, value: object) -> str:
@@ -31,6 +33,8 @@ class Written(Check[str]):
 @dataclass(frozen=True, slots=True)
 class Several(Check[list[dict[str, Any]]]):
     """A list of requests; what is in each is read by the table of one."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "minItems": 1, "maxItems": N_BATCH}
 
     key: str = ""  # what an entry that is a text alone is the value of
 

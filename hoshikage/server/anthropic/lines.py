@@ -1,0 +1,14 @@
+"""The routes of this door."""
+
+from __future__ import annotations
+
+from hoshikage.server.anthropic import messages, tables
+from hoshikage.server.door import Line
+from hoshikage.server.shell.keys import Access
+
+LINES: list[Line] = [
+    ("POST", "/v1/messages", messages.answer, Access.USER, "Answer a conversation, Anthropic's way",
+     {"table": tables.MESSAGES, "told": messages.as_anthropic}),
+    ("POST", "/v1/messages/count_tokens", messages.count, Access.USER, "Count the tokens of a conversation",
+     {"table": tables.COUNT, "told": messages.as_anthropic}),
+]  # fmt: skip

@@ -1,0 +1,197 @@
+"""`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage.server.anthropic.tables import COUNT, MESSAGES
+from hoshikage.server.fields import Given, Table, given_in
+from hoshikage.server.openai import chat
+from hoshikage.server.openai.asking import ways_of
+from hoshikage.server.openai.calls import Reader
+from hoshikage.server.openai.form import about_work
+from hoshikage.server.problem import Problem
+from hoshikage.server.reply import json_response, reply
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.tokens import asked
+from hoshikage.server.wire import NAMED, named
+from hoshikage.worker.ask import Answered, Said
+
+TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
+
+
+def as_anthropic(problem: Problem) -> dict[str, Any]:
+    """An error as Anthropic's clients know it."""
+    kind = TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "api_error")
+    return {"type": "error", "error": {**problem.body["error"], "type": kind}}
+
+
+WIRE = replace(NAMED, alive=named({"type": "ping"}), failed=as_anthropic)
+
+
+async def answer(services: Services, exchange: Exchange) -> Response:
+    """Answer one turn of a conversation."""
+    given = await read(exchange, MESSAGES)
+    chosen = await services.choices.choose(given["model"])
+    ways = ways_of(given, chosen, services.settings)
+    job, reader = await chat.asked(exchange, given, chosen, ways.watch)
+    form = MessageForm(chosen.model.label, reader(), given.options.get("stop", ()), [*given.warnings, *ways.warnings])
+    return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=WIRE)
+
+
+async def count(services: Services, exchange: Exchange) -> Response:
+    """How many tokens a conversation has."""
+    given = await read(exchange, COUNT)
+    value = await asked(services, exchange, given["model"], "template", chat.conversation(given))
+    return json_response({"input_tokens": len(value["ids"])})
+
+
+async def read(exchange: Exchange, table: Table) -> Given:
+    """What is asked, in the shapes that the routes share."""
+    given = await given_in(exchange, table)
+    system = [{"role": "system", "content": given["system"]}] if "system" in given.values else []
+    form = {"response_format": given["output_config"]} if "output_config" in given.values else {}
+    return given.having(messages=[*system, *given["messages"]], **form)
+
+
+class MessageForm:
+    """Writes an answer as Anthropic does: blocks of text and of uses of tools."""
+
+    def __init__(self, model: str, reader: Reader, stops: Sequence[str], warnings: Sequence[str]) -> None:
+        self._model = model
+        self._reader = reader
+        self._stops = stops
+        self._warnings = list(warnings)
+        self._id = f"msg_{secrets.token_hex(12)}"
+        self._text: list[str] = []
+        self._open = False  # a block of text
+        self._n_blocks = 0  # that are complete
+        self._end: Answered | None = None
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        yield {"type": "message_start", "message": self._message([])}
+
+    def said(self, event: Said) -> Iterator[dict[str, Any]]:
+        yield from self._write(self._reader.feed(event.delta))
+
+    def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
+        self._end = event
+        self._warnings += event.warnings
+        yield from self._write(self._reader.feed(event.delta) + self._reader.finish())
+        if self._open:
+            yield from self._close()
+        for call in self._reader.calls:
+            block = tool_use(call)
+            yield self._start({**block, "input": {}})
+            yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(block["input"])})
+            yield from self._close()
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        delta = {
+            name: self._message([])[name] for name in ("stop_reason", "stop_sequence", "stop_details", "container")
+        }
+        yield {"type": "message_delta", "delta": delta, "usage": self._usage(), **self._beside()}
+        yield {"type": "message_stop"}
+
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        text = "".join(self._text)
+        blocks = [text_block(text)] if text or not self._reader.calls else []
+        return {**self._message([*blocks, *map(tool_use, self._reader.calls)]), **self._beside()}
+
+    def single(self) -> dict[str, Any]:
+        """The answer in one piece, which no stream of this form is."""
+        return self.whole()
+
+    # -- blocks of a stream
+
+    def _write(self, text: str) -> Iterator[dict[str, Any]]:
+        self._text.append(text)
+        if text and not self._open:
+            self._open = True
+            yield self._start(text_block(""))
+        if text:
+            yield self._delta({"type": "text_delta", "text": text})
+
+    def _start(self, block: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "content_block_start", "index": self._n_blocks, "content_block": block}
+
+    def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": self._n_blocks, "delta": delta}
+
+    def _close(self) -> Iterator[dict[str, Any]]:
+        yield {"type": "content_block_stop", "index": self._n_blocks}
+        self._open = False
+        self._n_blocks += 1
+
+    # -- what stands round them
+
+    def _message(self, content: list[dict[str, Any]]) -> dict[str, Any]:
+        reason = self._reason()
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": content,
+            "stop_reason": reason,
+            "stop_sequence": self._end.stopped_by if self._end and reason == "stop_sequence" else None,
+            "stop_details": None,
+            "container": None,
+            "usage": self._usage(),
+        }
+
+    def _reason(self) -> str | None:
+        """Why the answer ended."""
+        end = self._end
+        if end is None:
+            return None
+        if end.stop_reason != "stop":
+            return "max_tokens"
+        if self._reader.calls:
+            return "tool_use"
+        return "stop_sequence" if end.stopped_by in self._stops else "end_turn"
+
+    def _usage(self) -> dict[str, Any]:
+        counts = self._end.counts if self._end is not None else {}
+        return {
+            "input_tokens": int(counts.get("n_prompt", 0)),
+            "output_tokens": int(counts.get("n_tokens", 0)),
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "cache_creation": None,
+            "server_tool_use": None,
+            "output_tokens_details": None,
+            "service_tier": None,
+            "inference_geo": None,
+        }
+
+    def _beside(self) -> dict[str, Any]:
+        about = {"hoshikage": about_work(self._end)} if self._end is not None else {}
+        return {**about, **({"warning": "; ".join(self._warnings)} if self._warnings else {})}
+
+
+def text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "citations": None}
+
+
+def tool_use(call: dict[str, Any]) -> dict[str, Any]:
+    """A call of a function as a block."""
+    function = call["function"]
+    try:
+        arguments = json.loads(function["arguments"])
+    except (ValueError, RecursionError):
+        arguments = None
+    known = arguments if isinstance(arguments, dict) else {"arguments": function["arguments"]}
+    about = {"id": "toolu_" + call["id"].removeprefix("call_"), "name": function["name"], "input": known}
+    return {"type": "tool_use", **about, "caller": {"type": "direct"}}

@@ -1,0 +1,163 @@
+"""Checks of what Anthropic's clients send; what comes out has the shapes of OpenAI's, which all routes work with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hoshikage.checks import Check, Text, as_text, nearest, shown
+from hoshikage.errors import ParameterError
+from hoshikage.server.openai.values import ResponseFormat, Tools, table_of
+
+ROLES = ("user", "assistant", "system")
+THOUGHTS = ("thinking", "redacted_thinking")  # of earlier turns: models here do not read them
+CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+TEXT = Text(2**24)
+NAME = Text(64)
+
+
+@dataclass(frozen=True, slots=True)
+class Turns(Check[list[dict[str, Any]]]):
+    """A conversation of turns, each a text or a list of blocks."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        if not isinstance(value, list) or not value:
+            raise ParameterError(name, f"{shown(value)} is no conversation", "send at least one {role, content}")
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} messages are too many", f"send at most {self.most}")
+        turns = [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item)]
+        if turns and turns[-1]["role"] == "assistant":
+            cause = "the last one is the assistant's, and an answer cannot go on in the middle of it"
+            raise ParameterError(name, cause, "end with a message of the user")
+        return turns
+
+
+def turns_of(name: str, value: object) -> list[dict[str, Any]]:
+    """One turn; the results of tools in it become turns of their own."""
+    turn = table_of(name, value, ())
+    role = turn.get("role")
+    if role not in ROLES:
+        raise ParameterError(f"{name}.role", f"{shown(role)} is unknown{nearest(str(role), ROLES)}", f"use {ROLES}")
+    blocks = blocks_of(f"{name}.content", turn.get("content"))
+    texts = [block["text"] for block in blocks if block["type"] == "text"]
+    calls = [block["call"] for block in blocks if block["type"] == "tool_use"]
+    turns = [block["turn"] for block in blocks if block["type"] == "tool_result"]
+    if calls and role != "assistant":
+        raise ParameterError(f"{name}.content", "only the assistant uses tools", "send tool_result")
+    if turns and role != "user":
+        raise ParameterError(f"{name}.content", "only the user gives the results of tools", "send tool_use")
+    if texts or calls or not turns:
+        turns.append({"role": role, "content": "\n".join(texts), **({"tool_calls": calls} if calls else {})})
+    return turns
+
+
+def blocks_of(name: str, content: object) -> list[dict[str, Any]]:
+    """The blocks of a turn; a text is one."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": TEXT.check(name, content)}]
+    if not isinstance(content, list):
+        raise ParameterError(name, f"{shown(content)} is neither text nor a list of blocks", "send one of them")
+    return [block_of(f"{name}[{i}]", block) for i, block in enumerate(content)]
+
+
+def block_of(name: str, value: object) -> dict[str, Any]:
+    block = table_of(name, value, ())
+    match block.get("type"):
+        case "text":
+            return {"type": "text", "text": TEXT.check(f"{name}.text", block.get("text"))}
+        case "tool_use":
+            return {"type": "tool_use", "call": call_of(name, block)}
+        case "tool_result":
+            return {"type": "tool_result", "turn": result_of(name, block)}
+        case kind if kind in THOUGHTS:
+            return {"type": "thinking"}
+    cause = f"blocks of the type {shown(block.get('type'))} cannot be read: models here read and write text"
+    raise ParameterError(f"{name}.type", cause, "use text, tool_use and tool_result")
+
+
+def call_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
+    function = {
+        "name": NAME.check(f"{name}.name", block.get("name")),
+        "arguments": json.dumps(table_of(f"{name}.input", block.get("input"), ()), ensure_ascii=False),
+    }
+    return {"id": NAME.check(f"{name}.id", block.get("id")), "type": "function", "function": function}
+
+
+def result_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
+    content = block.get("content")
+    blocks = blocks_of(f"{name}.content", "" if content is None else content)
+    text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
+    used = NAME.check(f"{name}.tool_use_id", block.get("tool_use_id"))
+    return {"role": "tool", "tool_call_id": used, "content": text}
+
+
+class System(Check[str]):
+    """A text, or a list of blocks of text."""
+
+    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+
+    def check(self, name: str, value: object) -> str:
+        blocks = blocks_of(name, value)
+        if any(block["type"] != "text" for block in blocks):
+            raise ParameterError(name, "a block is no text", "send blocks of the type text")
+        return "\n".join(block["text"] for block in blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Functions(Check[list[dict[str, Any]]]):
+    """Tools with a schema of their input."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        if not isinstance(value, list):
+            raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
+        return Tools(self.most).check(name, [self._function(f"{name}[{i}]", tool) for i, tool in enumerate(value)])
+
+    def _function(self, name: str, value: object) -> dict[str, Any]:
+        tool = table_of(name, value, ())
+        if tool.get("type") not in (None, "custom"):
+            cause = f"tools of the type {shown(tool.get('type'))} run at Anthropic's"
+            raise ParameterError(f"{name}.type", cause, "send tools of your own: {name, description, input_schema}")
+        function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
+        if tool.get("description") is not None:
+            function["description"] = as_text(f"{name}.description", tool["description"])
+        return {"type": "function", "function": function}
+
+
+class Choice(Check[str]):
+    """Which tool is to be used, in the words of OpenAI's `tool_choice` (a name behind `=`)."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
+    def check(self, name: str, value: object) -> str:
+        choice = table_of(name, value, ("type", "name", "disable_parallel_tool_use"))
+        kind = choice.get("type")
+        if kind == "tool":
+            return "=" + NAME.check(f"{name}.name", choice.get("name"))
+        if kind not in CHOICES:
+            hint = nearest(str(kind), [*CHOICES, "tool"])
+            raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", "use auto, any, none or tool")
+        return CHOICES[str(kind)]
+
+
+class OutputConfig(Check[dict[str, Any]]):
+    """The form that an answer follows."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
+    def check(self, name: str, value: object) -> dict[str, Any]:
+        wanted = table_of(name, value, ("format", "effort"))
+        if wanted.get("format") is None:
+            return {"type": "text"}
+        form = table_of(f"{name}.format", wanted["format"], ())
+        about = {"name": "output", "schema": form.get("schema")}
+        return ResponseFormat().check(f"{name}.format", {"type": form.get("type"), "json_schema": about})

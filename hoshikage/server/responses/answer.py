@@ -1,0 +1,243 @@
+"""`POST /v1/responses`: the chat route's work, told as a response with items, or as its stream of events."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from blacksheep import Response
+
+from hoshikage.engine.request import KINDS, options_of
+from hoshikage.server import sse
+from hoshikage.server.choosing import Chosen
+from hoshikage.server.fields import Given, given_in
+from hoshikage.server.openai import chat
+from hoshikage.server.openai.asking import ways_of
+from hoshikage.server.openai.calls import Reader
+from hoshikage.server.openai.form import about_work
+from hoshikage.server.problem import Problem
+from hoshikage.server.reply import reply
+from hoshikage.server.responses.tables import RESPONSES
+from hoshikage.server.services import Services
+from hoshikage.server.shell.exchange import Exchange
+from hoshikage.server.wire import NAMED
+from hoshikage.settings import Settings
+from hoshikage.worker.ask import Answered, Said
+
+
+async def answer(services: Services, exchange: Exchange) -> Response:
+    """Answer one turn of a conversation."""
+    given = await given_in(exchange, RESPONSES)
+    chosen = await services.choices.choose(given["model"])
+    ways = ways_of(given, chosen, services.settings)
+    job, reader = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
+    about = about_request(given, chosen, services.settings)
+    form = ResponseForm(about, reader(), [*given.warnings, *ways.warnings])
+    wire = replace(NAMED, done=sse.DONE, failed=form.failed)
+    return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=wire)
+
+
+def as_chat(given: Given) -> Given:
+    """What is asked, in the shapes that the routes share."""
+    told = [{"role": "system", "content": given["instructions"]}] if "instructions" in given.values else []
+    form = {"response_format": given["text"]} if "text" in given.values else {}
+    return given.having(messages=[*told, *given["input"]], **form)
+
+
+def about_request(given: Given, chosen: Chosen, settings: Settings) -> dict[str, Any]:
+    """What every response repeats of its request."""
+
+    def used(name: str, otherwise: float) -> Any:
+        defaults = {option.name: option.default for option in options_of(KINDS[chosen.facts.kind])}
+        own = getattr(settings, name, None)
+        return given.options.get(name, own if own is not None else defaults.get(name, otherwise))
+
+    choice = given.get("tool_choice", "auto")
+    return {
+        "model": chosen.model.label,
+        "instructions": given.get("instructions"),
+        "tools": [flat(tool["function"]) for tool in given.get("tools") or ()],
+        "tool_choice": {"type": "function", "name": choice[1:]} if choice.startswith("=") else choice,
+        "text": {"format": told_format(given.get("text", {"type": "text"}))},
+        "temperature": used("temperature", 1.0),
+        "top_p": used("top_p", 1.0),
+        "presence_penalty": used("presence_penalty", 0.0),
+        "frequency_penalty": used("frequency_penalty", 0.0),
+        "max_output_tokens": given.options.get("max_tokens"),
+        "metadata": given.get("metadata") or {},
+        "previous_response_id": None,
+        "truncation": "disabled",
+        "parallel_tool_calls": True,
+        "top_logprobs": 0,
+        "reasoning": {"effort": None, "summary": None},
+        "max_tool_calls": None,
+        "store": False,
+        "background": False,
+        "service_tier": "default",
+        "safety_identifier": None,
+        "prompt_cache_key": None,
+    }
+
+
+def flat(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as this route tells it."""
+    known = {name: function.get(name) for name in ("name", "description", "parameters")}
+    return {"type": "function", **known, "strict": bool(function.get("strict", False))}
+
+
+def told_format(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The form of the text as it is told back."""
+    if form["type"] != "json_schema":
+        return dict(form)
+    return {**form, "name": "output", "description": None, "strict": True}
+
+
+class ResponseForm:
+    """Writes an answer as a response: a message, and calls of functions."""
+
+    def __init__(self, about: Mapping[str, Any], reader: Reader, warnings: Sequence[str]) -> None:
+        self._about = about
+        self._reader = reader
+        self._warnings = list(warnings)
+        self._id = f"resp_{secrets.token_hex(16)}"
+        self._message_id = f"msg_{secrets.token_hex(16)}"
+        self._created = int(time.time())
+        self._text: list[str] = []
+        self._open = False  # the message has begun
+        self._n_events = 0
+        self._end: Answered | None = None
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        yield self._event("response.created", response=self._response("in_progress"))
+        yield self._event("response.in_progress", response=self._response("in_progress"))
+
+    def said(self, event: Said) -> Iterator[dict[str, Any]]:
+        yield from self._write(self._reader.feed(event.delta))
+
+    def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
+        self._end = event
+        self._warnings += event.warnings
+        yield from self._write(self._reader.feed(event.delta) + self._reader.finish())
+        if not self._reader.calls:
+            yield from self._begin()
+        if self._open:
+            yield from self._finish()
+        for i, item in enumerate(self._calls(), int(self._open)):
+            yield from self._tell_call(i, item)
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        status = self._status()
+        yield self._event(f"response.{status}", response=self._response(status))
+
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        return self._response(self._status())
+
+    def single(self) -> dict[str, Any]:
+        """The answer in one piece, which no stream of this form is."""
+        return self.whole()
+
+    def failed(self, problem: Problem) -> dict[str, Any]:
+        """The last event of a stream that broke off."""
+        error = problem.body["error"]
+        response = self._response("failed") | {"error": {"code": error["code"], "message": error["message"]}}
+        return self._event("response.failed", response=response)
+
+    # -- events of a stream
+
+    def _event(self, kind: str, **more: Any) -> dict[str, Any]:
+        self._n_events += 1
+        return {"type": kind, "sequence_number": self._n_events - 1, **more}
+
+    def _part(self, kind: str, **more: Any) -> dict[str, Any]:
+        where = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
+        return self._event(f"response.{kind}", **where, **more)
+
+    def _write(self, text: str) -> Iterator[dict[str, Any]]:
+        self._text.append(text)
+        if text:
+            yield from self._begin()
+            yield self._part("output_text.delta", delta=text, logprobs=[])
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        if not self._open:
+            self._open = True
+            item = self._message("in_progress") | {"content": []}
+            yield self._event("response.output_item.added", output_index=0, item=item)
+            yield self._part("content_part.added", part=text_part(""))
+
+    def _finish(self) -> Iterator[dict[str, Any]]:
+        text = "".join(self._text)
+        yield self._part("output_text.done", text=text, logprobs=[])
+        yield self._part("content_part.done", part=text_part(text))
+        yield self._event("response.output_item.done", output_index=0, item=self._message(self._status()))
+
+    def _tell_call(self, i: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        begun = {**item, "arguments": "", "status": "in_progress"}
+        where = {"item_id": item["id"], "output_index": i}
+        yield self._event("response.output_item.added", output_index=i, item=begun)
+        yield self._event("response.function_call_arguments.delta", **where, delta=item["arguments"])
+        yield self._event("response.function_call_arguments.done", **where, arguments=item["arguments"])
+        yield self._event("response.output_item.done", output_index=i, item=item)
+
+    # -- the response
+
+    def _status(self) -> str:
+        return "completed" if self._end is not None and self._end.stop_reason == "stop" else "incomplete"
+
+    def _message(self, status: str) -> dict[str, Any]:
+        content = [text_part("".join(self._text))]
+        about = {"id": self._message_id, "type": "message", "role": "assistant", "status": status}
+        return {**about, "content": content}
+
+    def _calls(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": "fc_" + call["id"].removeprefix("call_"),
+                "type": "function_call",
+                "call_id": call["id"],
+                "name": call["function"]["name"],
+                "arguments": call["function"]["arguments"],
+                "status": "completed",
+            }
+            for call in self._reader.calls
+        ]
+
+    def _response(self, status: str) -> dict[str, Any]:
+        over = self._end is not None
+        says = "".join(self._text) or not self._reader.calls
+        output = [*([self._message(status)] if says else []), *self._calls()] if over else []
+        reason = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "status": status,
+            "incomplete_details": reason,
+            "error": None,
+            **self._about,
+            "output": output,
+            "usage": usage_of(self._end) if self._end is not None else None,
+            **({"hoshikage": about_work(self._end)} if self._end is not None else {}),
+            **({"warning": "; ".join(self._warnings)} if self._warnings else {}),
+        }
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def usage_of(end: Answered) -> dict[str, Any]:
+    """What was read and written."""
+    n_prompt, n_tokens = int(end.counts["n_prompt"]), int(end.counts["n_tokens"])
+    return {
+        "input_tokens": n_prompt,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": n_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": n_prompt + n_tokens,
+    }

@@ -1,0 +1,154 @@
+"""Checks of what `/v1/responses` is sent; what comes out has the shapes of the chat route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hoshikage.checks import Check, Text, nearest, shown
+from hoshikage.engine.prompt import ROLES
+from hoshikage.errors import ParameterError
+from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, table_of
+
+TEXT = Text(2**24)
+NAME = Text(256)
+TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+KINDS = ("message", "function_call", "function_call_output", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Check[list[dict[str, Any]]]):
+    """A text, or a list of items: messages, calls of functions and what they gave."""
+
+    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        if isinstance(value, str):
+            return [{"role": "user", "content": TEXT.check(name, value)}]
+        if not isinstance(value, list) or not value:
+            raise ParameterError(name, f"{shown(value)} is neither text nor a list of items", "send one of them")
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} items are too many", f"send at most {self.most}")
+        messages: list[dict[str, Any]] = []
+        for i, item in enumerate(value):
+            self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages)
+        if not messages:
+            raise ParameterError(name, "there is no message in it", "send at least one")
+        return messages
+
+    def _take(self, name: str, item: Mapping[str, Any], messages: list[dict[str, Any]]) -> None:
+        kind = item.get("type", "message")
+        if kind == "message":
+            messages.append(message_of(name, item))
+        elif kind == "function_call":
+            call = call_of(name, item)
+            if messages and messages[-1].get("tool_calls"):  # several calls of one turn are one message
+                messages[-1]["tool_calls"].append(call)
+            else:
+                messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        elif kind == "function_call_output":
+            content = text_of(f"{name}.output", item.get("output"))
+            used = NAME.check(f"{name}.call_id", item.get("call_id"))
+            messages.append({"role": "tool", "tool_call_id": used, "content": content})
+        elif kind != "reasoning":  # what a model thought earlier is not read again
+            cause = f"items of the type {shown(kind)} cannot be read{nearest(str(kind), KINDS)}"
+            raise ParameterError(f"{name}.type", cause, f"use {', '.join(KINDS)}")
+
+
+def message_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    role = item.get("role")
+    if role not in ROLES or role == "tool":
+        raise ParameterError(
+            f"{name}.role", f"{shown(role)} is unknown{nearest(str(role), ROLES)}", f"use {ROLES[:-1]}"
+        )
+    return {"role": role, "content": text_of(f"{name}.content", item.get("content"))}
+
+
+def text_of(name: str, content: object) -> str:
+    """A text, or parts of which only those of text mean something here."""
+    if isinstance(content, str):
+        return TEXT.check(name, content)
+    if not isinstance(content, list):
+        raise ParameterError(name, f"{shown(content)} is neither text nor a list of parts", "send one of them")
+    return "\n".join(part_of(f"{name}[{i}]", part) for i, part in enumerate(content))
+
+
+def part_of(name: str, value: object) -> str:
+    part = table_of(name, value, ())
+    kind = part.get("type")
+    if kind == "refusal":
+        return TEXT.check(f"{name}.refusal", part.get("refusal"))
+    if kind not in TEXT_PARTS:
+        cause = f"parts of the type {shown(kind)} cannot be read: models here read and write text"
+        raise ParameterError(f"{name}.type", cause, "use input_text")
+    return TEXT.check(f"{name}.text", part.get("text"))
+
+
+def call_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    function = {
+        "name": NAME.check(f"{name}.name", item.get("name")),
+        "arguments": TEXT.check(f"{name}.arguments", item.get("arguments")),
+    }
+    return {"id": NAME.check(f"{name}.call_id", item.get("call_id")), "type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Functions(Check[list[dict[str, Any]]]):
+    """Functions that a model may call; tools that run elsewhere are none."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        if not isinstance(value, list):
+            raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
+        return Tools(self.most).check(name, [self._tool(f"{name}[{i}]", tool) for i, tool in enumerate(value)])
+
+    def _tool(self, name: str, value: object) -> dict[str, Any]:
+        tool = table_of(name, value, ())
+        if tool.get("type") != "function":
+            cause = f"tools of the type {shown(tool.get('type'))} run at OpenAI's"
+            raise ParameterError(f"{name}.type", cause, "send functions of your own")
+        known = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
+        return {"type": "function", "function": known}
+
+
+class Choice(Check[str]):
+    """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
+
+    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]}
+
+    def check(self, name: str, value: object) -> str:
+        if isinstance(value, str):
+            return ToolChoice().check(name, value)
+        choice = table_of(name, value, ())
+        if choice.get("type") != "function":
+            raise ParameterError(f"{name}.type", f"{shown(choice.get('type'))} is unknown", "use function")
+        return "=" + Text(64).check(f"{name}.name", choice.get("name"))
+
+
+class TextForm(Check[dict[str, Any]]):
+    """The form of the text: {format: {type: text, json_object or json_schema}}."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
+    def check(self, name: str, value: object) -> dict[str, Any]:
+        form = table_of(name, value, ("format", "verbosity")).get("format")
+        if form is None:
+            return {"type": "text"}
+        about = table_of(f"{name}.format", form, ())
+        return ResponseFormat().check(f"{name}.format", {"type": about.get("type"), "json_schema": about})
+
+
+class Nothing(Check[None]):
+    """What would need a memory."""
+
+    shape: ClassVar[dict[str, Any]] = {"enum": [False, None]}
+
+    def check(self, name: str, value: object) -> None:
+        if value not in (None, False):
+            raise ParameterError(name, "nothing is stored here", "send the whole conversation as `input`")
