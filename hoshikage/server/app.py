@@ -77,6 +77,7 @@ def build(services: Services) -> Shell:
         hosts=Hosts(settings.host, hosts, settings.allowed_origins),
         keys=Keys(settings.host, settings.api_keys, settings.admin_key),
         metrics=services.metrics,
+        rates=services.rates,
     )
 
 

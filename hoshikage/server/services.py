@@ -13,6 +13,7 @@ from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.registry import Registry
 from hoshikage.server.choosing import Choices
 from hoshikage.server.metrics import Metrics
+from hoshikage.server.rates import Rates
 from hoshikage.server.reynard.office import Office
 from hoshikage.server.routes import Route
 from hoshikage.server.shell.limits import Limits
@@ -56,9 +57,11 @@ class Services:
     started: float = field(default_factory=time.time)
     choices: Choices = field(init=False)
     reynard: Office = field(init=False)
+    rates: Rates = field(init=False)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # for what would go on for ever
     routes: list[Route] = field(default_factory=list)  # all of them, once they are there
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", Choices(self.registry))
         object.__setattr__(self, "reynard", Office(self.settings))
+        object.__setattr__(self, "rates", Rates(self.settings))

@@ -19,6 +19,7 @@ class Work:
 
     def __init__(self, services: Services, exchange: Exchange, job: Job) -> None:
         self._metrics = services.metrics
+        self._rates = services.rates
         self._manager = services.manager
         self._exchange = exchange
         self._job = job
@@ -42,6 +43,8 @@ class Work:
                 self._measure(event)
                 if isinstance(event, Failed):
                     raise event.error
+                if isinstance(event, Answered):
+                    await self._rates.spend(self._exchange.who, n_tokens_of(event))
                 yield event
                 if isinstance(event, Done):
                     return
@@ -68,6 +71,11 @@ class Work:
         now = time.monotonic()
         self._metrics.stage(self._stage, now - self._stage_began)
         self._stage, self._stage_began = stage, now
+
+
+def n_tokens_of(event: Answered) -> int:
+    """Read and written."""
+    return int(event.counts.get("n_prompt", 0) + event.counts.get("n_tokens", 0))
 
 
 async def value_of(services: Services, exchange: Exchange, job: Job) -> dict[str, Any]:

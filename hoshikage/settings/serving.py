@@ -105,6 +105,25 @@ class Serving:
     max_headers: int = setting("HOSHIKAGE_MAX_HEADERS", Whole(8, 10_000), 100, "headers of a request")
     max_connections: int = setting("HOSHIKAGE_MAX_CONNECTIONS", Whole(1, 1_000_000), 2048, "connections open at once")
     max_streams: int = setting("HOSHIKAGE_MAX_STREAMS", Whole(1, 100_000), 256, "answers being streamed at once")
+    requests_per_minute: int = setting(
+        "HOSHIKAGE_REQUESTS_PER_MINUTE",
+        Whole(0, 10**9),
+        0,
+        "requests that one key may make in a minute, and one address where there are no keys; 0: any",
+    )
+    tokens_per_minute: int = setting(
+        "HOSHIKAGE_TOKENS_PER_MINUTE",
+        Whole(0, 10**12),
+        0,
+        "tokens, read and written, after which its next request has to wait for the next minute; 0: any",
+    )
+    limits_url: str | None = setting(
+        "HOSHIKAGE_LIMITS_URL",
+        Text(2048),
+        None,
+        "where they are counted for several servers, such as redis://127.0.0.1:6379; unset: in each server",
+        secret=True,
+    )
     receive_timeout: float = setting(
         "HOSHIKAGE_RECEIVE_TIMEOUT", DEADLINE, 30.0, "seconds in which a request has to arrive"
     )

@@ -16,6 +16,7 @@ import orjson
 from hoshikage.server.failures import noted
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.problem import Problem
+from hoshikage.server.rates import Rates
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.shell import protocol
 from hoshikage.server.shell.body import ClientLeft, Room, Share, check_announced, read_body
@@ -33,7 +34,7 @@ class Shell:
     """Stands round `inner`, which sees only what came through."""
 
     def __init__(
-        self, inner: App, routes: Routes, *, limits: Limits, hosts: Hosts, keys: Keys, metrics: Metrics
+        self, inner: App, routes: Routes, *, limits: Limits, hosts: Hosts, keys: Keys, metrics: Metrics, rates: Rates
     ) -> None:
         self._inner = inner
         self._routes = routes
@@ -41,6 +42,7 @@ class Shell:
         self._hosts = hosts
         self._keys = keys
         self._metrics = metrics
+        self._rates = rates
         self._n_at_work = 0
         self._room = Room(limits)
         self.stopping = False
@@ -84,6 +86,8 @@ class Shell:
         if self._n_at_work >= self._limits.n_requests and route.access is not Access.OPEN:
             sentence = f"{self._n_at_work} requests are at work; ask again soon"
             raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
+        if route.access is Access.USER and exchange.method in METHODS_WITH_BODY:
+            await self._rates.enter(exchange.who)
         await self._work(exchange, scope, receive, sender)
 
     async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:

@@ -1,0 +1,87 @@
+"""How much one key may ask for in a minute: requests, and tokens read and written. Belongs to the event loop.
+
+What is counted is counted by the `limits` package, which is loaded only where somebody has set a limit: in this
+process, or in a Redis that several servers share. While that one cannot be reached, each server counts by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hoshikage.errors import ParameterError
+from hoshikage.server.problem import Problem
+from hoshikage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HERE = "async+memory://"
+
+
+class Rates:
+    """One server's. Those who have no key are told apart by their addresses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._counters: list[Any] = []  # the one that is asked first, and the one for when it fails
+        self._requests: Any = None
+        self._tokens: Any = None
+        if settings.requests_per_minute or settings.tokens_per_minute:
+            self._count(settings)
+
+    def _count(self, settings: Settings) -> None:
+        from limits import RateLimitItemPerMinute as Minute
+        from limits.aio.strategies import FixedWindowRateLimiter
+
+        stores = [storage(HERE)] if settings.limits_url is None else [storage(settings.limits_url), storage(HERE)]
+        self._counters = [FixedWindowRateLimiter(store) for store in stores]
+        self._requests = settings.requests_per_minute and Minute(settings.requests_per_minute, namespace="requests")
+        self._tokens = settings.tokens_per_minute and Minute(settings.tokens_per_minute, namespace="tokens")
+
+    async def enter(self, who: str) -> None:
+        """A request has come. Raises Problem 429 for one too many."""
+        if self._tokens and not await self._ask(lambda counter: counter.test(self._tokens, who)):
+            raise await self._refusal(self._tokens, who, "tokens")
+        if self._requests and not await self._ask(lambda counter: counter.hit(self._requests, who)):
+            raise await self._refusal(self._requests, who, "requests")
+
+    async def spend(self, who: str, n_tokens: int) -> None:
+        """An answer is complete: nobody knew before how long it would be, so it is the next one that is refused."""
+        if self._tokens and n_tokens > 0:
+            await self._ask(lambda counter: counter.hit(self._tokens, who, cost=n_tokens))
+
+    async def _refusal(self, item: Any, who: str, what: str) -> Problem:
+        stats = await self._ask(lambda counter: counter.get_window_stats(item, who))
+        seconds = max(1, math.ceil(stats.reset_time - time.time()))
+        sentence = f"this key may have {item.amount} {what} a minute and has had them; ask again in {seconds} s"
+        return Problem(429, sentence, "rate_limit_exceeded", headers={"retry-after": str(seconds)})
+
+    async def _ask(self, act: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Ask the counter that counts for all, or this server's own while that one is not there."""
+        first, *others = self._counters
+        try:
+            return await act(first)
+        except Exception as error:
+            if not others:
+                raise
+            log.warning("what keys ask for is counted here alone: %s", type(error).__name__)
+            return await act(others[0])
+
+
+def storage(url: str) -> Any:
+    """Where is counted. Raises ParameterError for an address of which nothing is known."""
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    asynchronous = url if url.startswith("async+") else f"async+{url}"
+    more: dict[str, Any] = {} if url == HERE else {"implementation": "redispy", "socket_connect_timeout": 1, "socket_timeout": 1}
+    try:
+        return storage_from_string(asynchronous, **more)
+    except ConfigurationError as error:
+        # The address may hold a password: it is not repeated.
+        missing = "prerequisite" in str(error)
+        cause = "the redis package is missing" if missing else "it is no address of a Redis"
+        remedy = "pip install 'hoshikage[redis]'" if missing else "write for example redis://127.0.0.1:6379"
+        raise ParameterError("HOSHIKAGE_LIMITS_URL", cause, remedy) from None

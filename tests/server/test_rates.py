@@ -1,0 +1,85 @@
+"""Requests and tokens of a key in a minute: counted apart, told when to come again, and never lost to a Redis."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hoshikage.errors import ParameterError
+from hoshikage.server.problem import Problem
+from hoshikage.server.rates import Rates
+from hoshikage.settings import Settings
+from tests.server.client import Answer
+from tests.server.conftest import NewServer
+
+
+def refused(answer: Answer) -> bool:
+    """Whether it was one too many; the client is told when to come again."""
+    if answer.status != 429:
+        assert answer.status == 200, answer.body
+        return False
+    assert answer.error["code"] == "rate_limit_exceeded" and answer.error["type"] == "rate_limit_error"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    return True
+
+
+def test_requests_of_a_key(new_server: NewServer) -> None:
+    client = new_server(HOSHIKAGE_API_KEYS="one,two", HOSHIKAGE_REQUESTS_PER_MINUTE="40").client
+    one, two = {"Authorization": "Bearer one"}, {"x-api-key": "two"}
+    body = {"model": "fake", "tokens": [104]}
+    # A minute may begin in between, but not twice.
+    outcomes = [refused(client.post("/detokenize", body, **one)) for _ in range(81)]
+    assert 1 <= sum(outcomes) <= 41 and not any(outcomes[:40])
+    assert not refused(client.post("/detokenize", body, **two)), "keys are counted apart"
+    assert client.get("/v1/models", **one).status == 200, "looking costs nothing"
+    assert client.post("/detokenize", body).status == 401
+
+
+def test_tokens_of_a_key(new_server: NewServer) -> None:
+    server = new_server(HOSHIKAGE_TOKENS_PER_MINUTE="100")
+    answer = server.client.complete("x" * 80, max_tokens=30, early_stop=False)
+    n_tokens = answer.json["usage"]["total_tokens"]
+    assert n_tokens > 100, "nobody knew before how long it would be"
+    later = [refused(server.client.complete("x", max_tokens=1)) for _ in range(2)]
+    assert any(later)
+    stream = server.client.complete("x", max_tokens=1, stream=True)
+    assert stream.status in (200, 429)
+
+
+def test_each_door_says_it_in_its_own_words(new_server: NewServer) -> None:
+    client = new_server(HOSHIKAGE_REQUESTS_PER_MINUTE="1").client
+    body = {"model": "fake", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
+    answers = [client.post("/v1/messages", body) for _ in range(3)]
+    errors = [answer.json["error"]["type"] for answer in answers if answer.status == 429]
+    assert errors and set(errors) == {"rate_limit_error"}
+    answers = [client.post("/api/diffusion/generate", {"text": "a", "max_length": 2, "model_id": "fake"}) for _ in "ab"]
+    assert any(answer.status == 429 and answer.json["success"] is False for answer in answers)
+
+
+def test_a_redis_that_is_not_there_lets_nobody_in_twice() -> None:
+    pytest.importorskip("redis")
+    rates = Rates(Settings(requests_per_minute=5, limits_url="redis://127.0.0.1:1"))
+
+    async def live() -> int:
+        n_refused = 0
+        for _ in range(11):
+            try:
+                await rates.enter("me")
+            except Problem:
+                n_refused += 1
+        return n_refused
+
+    assert 1 <= asyncio.run(live()) <= 6
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "nonsense", "http:redis", "memcached://x"])
+def test_an_address_of_nothing_says_so_without_repeating_it(url: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        Rates(Settings(requests_per_minute=5, limits_url=url))
+    assert url not in str(caught.value)
+
+
+def test_who_sets_no_limit_counts_nothing() -> None:
+    asyncio.run(Rates(Settings()).enter("me"))
+    asyncio.run(Rates(Settings()).spend("me", 10**9))
