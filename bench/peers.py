@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,3 +54,19 @@ def llama_bench(model: Path, n_tokens: int, n_threads: int) -> float:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return float(json.loads(done.stdout)[0]["avg_ts"])
+
+
+@contextmanager
+def llama_server(model: Path, n_threads: int, n_slots: int, n_ctx: int, log: Path) -> Iterator[str]:
+    """The address of a llama-server that is on its way; each of its slots has room for `n_ctx` tokens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [
+        program("llama-server"), "-m", model, "--host", "127.0.0.1", "--port", str(port), "-t", str(n_threads),
+        "-tb", str(n_threads), "-np", str(n_slots), "-c", str(n_slots * n_ctx),
+    ]  # fmt: skip
+    with log.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.tiny import Shape, write
@@ -13,7 +14,8 @@ LLADA_SMALL = Shape(
     architecture="llada", n_vocab=126_464, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
     n_ctx_train=4096, weights="Q8_0",
 )  # fmt: skip
-# The same shape as a causal model, for tokens per second.
+# The same as a causal model, and one with a vocabulary as llama's: for tokens per second.
+LLADA_SMALL_CAUSAL = replace(LLADA_SMALL, architecture="llama", with_mask=False)
 LLAMA_SMALL = Shape(
     architecture="llama", n_vocab=32_000, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
     n_ctx_train=4096, weights="Q8_0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ settings.register_profile("wide", parent=settings.get_profile("default"), max_ex
 settings.load_profile("quick")
 
 TinyModel = Callable[..., Path]
+
+# Tests start hundreds of processes of ours, and each would compile all modules anew where the environment forbids to
+# keep what was compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)

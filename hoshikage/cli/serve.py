@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hoshikage import settings as table
 from hoshikage.cli import complain
 from hoshikage.cli.parser import add_flags, read_flags
-from hoshikage.registry import Registry
+from hoshikage.server.listening import bind
 from hoshikage.server.shell.hosts import is_loopback
 from hoshikage.settings import Settings
 from hoshikage.settings.row import Row
+
+if TYPE_CHECKING:
+    from hoshikage.registry import Registry
 
 
 def rows() -> list[Row]:
@@ -33,9 +36,11 @@ def main(arguments: argparse.Namespace) -> int:
         complain(remark)
     warn(settings)
 
-    # The server and all it needs are imported when the settings are known to be sound.
+    # It listens before the server and all that it needs are imported: who comes meanwhile is served once they are.
+    bound = bind(settings)
     from hoshikage import logs
     from hoshikage.manager.manager import Manager
+    from hoshikage.registry import Registry
     from hoshikage.server.metrics import Metrics
     from hoshikage.server.serve import serve
     from hoshikage.server.services import Services
@@ -50,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
         metrics=Metrics(),
         limits=Limits.of(settings),
     )
-    serve(services, lambda url: None if arguments.quiet else welcome(url, registry))
+    serve(services, lambda url: None if arguments.quiet else welcome(url, registry), bound)
     return 0
 
 

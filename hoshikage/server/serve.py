@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import resource
 import signal
 import socket
@@ -20,17 +18,15 @@ from collections.abc import Callable, Generator
 
 import uvicorn
 
-from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.registry.presence import announced
 from hoshikage.server.app import build
+from hoshikage.server.listening import BACKLOG, bind, url_of
 from hoshikage.server.services import Services
 from hoshikage.server.shell.protocol import connections
 from hoshikage.server.shell.shell import Shell
-from hoshikage.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AFTERWARDS = 5.0  # seconds for answers to be written once their jobs have ended
-BACKLOG = 2048
 SPARE_FILES = 256  # descriptors beside those of connections
 log = logging.getLogger(__name__)
 
@@ -44,18 +40,18 @@ class Serving(uvicorn.Server):
         self._shell = shell
         self._sockets = sockets
         self._stops: list[threading.Thread] = []
-        self._when_listening: Callable[[], object] = lambda: None
+        self._when_ready: Callable[[], object] = lambda: None
 
-    def run_to_the_end(self, when_listening: Callable[[], object]) -> None:
+    def run_to_the_end(self, when_ready: Callable[[], object]) -> None:
         """Serve until a signal; returns when nothing is left."""
-        self._when_listening = when_listening
+        self._when_ready = when_ready
         asyncio.run(self._all())
         for thread in self._stops:
             thread.join()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._when_listening()
+        self._when_ready()
 
     async def _all(self) -> None:
         loop = asyncio.get_running_loop()
@@ -87,11 +83,14 @@ class Serving(uvicorn.Server):
         yield  # signals are ours
 
 
-def serve(services: Services, when_listening: Callable[[str], object]) -> None:
-    """Listen and serve until a signal. `when_listening` is told the address. Raises ParameterError for a bad one."""
+def serve(services: Services, when_ready: Callable[[str], object], bound: socket.socket | None = None) -> None:
+    """Serve until a signal, on a socket that is bound already or else on one of the settings' address, which may be
+    refused with a ParameterError. `when_ready` is told the address.
+    """
     settings = services.settings
     allow_files(settings.max_connections + SPARE_FILES)
-    bound = bind(settings)
+    if bound is None:
+        bound = bind(settings)
     shell = build(services)
     config = uvicorn.Config(
         shell,
@@ -113,46 +112,7 @@ def serve(services: Services, when_listening: Callable[[str], object]) -> None:
     services.metrics.watch(services.manager.models, services.manager.pulse)
     services.manager.start()
     with announced(services.registry.map_file, url_of(bound)):
-        Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_listening(url_of(bound)))
-
-
-def bind(settings: Settings) -> socket.socket:
-    """A socket that listens. Raises ParameterError with what to do."""
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ParameterError("HOST", f"{settings.host!r} is no address: {error.strerror}", "use 127.0.0.1") from None
-    family, kind, protocol, _, address = found[0]
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-        bound.listen(BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise cannot_listen(settings, error) from None
-    bound.setblocking(False)
-    return bound
-
-
-def cannot_listen(settings: Settings, error: OSError) -> HoshikageError:
-    where = f"{settings.host}:{settings.port}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            remedy = "stop it, or choose another with --port; --port 0 takes any that is free"
-            return ParameterError("PORT", f"something listens on {where} already", remedy)
-        case errno.EACCES:
-            return ParameterError("PORT", f"this user may not listen on {where}", "choose a port from 1024 on")
-        case errno.EADDRNOTAVAIL:
-            return ParameterError("HOST", f"{settings.host} is no address of this machine", "use 127.0.0.1 or 0.0.0.0")
-    return ParameterError("HOST", f"cannot listen on {where}: {os.strerror(error.errno or 0)}", "use another address")
-
-
-def url_of(bound: socket.socket) -> str:
-    """How to reach it from here."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_ready(url_of(bound)))
 
 
 def allow_files(n: int) -> None:

@@ -109,12 +109,12 @@ def request(path: str, body: bytes, method: str = "POST", **headers: str) -> byt
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+def until(true: Callable[[], Any], what: str, seconds: float = SECONDS, pause: float = 0.01) -> Any:
     """Poll until something is true; fails with its name when that takes too long."""
     end = time.monotonic() + seconds
     while not (value := true()):
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.01)
+        time.sleep(pause)
     return value
 
 
