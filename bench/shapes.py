@@ -13,6 +13,11 @@ LLADA_SMALL = Shape(
     architecture="llada", n_vocab=126_464, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
     n_ctx_train=4096, weights="Q8_0",
 )  # fmt: skip
+# LLaDA-8B itself, for a GPU: 8.5 GB.
+LLADA_8B = Shape(
+    architecture="llada", n_vocab=126_464, n_embd=4096, n_layer=32, n_head=32, n_head_kv=32, n_ff=12_288,
+    n_ctx_train=4096, weights="Q8_0",
+)  # fmt: skip
 # The same shape as a causal model, for tokens per second.
 LLAMA_SMALL = Shape(
     architecture="llama", n_vocab=32_000, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,
