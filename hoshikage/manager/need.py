@@ -67,8 +67,8 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     """
     n_each = n_ctx * n_streams
     wanted = max(n_each, min(n_each * n_seq, SHARED_CELLS[shape.kind]))
-    granule = GRANULE if wanted <= COARSE else COARSE
-    cells = -(-max(wanted, 1) // granule) * granule
+    # As `engine.sessions` rounds: up to a power of two first, in whole thousands later.
+    cells = -(-wanted // COARSE) * COARSE if wanted > COARSE else max(GRANULE, 1 << (max(wanted, 1) - 1).bit_length())
     n_tokens = cells if shape.kind == "diffusion" else min(cells, CAUSAL_UBATCH)
     n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
     return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
