@@ -25,17 +25,24 @@ def program(name: str) -> Path:
     return ROOT / found[1].strip() / name
 
 
+def diffusion_command(
+    model: Path, n_positions: int, block_length: int, n_steps: int, n_threads: int, *more: str
+) -> list[str | Path]:
+    """llama-diffusion-cli, at temperature 0 over a canvas of so many positions; `more` comes last and wins."""
+    return [
+        program("llama-diffusion-cli"), "-m", model, "-p", "hello", "-ub", str(n_positions), "-b", str(n_positions),
+        "-c", str(n_positions), "-t", str(n_threads), "-tb", str(n_threads), "--temp", "0", "--top-k", "0",
+        "--diffusion-steps", str(n_steps), "--diffusion-block-length", str(block_length),
+        "--diffusion-algorithm", "4", *more,
+    ]  # fmt: skip
+
+
 def diffusion_cli(
-    model: Path, n_positions: int, block_length: int, n_steps: int, n_threads: int
+    model: Path, n_positions: int, block_length: int, n_steps: int, n_threads: int, *more: str
 ) -> tuple[float, float]:
     """Seconds per step of llama-diffusion-cli, and the part of them that it spends on sampling."""
     done = subprocess.run(
-        [
-            program("llama-diffusion-cli"), "-m", model, "-p", "hello", "-ub", str(n_positions), "-b", str(n_positions),
-            "-c", str(n_positions), "-t", str(n_threads), "-tb", str(n_threads), "--temp", "0", "--top-k", "0",
-            "--diffusion-steps", str(n_steps), "--diffusion-block-length", str(block_length),
-            "--diffusion-algorithm", "4",
-        ],
+        diffusion_command(model, n_positions, block_length, n_steps, n_threads, *more),
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     found = re.search(r"time per step: ([\d.]+)ms, sampling time per step: ([\d.]+)ms", done.stdout + done.stderr)

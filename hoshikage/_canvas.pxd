@@ -6,6 +6,7 @@
 #   Rule      how sure, and which          (once per row; once per step)
 #   Schedule  how many                     (once per step)
 #   Ends      where a block ends           (once per block, after its first pass)
+#   Growth    how long the canvas is       (once per pass)
 #
 # Each has a default body in _canvas.pyx; the papers' own are in strategies/.
 
@@ -50,7 +51,8 @@ cdef struct Span:           # one stream's part of a forward pass
     int32_t end             # and so are those from hi to end, behind which nothing is seen
     bint warm               # nothing that this pass looks at is older than the plan wants it at its best
     int32_t row_lo, row_hi  # positions whose logits are wanted
-    int32_t first_row       # out: the number of row_lo among the rows of the pass
+    int32_t tail_lo, tail_hi    # positions behind those whose logits are wanted too; most often none
+    int32_t first_row       # out: the number of row_lo among the rows of the pass; those of the tail come next
 
 
 cdef class Canvas
@@ -75,6 +77,13 @@ cdef class Schedule:
 cdef class Ends:
     cdef readonly int32_t longest           # no block has more positions
     cdef int32_t end(self, Canvas canvas, const Row *rows, int32_t n_rows) noexcept nogil
+
+
+cdef class Growth:
+    cdef readonly int32_t most              # positions that it may add to its canvas
+    cdef readonly int32_t n_tail            # rows at the end of the masked region that it looks at
+    cdef bint looks(self, Canvas canvas, Forward forward, const Span *span) noexcept nogil
+    cdef void after(self, Canvas canvas, Row *rows, int32_t n_rows) noexcept nogil
 
 
 cdef class Rule:
@@ -109,10 +118,13 @@ cdef class Canvas:
     cdef readonly Schedule schedule
     cdef readonly Plan plan
     cdef readonly Ends ends                         # None: all blocks are as long
+    cdef readonly Growth growth                     # None: it stays as long as it is
+    cdef readonly int32_t n_most                    # positions it may come to have
+    cdef readonly int32_t most_rows                 # that a pass returns for one of its streams
     cdef readonly tuple edits
     cdef readonly int32_t n_top         # alternatives kept of each place; 0: none, and `tops` is None
     cdef readonly Tops tops
-    # the canvas; every array is [n] and lives as long as this object
+    # the canvas; every array has room for `n_most`, of which `n` are in use, and lives as long as this object
     cdef int32_t *_tokens
     cdef int32_t *_unguided         # NULL unless an edit asks for it
     cdef int32_t *_settled_at
@@ -149,12 +161,18 @@ cdef class Canvas:
     cdef int32_t end_block(self, const Row *rows, int32_t n_rows) noexcept nogil
     cdef void advance(self) noexcept nogil
     cdef void computed(self, const Span *span) noexcept nogil
+    cdef bint looks(self, Forward forward, const Span *span) noexcept nogil
     cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
     cdef void erase(self, int32_t position) noexcept nogil
+    cdef void insert(self, int32_t at, int32_t n) noexcept nogil
+    cdef void drop(self, int32_t at) noexcept nogil
+    cdef void move(self, int32_t at, int32_t by) noexcept nogil
+    cdef void refit(self, int32_t by) noexcept nogil
     cdef int32_t largest(self) noexcept nogil
     cdef bint masked(self, int32_t position) noexcept nogil
     cdef uint64_t noise(self, int32_t position) noexcept nogil
+    cdef void add_tail(self, Span *span) noexcept nogil
     cdef void row_span(self, int32_t *lo, int32_t *hi) noexcept nogil
 
 

@@ -8,6 +8,7 @@ versions are in `hoshikage.strategies`; the loop that drives them is in `hoshika
 
 from libc.math cimport exp
 from libc.stdlib cimport calloc, free, qsort
+from libc.string cimport memmove
 
 from hoshikage._csrc cimport NOISE_ALG, noise_gumbel, noise_key
 from hoshikage._tops cimport Tops
@@ -49,6 +50,20 @@ cdef class Ends:
 
     cdef int32_t end(self, Canvas canvas, const Row *rows, int32_t n_rows) noexcept nogil:
         return canvas.block_hi
+
+
+cdef class Growth:
+    """How long the canvas is. A body that changes it keeps to `most`; nothing of the canvas is cached after that.
+
+    `looks` sees each pass before its rows are edited, and says whether the step may settle something. `after` comes
+    when it has; the rows are those it was settled from.
+    """
+
+    cdef bint looks(self, Canvas canvas, Forward forward, const Span *span) noexcept nogil:
+        return True
+
+    cdef void after(self, Canvas canvas, Row *rows, int32_t n_rows) noexcept nogil:
+        pass
 
 
 cdef class Rule:
@@ -133,12 +148,12 @@ cdef class Canvas:
     def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(),
                  Plan plan=None, int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
                  double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1,
-                 int32_t n_top=0, Ends ends=None):
+                 int32_t n_top=0, Ends ends=None, Growth growth=None):
         if self._tokens != NULL:
             raise RuntimeError("a canvas is made once")
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
         self.rule, self.schedule, self.plan = rule, schedule, plan if plan is not None else Plan()
-        self.shift, self.eos_last, self.ends = shift, eos_last, ends
+        self.shift, self.eos_last, self.ends, self.growth = shift, eos_last, ends, growth
         self.n_steps = _checked("steps", steps, least=1)
         self.temperature = _checked("temperature", temperature, least=0.0)
         self.top_p = _checked("top_p", top_p, least=0.0, most=1.0)
@@ -166,9 +181,10 @@ cdef class Canvas:
             raise ParameterError("tokens", "nothing is masked, so there is nothing to generate",
                                  "ask for at least one token")
         self.n = len(ids)
-        self._tokens = <int32_t *> calloc(self.n, sizeof(int32_t))
-        self._settled_at = <int32_t *> calloc(self.n, sizeof(int32_t))
-        self._confidence = <float *> calloc(self.n, sizeof(float))
+        self.n_most = self.n + (self.growth.most if self.growth is not None else 0)
+        self._tokens = <int32_t *> calloc(self.n_most, sizeof(int32_t))
+        self._settled_at = <int32_t *> calloc(self.n_most, sizeof(int32_t))
+        self._confidence = <float *> calloc(self.n_most, sizeof(float))
         if self._tokens == NULL or self._settled_at == NULL or self._confidence == NULL:
             raise MemoryError
         for i, token in enumerate(ids):
@@ -195,7 +211,7 @@ cdef class Canvas:
     cdef _take_unguided(self):
         # The second stream of guidance: every given position masked, the rest kept equal by `write`.
         cdef int32_t i
-        self._unguided = <int32_t *> calloc(self.n, sizeof(int32_t))
+        self._unguided = <int32_t *> calloc(self.n_most, sizeof(int32_t))
         if self._unguided == NULL:
             raise MemoryError
         for i in range(self.n):
@@ -204,15 +220,16 @@ cdef class Canvas:
     cdef _take_tops(self, int32_t n_top):
         if n_top != 0:
             self.tops = Tops(n_top)
-            self.tops.resize(self.n)
+            self.tops.resize(self.n_most)
             self.n_top = n_top
 
     cdef _cut_blocks(self, int32_t block_length):
-        cdef int32_t length = self.hi - self.lo
-        self.block_length = length if block_length == 0 else min(block_length, length)
+        cdef int32_t length = self.hi - self.lo, most = length + self.n_most - self.n
+        self.block_length = most if block_length == 0 else min(block_length, most)
         self.n_blocks = (length + self.block_length - 1) // self.block_length
         if self.ends is not None:
             self.block_length = min(max(self.ends.longest, 1), length)
+        self.most_rows = self.block_length + (self.growth.n_tail if self.growth is not None else 0)
         self.block_lo = self.block_hi = self.lo
         self.enter_block(0)
 
@@ -257,6 +274,10 @@ cdef class Canvas:
         if self.n_masked == 0 and (self.schedule.open or self.block_step >= self.block_steps):
             self.enter_block(self.block + 1)
 
+    cdef bint looks(self, Forward forward, const Span *span) noexcept nogil:
+        """Whether this step may settle something, now that its pass can be seen."""
+        return self.growth is None or self.growth.looks(self, forward, span)
+
     cdef void computed(self, const Span *span) noexcept nogil:
         """A pass over `span` has succeeded."""
         self.cached = span.end
@@ -298,6 +319,44 @@ cdef class Canvas:
         self._confidence[position] = 0.0
         self.n_masked += 1
 
+    cdef void insert(self, int32_t at, int32_t n) noexcept nogil:
+        """Open `n` masked positions before the position `at`, which is in the block or behind it."""
+        cdef int32_t i
+        self.move(at, n)
+        for i in range(at, at + n):
+            self._settled_at[i] = STEP_GIVEN
+            self.erase(i)
+        self.refit(n)
+
+    cdef void drop(self, int32_t at) noexcept nogil:
+        """Take a position out."""
+        self.move(at + 1, -1)
+        self.refit(-1)
+
+    cdef void move(self, int32_t at, int32_t by) noexcept nogil:
+        """All from `at` on stands `by` positions further from now on."""
+        cdef size_t n = self.n - at
+        memmove(&self._tokens[at + by], &self._tokens[at], n * sizeof(int32_t))
+        memmove(&self._settled_at[at + by], &self._settled_at[at], n * sizeof(int32_t))
+        memmove(&self._confidence[at + by], &self._confidence[at], n * sizeof(float))
+        if self._unguided != NULL:
+            memmove(&self._unguided[at + by], &self._unguided[at], n * sizeof(int32_t))
+        if self.tops is not None:
+            self.tops.move(at, by, self.n)
+        if self.given_end > at:
+            self.given_end += by
+
+    cdef void refit(self, int32_t by) noexcept nogil:
+        """The canvas has become longer: so has its masked region. The block has as many positions as it may."""
+        cdef int32_t i
+        self.n += by
+        self.hi += by
+        self.block_hi = min(self.block_lo + self.block_length, self.hi)
+        self.n_masked = 0
+        for i in range(self.block_lo, self.block_hi):
+            self.n_masked += self.masked(i)
+        self.cached = 0     # positions have moved
+
     cdef int32_t largest(self) noexcept nogil:
         cdef int32_t i, found = 0
         for i in range(self.n):
@@ -317,6 +376,14 @@ cdef class Canvas:
         row 0."""
         lo[0] = max(self.block_lo - self.shift, 0)
         hi[0] = max(self.block_hi - self.shift, lo[0] + 1)
+
+    cdef void add_tail(self, Span *span) noexcept nogil:
+        """The rows at the end of what is seen of the masked region, but the block's, where this pass computes them."""
+        cdef int32_t n_tail = self.growth.n_tail if self.growth is not None else 0
+        span.tail_hi = max(min(self.hi, span.end) - self.shift, span.row_hi)
+        span.tail_lo = max(span.tail_hi - n_tail, span.row_hi)
+        if span.tail_hi > span.hi:
+            span.tail_lo = span.tail_hi = span.row_hi
 
     @property
     def tokens(self):

@@ -235,7 +235,8 @@ cdef class Context(Forward):
                 llama_memory_seq_rm(self.memory, span.seq, span.lo, span.hi)
                 llama_memory_seq_rm(self.memory, span.seq, span.end, -1)
             for i in range(span.lo, span.hi):
-                self.put(span.tokens[i], i, span.seq, span.row_lo <= i < span.row_hi)
+                self.put(span.tokens[i], i, span.seq,
+                         span.row_lo <= i < span.row_hi or span.tail_lo <= i < span.tail_hi)
         return self.decode_loosely() if behind else self.decode()
 
     cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil:
@@ -244,7 +245,7 @@ cdef class Context(Forward):
         cdef bint fits = self.ptr != NULL
         for k in range(n_spans):
             n_tokens += spans[k].hi - spans[k].lo
-            n_rows += spans[k].row_hi - spans[k].row_lo
+            n_rows += spans[k].row_hi - spans[k].row_lo + spans[k].tail_hi - spans[k].tail_lo
             fits = fits and 0 <= spans[k].seq < self.n_streams and 0 <= spans[k].lo <= spans[k].row_lo
             fits = fits and spans[k].row_lo < spans[k].row_hi <= spans[k].hi <= spans[k].end
             fits = fits and self.holds(&spans[k])

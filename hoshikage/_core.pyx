@@ -247,12 +247,12 @@ cdef class Session:
         if n_streams > len(self._free_streams):
             raise ParameterError("n_seq", f"{n_streams} streams are needed and {len(self._free_streams)} of "
                                           f"{forward.n_streams} are free", "open the session with a larger n_seq")
-        n_cells = canvas.n * n_streams + sum(
-            [other.n * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        n_cells = canvas.n_most * n_streams + sum(
+            [other.n_most * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_cells > forward.n_cells:
             raise ContextOverflowError(n_cells, forward.n_cells)
-        n_rows = canvas.block_length * n_streams + sum(
-            [other.block_length * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        n_rows = canvas.most_rows * n_streams + sum(
+            [other.most_rows * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_rows > forward.n_rows:
             raise ParameterError("block_length", f"{n_rows} rows a pass are needed and the context returns "
                                                  f"{forward.n_rows}",
@@ -328,9 +328,13 @@ cdef class Session:
         return n_spans
 
     cdef void _note_spans(self) noexcept nogil:
+        cdef Turn *turn
         for i in range(self._n_turns):
-            if self._turns[i].span >= 0:
-                (<Canvas> self._turns[i].canvas).computed(&self._spans[self._turns[i].span])
+            turn = &self._turns[i]
+            if turn.span >= 0:
+                (<Canvas> turn.canvas).computed(&self._spans[turn.span])
+                if not (<Canvas> turn.canvas).looks(self.forward, &self._spans[turn.span]):
+                    turn.span = -1  # nothing of it is read
 
     cdef void _read_rows(self, timespec *start) noexcept nogil:
         cdef int32_t n_jobs = 0
@@ -373,6 +377,8 @@ cdef class Session:
                 n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_jobs)
                 (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, rows, n_rows, turn.quota)
                 (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked == turn.n_jobs - n_rows
+                if (<Canvas> turn.canvas).growth is not None:
+                    (<Canvas> turn.canvas).growth.after(<Canvas> turn.canvas, rows, n_rows)
             (<Canvas> turn.canvas).advance()
             finished = finished or (<Canvas> turn.canvas).done
         return finished
@@ -432,6 +438,7 @@ cdef void free_arrays(Session session) noexcept:
 cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
     """What the plan wants of a canvas's one or two streams. Nothing is known of its cache until the pass succeeds."""
     canvas.plan.span(canvas, spans)
+    canvas.add_tail(spans)
     canvas.cached = 0
     spans[0].seq, spans[0].tokens, spans[0].n = canvas.seq, canvas._tokens, canvas.n
     canvas.n_passes += 1

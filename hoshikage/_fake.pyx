@@ -70,9 +70,10 @@ cdef class FakeContext(Forward):
             spans[k].first_row = n
             self.rows_computed += spans[k].hi - spans[k].lo
             canvas_hash = self.compute(&spans[k])
-            for i in range(spans[k].row_lo, spans[k].row_hi):
-                fakerow_fill(canvas_hash, i, self.row(n), self.n_vocab)
-                n += 1
+            for i in range(spans[k].row_lo, max(spans[k].row_hi, spans[k].tail_hi)):
+                if i < spans[k].row_hi or i >= spans[k].tail_lo:
+                    fakerow_fill(canvas_hash, i, self.row(n), self.n_vocab)
+                    n += 1
         return 0
 
     cdef uint64_t compute(self, const Span *span) except? 0 nogil:
@@ -102,6 +103,7 @@ class FakeModel:
     patches = True      # False: one that refuses a block alone
     architecture = served_as = "fake"
     path = "fake"
+    metadata = {}       # a header's scalars
 
     def __init__(self, n_vocab=32, *, salt=0, shift=False):
         self.n_vocab = n_vocab

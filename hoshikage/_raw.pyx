@@ -87,6 +87,7 @@ cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t
         raise ContextOverflowError(end, forward.n_cells)
     span.seq, span.tokens, span.n = stream, &tokens[0], <int32_t> tokens.shape[0]
     span.lo, span.hi, span.end, span.warm = lo, hi, end, True
+    span.tail_lo = span.tail_hi = 0
     span.row_lo = lo
     while span.row_lo < hi:
         span.row_hi = min(span.row_lo + forward.n_rows, hi)

@@ -10,4 +10,5 @@ cdef class Tops:
     cdef float *_logprobs       # [_n, k]
 
     cdef int resize(self, int32_t n) except -1
+    cdef void move(self, int32_t at, int32_t by, int32_t end) noexcept nogil
     cdef void read(self, int32_t place, const float *row, int32_t n_vocab, const scan_record *scan) noexcept nogil

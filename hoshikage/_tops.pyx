@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
 
 from hoshikage._csrc cimport row_top, scan_record
 
@@ -36,6 +37,13 @@ cdef class Tops:
             tokens[i] = -1
         self._n = n
         return 0
+
+    cdef void move(self, int32_t at, int32_t by, int32_t end) noexcept nogil:
+        """What was read for the places from `at` to `end` is that of places `by` further on; there has to be room."""
+        cdef size_t n = <size_t> (end - at) * self.k
+        memmove(self._tokens + <ssize_t> (at + by) * self.k, self._tokens + <ssize_t> at * self.k, n * sizeof(int32_t))
+        memmove(self._logprobs + <ssize_t> (at + by) * self.k, self._logprobs + <ssize_t> at * self.k,
+                n * sizeof(float))
 
     cdef void read(self, int32_t place, const float *row, int32_t n_vocab, const scan_record *scan) noexcept nogil:
         """Take them from a row and its scan; what was read for the place before is forgotten."""

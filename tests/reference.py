@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tests.fake import ALG_TEMP_DRAW, ORIGIN_REVEAL, RANDOM_SCORE, noise_gumbel, noise_key, noise_uniform
 from tests.margin import Margin
+from tests.reference_growth import Canvas, Growth, make_growth
 from tests.reference_plans import PLANS, Passes
 from tests.reference_rules import RULES, Choice, Credit, remasked
 
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Keys = NDArray[np.uint64]  # of the noise, one per position
+SCORED_AFTER_CUT = ("maskgit_plus", "topk_margin", "entropy")  # Dream's
 Forward = Callable[..., NDArray[Any]]  # int[streams, n] -> float[streams, n, vocab]; with a cache: see Network
 
 
@@ -56,6 +58,10 @@ class Recipe:
     rule_options: dict[str, Any] | None = None  # of the function in RULES
     plan: str = "full"
     plan_options: dict[str, Any] | None = None  # fields of Plan, in place of the named one's
+    gaps: tuple[tuple[int, int, int, int], ...] = ()  # DreamOn: lo, hi, least and most length of each
+    expand_id: int = -1
+    grow: int = 0  # DAEDAL: so many positions more
+    grow_options: dict[str, Any] | None = None
 
 
 @dataclass
@@ -77,66 +83,87 @@ class Rows(NamedTuple):
     keys: Keys
 
 
+class Block(NamedTuple):
+    """A pass over a block, seen by whatever reveals something of it."""
+
+    lo: int
+    hi: int
+    rows: Floats  # of all its positions
+    logits: Floats  # of the masked ones
+    keys: Keys
+    mask_index: Ints
+    step: int
+
+
 def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) -> Result:
     """Fill every masked position of `tokens`; `options` are the fields of Recipe."""
     recipe = Recipe(**options)
-    x = np.array(tokens, dtype=np.int64)
-    prompt_index = x != mask_id
-    result = Result(x, np.where(prompt_index, -1, -2), 0, np.inf)
-    margin = Margin()
-    passes = Passes(forward, replace(PLANS[recipe.plan], **(recipe.plan_options or {})), ~prompt_index, recipe.shift)
-    conf = np.zeros(len(x))
-    credit = Credit()
+    canvas, growth, margin, credit = Canvas.of(tokens, mask_id), make_growth(recipe), Margin(), Credit()
+    passes = Passes(forward, replace(PLANS[recipe.plan], **(recipe.plan_options or {})), canvas, recipe.shift)
+    longest = longest_block(canvas, recipe, growth.most)
     step = 0
     block_ends: list[int] = []
-    for lo, hi, n_steps in blocks(~prompt_index, recipe, block_ends):
-        if not (x[lo:hi] == mask_id).any():
+    for lo, hi, n_steps in blocks(canvas, recipe, longest, block_ends):
+        if not canvas.masked[lo:hi].any():
             continue
         passes.enter(lo, hi)
-        n_start = int(np.count_nonzero(x[lo:hi] == mask_id))
+        n_start = int(np.count_nonzero(canvas.masked[lo:hi]))
         for j in itertools.count():
-            mask_index = lo + np.flatnonzero(x[lo:hi] == mask_id)
+            mask_index = lo + np.flatnonzero(canvas.masked[lo:hi])
             if not len(mask_index) and (j >= n_steps or recipe.schedule == "adaptive"):
                 break
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps)
             if k:
                 first = passes.of_block == 0
-                block = model_rows(passes, x, prompt_index, np.arange(lo, hi), mask_id, recipe)
-                logits = block[mask_index - lo]
+                rows = model_rows(passes, canvas, np.arange(lo, hi), recipe, growth)
+                logits = rows[mask_index - lo]
                 if recipe.algorithm == "credit":
                     logits = credit.fuse(logits, mask_index)
                 if first and recipe.delimiters:
                     hi = adablock(logits, keys, mask_index, (lo, hi), recipe, margin)
                     block_ends.append(hi)
-                    passes.e = hi
                     kept = mask_index < hi
                     logits, keys, mask_index = logits[kept], keys[kept], mask_index[kept]
                     n_start = len(mask_index)
                     eligible, k = quota(recipe, keys, n_start, j, n_steps)
-                late = np.full(len(mask_index), False) if passes.warm else ends(logits, keys, recipe, margin)
-                chosen = eligible & ~late
-                revealed = lo + np.flatnonzero(result.settled_at[lo:hi] >= 0)  # before this step
-                if chosen.any():
-                    so_far = conf[result.settled_at >= 0]
-                    scene = Scene(mask_index[chosen], x == mask_id, float(np.mean(so_far)) if len(so_far) else 2.0)
-                    index, x0 = transfer(logits[chosen], keys[chosen], k, recipe, margin, scene)
-                    where = mask_index[chosen][index]
-                    x[where] = x0
-                    result.settled_at[where] = step
-                    conf[where] = np.exp(-surprise_of(logits[chosen][index], x0))
-                    if recipe.algorithm == "saber":
-                        now = np.exp(-surprise_of(block[revealed - lo], x[revealed]))
-                        n_left = int(np.count_nonzero(x[lo:hi] == mask_id))
-                        options = recipe.rule_options or {}
-                        back = revealed[remasked(conf[revealed] - now, len(where), n_left, margin, **options)]
-                        x[back], result.settled_at[back] = mask_id, -2
-                n_left = int(np.count_nonzero(x[lo:hi] == mask_id))
-                passes.only_ends = 0 < n_left == int(np.count_nonzero(late))
+                if growth.looks(canvas, passes.tail(growth.n_tail), margin):
+                    block = Block(lo, hi, rows, logits, keys, mask_index, step)
+                    kept, c = reveal(canvas, passes, block, eligible, k, recipe, margin)
+                    growth.after(canvas, mask_index[kept], c, margin)
+                # Where positions came or went, the block has as many as it may; otherwise it is as it was.
+                hi = min(lo + longest, canvas.hi) if canvas.grown else hi
+                passes.moved(canvas, hi)
             step += 1  # a step that settles nothing counts too: the noise does not depend on what happened
-    result.margin = margin.least
-    result.n_passes, result.n_rows, result.n_warm = passes.n_passes, passes.n_rows, passes.n_warm
-    return result
+    return Result(canvas.x, canvas.settled_at, passes.n_passes, margin.least, passes.n_rows, passes.n_warm)
+
+
+def reveal(
+    canvas: Canvas, passes: Passes, block: Block, eligible: Flags, k: int, recipe: Recipe, margin: Margin
+) -> tuple[Flags, Floats]:
+    """One step's tokens are written. Which rows might have been, and how probable what each proposed was."""
+    logits, keys, mask_index = block.logits, block.keys, block.mask_index
+    late = np.full(len(mask_index), False) if passes.warm else ends(logits, keys, recipe, margin)
+    chosen = eligible & ~late
+    revealed = block.lo + np.flatnonzero(canvas.settled_at[block.lo : block.hi] >= 0)  # before this step
+    if chosen.any():
+        so_far = canvas.conf[canvas.settled_at >= 0]
+        scene = Scene(mask_index[chosen], canvas.masked, float(np.mean(so_far)) if len(so_far) else 2.0)
+        index, x0 = transfer(logits[chosen], keys[chosen], k, recipe, margin, scene)
+        where = mask_index[chosen][index]
+        canvas.write(where, x0, block.step, np.exp(-surprise_of(logits[chosen][index], x0)))
+        if recipe.algorithm == "saber":
+            now = np.exp(-surprise_of(block.rows[revealed - block.lo], canvas.x[revealed]))
+            n_left = int(np.count_nonzero(canvas.masked[block.lo : block.hi]))
+            options = recipe.rule_options or {}
+            canvas.mask(revealed[remasked(canvas.conf[revealed] - now, len(where), n_left, margin, **options)])
+    n_left = int(np.count_nonzero(canvas.masked[block.lo : block.hi]))
+    passes.only_ends = 0 < n_left == int(np.count_nonzero(late))
+    if not recipe.grow:
+        return ~late, np.zeros(np.count_nonzero(~late))
+    cut, x0 = proposals(logits, keys, recipe, margin)
+    scored = cut if recipe.algorithm in SCORED_AFTER_CUT else logits
+    return ~late, np.exp(-surprise_of(scored, x0))[~late]
 
 
 def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:
@@ -161,25 +188,29 @@ def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int],
     return min(max(end, int(positions[0]) + 1), span[1])
 
 
-def blocks(masked: Flags, recipe: Recipe, ends: list[int] | None = None) -> Iterator[tuple[int, int, int]]:
+def longest_block(canvas: Canvas, recipe: Recipe, n_more: int) -> int:
+    """What a block has of the masked region, which may become longer by `n_more`."""
+    most = canvas.hi - canvas.lo + n_more
+    length = recipe.block_length if 0 < recipe.block_length < most else most
+    return max(length, int(np.count_nonzero(canvas.masked)) // 4) if recipe.delimiters else length
+
+
+def blocks(
+    canvas: Canvas, recipe: Recipe, longest: int, ends: list[int] | None = None
+) -> Iterator[tuple[int, int, int]]:
     """(lo, hi, steps) of each block.
 
     LLaDA asserts that blocks divide the answer and steps divide the blocks. We let the last block be shorter and the
     first blocks take one step more. Blocks span the masked region, not prompt + answer (as llama-diffusion-cli has it).
     AdaBlock looks at a quarter of the answer; whoever then ends a block puts its end into `ends`.
     """
-    if not masked.any():
-        return
-    lo, hi = int(np.argmax(masked)), len(masked) - int(np.argmax(masked[::-1]))
-    length = recipe.block_length if 0 < recipe.block_length < hi - lo else hi - lo
-    n_blocks = -(-(hi - lo) // length)
-    longest = max(length, int(np.count_nonzero(masked)) // 4) if recipe.delimiters else length
+    lo, n_blocks = canvas.lo, -(-(canvas.hi - canvas.lo) // (recipe.block_length or longest))
     for b in itertools.count():
-        if lo >= hi:
+        if lo >= canvas.hi:
             return
         n_steps = recipe.steps // n_blocks + (b < recipe.steps % n_blocks)
-        yield lo, min(lo + longest, hi), max(1, n_steps)
-        lo = ends.pop() if ends else min(lo + longest, hi)
+        yield lo, min(lo + longest, canvas.hi), max(1, n_steps)
+        lo = ends.pop() if ends else min(lo + longest, canvas.hi)
 
 
 # ---- how many -------------------------------------------------------------------------------------------------------
@@ -226,13 +257,14 @@ def timestep_based(n_mask: int, j: int, n_steps: int, eps: float) -> tuple[int, 
 # ---- the rows -------------------------------------------------------------------------------------------------------
 
 
-def model_rows(passes: Passes, x: Ints, prompt_index: Flags, positions: Ints, mask_id: int, recipe: Recipe) -> Floats:
+def model_rows(passes: Passes, canvas: Canvas, positions: Ints, recipe: Recipe, growth: Growth) -> Floats:
     """The logits that the positions are decided on, float64[len(positions), vocab]."""
     rows = np.maximum(positions - 1, 0) if recipe.shift else positions  # Dream: row i - 1 predicts i; row 0 also 0
+    x = canvas.x
     if recipe.cfg_scale > 0.0:
         # All that was given at the start is hidden, on both sides of the masks. (LLaDA's newer batched code duplicates
         # an attention mask that may be None and fails: not copied.)
-        un_x = np.where(prompt_index, mask_id, x)
+        un_x = np.where(canvas.prompt_index, canvas.mask_id, x)
         cond, uncond = passes.run(np.stack([x, un_x]))[:, rows]
         logits: Floats = uncond + (recipe.cfg_scale + 1.0) * (cond - uncond)
     else:
@@ -240,14 +272,15 @@ def model_rows(passes: Passes, x: Ints, prompt_index: Flags, positions: Ints, ma
     for token, bias in (recipe.logit_bias or {}).items():
         logits[:, token] += bias
     if recipe.repetition_penalty != 1.0:
-        seen = np.setdiff1d(x, [mask_id])  # once per token, however often it occurs
+        seen = np.setdiff1d(x, [canvas.mask_id])  # once per token, however often it occurs
         r = recipe.repetition_penalty
         logits[:, seen] = np.where(logits[:, seen] > 0.0, logits[:, seen] / r, logits[:, seen] * r)
     # The papers' code can propose the mask token itself; the position would then stay masked though it was counted.
     # We take it out of the distribution.
-    logits[:, mask_id] = -np.inf
+    logits[:, canvas.mask_id] = -np.inf
     if recipe.logits_eos_inf and recipe.eos_id >= 0:
         logits[:, recipe.eos_id] = -np.inf
+    growth.forbid(logits, positions)
     return logits
 
 
@@ -312,7 +345,7 @@ def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin,
 
 def proposals(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> tuple[Floats, Ints]:
     """The rows as temperature, top-p and top-k leave them, and the token that each proposes."""
-    dream_scores = recipe.algorithm in ("maskgit_plus", "topk_margin", "entropy")
+    dream_scores = recipe.algorithm in SCORED_AFTER_CUT
     sharpest = recipe.temperature if 0.0 < recipe.temperature < 1.0 else 1.0
     margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)) / sharpest)
     cut = keep_likely(logits, recipe, margin) if recipe.temperature > 0.0 or dream_scores else logits

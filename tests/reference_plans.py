@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.reference_growth import Canvas
+
 ALL = 10**6
 
 
@@ -43,15 +45,24 @@ PLANS = {
 class Passes:
     """The passes of one canvas, and what their number and order make of the next."""
 
-    def __init__(self, forward: Any, plan: Plan, masked: NDArray[np.bool_], shift: bool) -> None:
+    def __init__(self, forward: Any, plan: Plan, canvas: Canvas, shift: bool) -> None:
         self.forward, self.plan, self.shift = forward, plan, int(shift)
-        self.masks_end = len(masked) - int(np.argmax(masked[::-1]))
-        self.given_end = int(np.max(np.flatnonzero(~masked), initial=-1)) + 1
-        self.n = len(masked)
+        self.measure(canvas)
         self.n_passes = self.n_rows = self.n_warm = 0
         self.cached = 0  # [0, cached) is in the cache
         self.s = self.last_s = -1
         self.only_ends = self.warm = False
+
+    def measure(self, canvas: Canvas) -> None:
+        self.masks_end, self.n = canvas.hi, len(canvas.x)
+        self.given_end = int(np.max(np.flatnonzero(canvas.prompt_index), initial=-1)) + 1
+
+    def moved(self, canvas: Canvas, e: int) -> None:
+        """The block ends elsewhere now; and where positions came or went, nothing is cached any more."""
+        self.e = e
+        if canvas.grown:
+            self.measure(canvas)
+            self.cached, canvas.grown = 0, False
 
     def enter(self, s: int, e: int) -> None:
         """A block with masks begins. The first has no block before it but itself."""
@@ -61,7 +72,7 @@ class Passes:
     def span(self) -> tuple[int, int, int]:
         plan = self.plan
         end = max(min(self.e + plan.window, self.masks_end), self.given_end)
-        due = self.n_passes < plan.warm_up or self.of_block == 0 or self.only_ends
+        due = self.n_passes < plan.warm_up or self.of_block == 0 or self.only_ends or self.cached == 0
         due = due or (plan.refresh > 0 and self.since_warm >= plan.refresh)
         if not due:
             # Dream: row s - 1 predicts position s, so it is one of those recomputed.
@@ -85,4 +96,13 @@ class Passes:
         self.n_warm += self.warm
         self.since_warm = 1 if self.warm else self.since_warm + 1
         self.cached = end
-        return np.array(logits, dtype=np.float64)
+        self.computed = lo, hi, end
+        self.rows = np.array(logits, dtype=np.float64)
+        return self.rows
+
+    def tail(self, n: int) -> NDArray[np.float64]:
+        """The last n rows of what the pass saw of the masked region; none where it did not compute them."""
+        _, hi, seen = self.computed
+        row_lo = max(self.s - self.shift, 0)
+        end = max(min(self.masks_end, seen) - self.shift, row_lo + 1)
+        return self.rows[0, max(end - n, row_lo) : end] if n and end <= hi else self.rows[0, :0]

@@ -56,10 +56,13 @@ def factor(c: Choice, *, factor: float = 1.0) -> Ints:
 
 
 def entropy_bounded(c: Choice, *, bound: float = 0.1) -> Ints:
-    """EB-Sampler: the largest prefix U with sum H - max H <= gamma. An end that is settled last is in no prefix."""
+    """EB-Sampler: the largest prefix U with sum H - max H <= gamma. An end that is settled last is in no prefix.
+
+    In this order the largest is the last one: we leave it out of the sum, where a float would lose the rest of it.
+    """
     h = c.entropies[c.order]
     free = np.isfinite(c.doubt[c.order])
-    excess = np.cumsum(h) - np.maximum.accumulate(h)
+    excess = np.concatenate([[0.0], np.cumsum(h)[:-1]])
     c.margin.absolute(excess[1:], bound)
     n = int(np.count_nonzero((excess <= bound) & free))
     return c.first(max(c.k, n))

@@ -8,15 +8,23 @@ from collections import Counter
 from typing import Any
 
 from hoshikage import gguf
+from hoshikage import settings as table
+from hoshikage.checks import Whole
 from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.screen import human_size, printable
 from hoshikage.gguf import Array, Header
+from hoshikage.gguf.split import other_parts
+from hoshikage.manager.need import Way, bill_of, size_of
+from hoshikage.manager.shape import shape_from
 
 LONG = 100  # characters of a value that are shown
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of a model")
+    parser.add_argument(
+        "--ctx", type=int, metavar="N", help="say what memory it takes with requests of N tokens, on the CPU"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
@@ -26,6 +34,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     header = gguf.inspect(registry_of(arguments).choose(arguments.file).path)
     facts = facts_of(header)
+    if arguments.ctx is not None:
+        facts["memory"] = memory_of(header, Whole(1, 1 << 24).check("--ctx", arguments.ctx))
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
@@ -37,6 +47,15 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         print(as_text(facts))
     return 0
+
+
+def memory_of(header: Header, n_ctx: int) -> dict[str, int]:
+    """Bytes, as a load is held to them; for one request at a time, with the settings that hold here."""
+    settings = table.read()
+    shape = shape_from(header, [header, *other_parts(header)])
+    way = Way(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
+    parts = bill_of(shape, size_of(shape, n_ctx, 1), way)
+    return {**parts, "total": sum(parts.values())}
 
 
 def facts_of(header: Header) -> dict[str, Any]:
@@ -82,6 +101,8 @@ def as_text(facts: dict[str, Any]) -> str:
             lines += ["metadata", *(f"  {printable(key)} = {shortened(item)}" for key, item in value.items())]
         elif name == "tensors":
             lines += ["tensors", *(f"  {printable(t['name'])} {t['dims']} {t['type']}" for t in value)]
+        elif name == "memory":
+            lines += ["memory", *(f"  {part.replace('_', ' '):<17}{human_size(n)}" for part, n in value.items())]
         elif name == "bytes":
             lines.append(f"{'size':<15}{human_size(value)}")
         elif name == "parameters":

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any, TypeAlias
 
 from hoshikage import strategies
-from hoshikage._canvas import Canvas, Ends
+from hoshikage._canvas import Canvas, Ends, Growth
 from hoshikage._core import Session
 from hoshikage._raw import PROOF_LENGTH, fault_of_block_passes
 from hoshikage.engine import curve
 from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
 from hoshikage.engine.quality import CURVE_ROWS, Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import DiffusionRequest, check_bias, fitted, read
@@ -23,9 +24,12 @@ from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
+from hoshikage.strategies.elastic import Elastic
 
 Does: TypeAlias = Callable[[Callable[[], Any]], Any]  # runs a function where passes may be computed
 
+GROWN_FROM = 64  # masks that an answer begins with when the model says how many it needs
+EXPANDS = ("<|expand|>", "<expand>")
 LINE_ENDS = ("\n", "\n\n", "\r\n")
 PROOF_CTX = 256  # positions of the session that block passes are tried in
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
@@ -39,16 +43,18 @@ class CanvasAnswer(Answer):
     recipe: Recipe
     work: Canvas
     lo: int = field(init=False)
-    hi: int = field(init=False)
     n_read: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lo, self.hi = self.work.lo, self.work.hi
-        self.n_read = self.lo
+        self.lo = self.n_read = self.work.lo
+
+    @property
+    def hi(self) -> int:
+        return self.work.hi
 
     @property
     def n_cells(self) -> int:
-        return self.work.n * self.n_streams
+        return self.work.n_most * self.n_streams
 
     @property
     def n_streams(self) -> int:
@@ -56,7 +62,7 @@ class CanvasAnswer(Answer):
 
     @property
     def n_rows(self) -> int:
-        return self.work.block_length * self.n_streams
+        return self.work.most_rows * self.n_streams
 
     @property
     def ends_early(self) -> bool:
@@ -118,15 +124,35 @@ class Denoiser:
         """A prompt with its answer behind it, cut where the context ends."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         request, more = fitted(request, len(ids), self._sessions.n_ctx)
-        return self._answer(index, ids, [], request, warnings + more)
+        n_start = min(GROWN_FROM, request.max_tokens) if request.grow else request.max_tokens
+        layout = laid_out([ids, Gap(n_start, n_start)], self._model.mask_id)
+        growth = strategies.make_growth(request.max_tokens - n_start) if request.grow else None
+        shape = Shape(request.max_tokens, len(ids), 0, self._model.shift, moves=request.grow)
+        return self._answer(index, layout, shape, growth, request, warnings + more)
 
-    def prepare_gap(
-        self, index: int, prefix: Sequence[int], suffix: Sequence[int], options: Mapping[str, object]
-    ) -> CanvasAnswer:
-        """Two texts and the gap between them, which is as long as it was asked to be."""
+    def prepare_gaps(self, index: int, pieces: Sequence[Piece], options: Mapping[str, object]) -> CanvasAnswer:
+        """Given text and gaps. Where the model can, it finds the length of those whose length is open."""
         request, warnings = read(DiffusionRequest, options, self._settings)
-        self._sessions.check_fits(len(prefix) + request.max_tokens + len(suffix))
-        return self._answer(index, prefix, suffix, request, warnings)
+        if request.grow:
+            warnings += ("grow has no effect on gaps: give a range",)
+        least = 0 if self._expand_id >= 0 else request.max_tokens
+        known = [Gap(least, request.max_tokens) if piece is None else piece for piece in pieces]
+        if self._expand_id < 0 and any(isinstance(piece, Gap) and not piece.is_fixed for piece in known):
+            more = "a gap of open length became as long as it may be: this model does not find lengths"
+            if request.strict:
+                raise ParameterError("strict", more, "give a number, or use a DreamOn model")
+            known = [Gap(piece.most, piece.most) if isinstance(piece, Gap) else piece for piece in known]
+            warnings += (more,)
+        is_elastic = self._expand_id >= 0  # with a fixed length, too: then it is kept to that
+        layout = laid_out(self._framed(known) if is_elastic else known, self._model.mask_id)
+        n_behind = len(layout.tokens) - layout.hi
+        n_region = layout.hi - layout.lo + layout.n_more
+        self._sessions.check_fits(layout.lo + n_region + n_behind)
+        growth = None
+        if is_elastic:
+            growth = strategies.make_gaps(layout.gaps, expand_id=self._expand_id, delete_id=self._model.eos_id)
+        shape = Shape(n_region, layout.lo, n_behind, self._model.shift, moves=is_elastic, elastic=is_elastic)
+        return self._answer(index, layout, shape, growth, replace(request, max_tokens=n_region), warnings)
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
@@ -148,32 +174,50 @@ class Denoiser:
     def _answer(
         self,
         index: int,
-        prefix: Sequence[int],
-        suffix: Sequence[int],
+        layout: Layout,
+        shape: Shape,
+        growth: Growth | None,
         request: DiffusionRequest,
         warnings: tuple[str, ...],
     ) -> CanvasAnswer:
         model = self._model
-        if model.mask_id in prefix or model.mask_id in suffix:
+        n_given = len(layout.tokens) - sum(hi - lo for lo, hi, *_ in layout.gaps)
+        if layout.tokens.count(model.mask_id) > len(layout.tokens) - n_given:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
-        shape = Shape(request.max_tokens, len(prefix), len(suffix), model.shift)
         recipe, more = recipe_of(request, shape, able=self._able, curve=self._curve)
         check_bias(request, model.n_vocab)
-        line_ends = self._line_ends if request.block_ends == "adaptive" else ()
+        line_ends = self._line_ends if request.block_ends == "adaptive" and not shape.moves else ()
         if request.block_ends == "adaptive" and not line_ends:
-            more = (*more, "block_ends became fixed: no token of this model ends a line")
+            why = "the canvas changes its length" if shape.moves else "no token of this model ends a line"
+            more = (*more, f"block_ends became fixed: {why}")
+        # What stands in one gap does not end the next.
+        ends = stop_ids(model, self._eog_ids, request.stop) if len(layout.gaps) == 1 else frozenset()
         return CanvasAnswer(
             index=index,
             request=request,
             recipe=recipe,
             warnings=warnings + more,
-            n_prompt=len(prefix) + len(suffix),
-            reader=TextReader(self._piece, stop_ids=stop_ids(model, self._eog_ids, request.stop), stops=request.stop),
+            n_prompt=n_given,
+            reader=TextReader(self._piece, stop_ids=ends, stops=request.stop),
             piece=self._piece,
-            work=make_canvas(
-                model, request, recipe, [*prefix, *[model.mask_id] * request.max_tokens, *suffix], line_ends
-            ),
+            work=make_canvas(model, request, recipe, layout.tokens, line_ends, growth),
         )
+
+    def _framed(self, pieces: list[Sequence[int] | Gap]) -> list[Sequence[int] | Gap]:
+        """DreamOn's models have seen texts from the first token to the end of the text."""
+        model = self._model
+        opens = isinstance(pieces[0], Gap) or list(pieces[0][:1]) != [model.bos_id]
+        closes = isinstance(pieces[-1], Gap) or list(pieces[-1][-1:]) != [model.eos_id]
+        first = [[model.bos_id]] if opens and model.bos_id >= 0 else []
+        return [*first, *pieces, *([[model.eos_id]] if closes else [])]
+
+    @cached_property
+    def _expand_id(self) -> int:
+        """The token by which a model says that a mask stands for several; -1 if it was not trained to."""
+        if "dreamon" not in self._model.metadata.get("general.name", "").lower().replace(" ", ""):
+            return -1
+        named = [self._model.tokenize(text, parse_special=True) for text in EXPANDS]
+        return next((ids[0] for ids in named if len(ids) == 1 and not self._piece(ids[0])), -1)
 
     @cached_property
     def _line_ends(self) -> tuple[int, ...]:
@@ -198,7 +242,12 @@ class Denoiser:
 
 
 def make_canvas(
-    model: Any, request: DiffusionRequest, recipe: Recipe, tokens: Sequence[int], line_ends: Sequence[int] = ()
+    model: Any,
+    request: DiffusionRequest,
+    recipe: Recipe,
+    tokens: Sequence[int],
+    line_ends: Sequence[int] = (),
+    growth: Growth | None = None,
 ) -> Canvas:
     """A canvas that is decoded as the recipe says, with everything else from the request."""
     forbidden = (model.eos_id,) if request.logits_eos_inf else ()
@@ -216,7 +265,9 @@ def make_canvas(
             repetition_penalty=request.repetition_penalty,
             forbidden=forbidden,
             n_credited=len(tokens) if recipe.algorithm == "credit" else 0,
+            gaps=growth if isinstance(growth, Elastic) else None,
         ),
+        growth=growth,
         steps=recipe.steps,
         block_length=recipe.block_length,
         seed=request.seed,

@@ -18,14 +18,14 @@ from hoshikage import settings as table
 from hoshikage._board import Board
 from hoshikage._core import Model, Session
 from hoshikage._model import gpu_offload
-from hoshikage.checks import Whole, shown
+from hoshikage.checks import shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
 from hoshikage.engine.diffusion import Denoiser, Does
+from hoshikage.engine.gaps import Piece, gap_of, template_pieces
 from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
-from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.turn import Turn
@@ -205,7 +205,7 @@ class Engine:
         prefix: Prompt,
         suffix: Prompt = "",
         *,
-        length: int | None = None,
+        length: int | Sequence[int] | None = None,
         stream: bool = False,
         board: Board | None = None,
         parse_special: bool = False,
@@ -213,12 +213,28 @@ class Engine:
     ) -> Any:
         """Fill a gap of `length` tokens (by default `max_tokens`) between two texts, reading both.
 
-        Gives a Result, or with `stream=True` an iterator of snapshots; `text` is what stands in the gap.
+        A DreamOn model finds the length itself where none is given, or between the two numbers of a range. Gives a
+        Result, or with `stream=True` an iterator of snapshots; `text` is what stands in the gap.
         """
-        if length is not None:
-            options = {**options, "max_tokens": Whole(1, MAX_TOKENS).check("length", length)}
-        gap = self.gap_tokens(prefix, suffix, parse_special=parse_special)
-        return self._answered([self.gap_answer(0, gap, options)], True, stream, board)
+        gap = None if length is None else gap_of("length", length)
+        before, behind = self.gap_tokens(prefix, suffix, parse_special=parse_special)
+        return self._answered([self.gaps_answer(0, [before, gap, behind], options)], True, stream, board)
+
+    def fill(
+        self,
+        template: Sequence[str | int | Sequence[int]],
+        *,
+        stream: bool = False,
+        board: Board | None = None,
+        parse_special: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Fill all gaps of a template, `["Dear ", 8, ", thank you for ", [2, 32], "."]`, at the same time.
+
+        `text` begins with the first gap and ends with the last; the text between them is in it.
+        """
+        pieces = self.template_pieces(template, parse_special=parse_special)
+        return self._answered([self.gaps_answer(0, pieces, options)], True, stream, board)
 
     def logits(self, ids: ArrayLike, mask: ArrayLike | None = None) -> NDArray[np.float32]:
         """The model's raw logits, float32 [batch, position, vocabulary], for ids [batch, position].
@@ -278,6 +294,11 @@ class Engine:
         before = self._ids(prefix, "prefix", parse_special)
         return before, self._ids(suffix, "suffix", parse_special, opens=False)
 
+    def template_pieces(self, template: object, *, parse_special: bool = False) -> list[Piece]:
+        """The tokens of a template's texts, and its gaps."""
+        self._check_open()
+        return template_pieces(template, lambda text, opens: self._ids(text, "template", parse_special, opens=opens))
+
     # -- answers that somebody else brings to their end
 
     def answer(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> Answer:
@@ -285,13 +306,13 @@ class Engine:
         self._check_open()
         return self._way.prepare(index, ids, options)
 
-    def gap_answer(self, index: int, gap: tuple[Sequence[int], Sequence[int]], options: Mapping[str, object]) -> Answer:
-        """The same for what stands between two texts."""
+    def gaps_answer(self, index: int, pieces: Sequence[Piece], options: Mapping[str, object]) -> Answer:
+        """The same for what stands between given texts."""
         self._check_open()
         if not isinstance(self._way, Denoiser):
             cause = "an autoregressive model reads from left to right and cannot fill a gap"
             raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
-        return self._way.prepare_gap(index, *gap, options)
+        return self._way.prepare_gaps(index, pieces, options)
 
     def desk(self, *, n_expected: int = 1, gate: AbstractContextManager[Any] | None = None) -> Desk:
         """Where answers of this engine are worked on. It has the engine to itself while it is busy."""

@@ -14,7 +14,8 @@ from typing import Any
 BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
 WINDOW = 32  # masks behind the block that are enough for it to know that the text goes on
 EXPECTED = 100  # tokens that an answer has, as far as one can say beforehand
-TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles: papers have 3 to 8
+TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles in a whole block: papers have 3 to 8
+REFRESH = 4  # passes of a block after which all is computed again, where that is worth it
 WORTH_IT = 1.1  # a way that is less exact has to be so many times cheaper
 CURVE_ROWS = (1, 8, 16, 32, 64, 128)
 
@@ -27,6 +28,8 @@ class Shape:
     n_prompt: int = 0
     n_suffix: int = 0
     shift: bool = False
+    moves: bool = False  # positions may come and go
+    elastic: bool = False  # as in gaps whose length the model finds
 
     @property
     def n(self) -> int:
@@ -68,32 +71,46 @@ class Way:
     plan_options: Mapping[str, Any] = field(default_factory=dict)
 
     def seconds(self, shape: Shape, curve: Curve) -> float:
-        """What an answer of the expected length costs: the first pass of each block, and the others."""
+        """What an answer of the expected length costs: the first pass of each block, the others, and those of them that
+        are refreshed."""
         block = min(self.block_length or BLOCK_LENGTH, shape.n_masked)
         window = self.plan_options.get("window", shape.n_masked)
         n_blocks = -(-min(shape.n_masked, EXPECTED) // block)
-        ends = [
-            shape.n_prompt + shape.n_suffix + min(shape.n_masked, (b + 1) * block + window) for b in range(n_blocks)
-        ]
-        first = [end if b == 0 or self.plan != "window" else 2 * block + window for b, end in enumerate(ends)]
-        others = [self._rows_of_others(block, end - b * block - shape.n_prompt, end) for b, end in enumerate(ends)]
-        n_others = max(block / TOKENS_PER_PASS - 1, 0)
-        return sum(curve(f) + n_others * curve(o) for f, o in zip(first, others, strict=True))
+        n_others = max(block / tokens_per_pass(block) - 1, 0)
+        refresh = self.plan_options.get("refresh", 0)
+        n_warm = n_others / refresh if refresh else 0.0
+        is_partial = self.plan == "window" or not self.plan_options.get("whole", True)
+        total = 0.0
+        for b in range(n_blocks):
+            end = shape.n_prompt + shape.n_suffix + min(shape.n_masked, (b + 1) * block + window)
+            first = min(2 * block + window, end) if b > 0 and is_partial else end
+            others = self._rows_of_others(block, end - b * block - shape.n_prompt, end)
+            total += curve(first) * (1 + n_warm) + curve(others) * (n_others - n_warm)
+        return total
 
     def _rows_of_others(self, block: int, behind: int, everything: int) -> int:
         return {"full": everything, "dual": block}.get(self.plan, behind)
 
 
+def tokens_per_pass(block: int) -> float:
+    """What a threshold of .9 settles: papers have about 4 in a block of 32, and a fifth less in one of half of that."""
+    return min(TOKENS_PER_PASS * min(1.0, 0.65 + 0.35 * block / BLOCK_LENGTH), float(block))
+
+
 def ways(quality: str, n_masked: int) -> list[Way]:
-    """From the most exact to the least."""
-    window = {"window": WINDOW} if n_masked > BLOCK_LENGTH + WINDOW else {}
+    """From the most exact to the least: what is cached less comes first, then what is refreshed more often, then long
+    blocks, of which fewer are begun."""
     algorithm = "threshold" if quality == "balanced" else "hierarchical"
-    careful = [
-        Way(algorithm, "adaptive", BLOCK_LENGTH, "full"),
-        Way(algorithm, "adaptive", BLOCK_LENGTH, "prefix"),
-        Way(algorithm, "adaptive", BLOCK_LENGTH, "window", {"window": WINDOW}),
+    window = {"window": WINDOW}
+    lazy = {"whole": False, **(window if n_masked > BLOCK_LENGTH + WINDOW else {})}
+    plans: list[tuple[str, dict[str, Any]]] = [("full", {}), ("prefix", {}), ("window", window)]
+    if quality == "fast":
+        plans += [("dual", lazy | {"refresh": REFRESH}), ("dual", lazy)]
+    return [
+        Way(algorithm, "adaptive", length, plan, options)
+        for plan, options in plans
+        for length in (BLOCK_LENGTH, BLOCK_LENGTH // 2)
     ]
-    return careful if quality == "balanced" else [*careful, Way(algorithm, "adaptive", BLOCK_LENGTH, "dual", window)]
 
 
 def chosen_way(

@@ -74,10 +74,16 @@ def recipe_of(
     able = able or Able()
     way = chosen_way(request.quality, shape, curve, able.caches, lambda: able.block_fault() is None)
     algorithm = request.algorithm or way.algorithm
-    schedule = request.schedule or schedule_for(request, algorithm, way)
+    if shape.moves and algorithm == "credit":
+        raise ParameterError("algorithm", "credit is given by place, and places move here", "use threshold")
+    schedule = request.schedule or schedule_for(request, algorithm, way, shape)
     plan, changes = plan_for(request.plan or way.plan, able)
     whole = schedule == "timestep" and plan == "full"
     block_length = request.block_length or way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
+    if shape.elastic:
+        block_length = shape.n_masked
+    if shape.elastic and request.block_length is not None:
+        changes.append("block_length has no effect: where lengths are not known, all is one block")
     if request.block_length is not None and block_length > shape.n_masked:
         changes.append(f"block_length {block_length} became {shape.n_masked}: the canvas is no longer")
     block_length = min(block_length, shape.n_masked)
@@ -95,9 +101,10 @@ def recipe_of(
     return recipe, (*changes, *useless(request, recipe))
 
 
-def schedule_for(request: DiffusionRequest, algorithm: str, way: Way) -> str:
-    """A rule that settles as many as are sure takes the steps that it needs, unless a number of them was asked for."""
-    if algorithm in RULE_OPTIONS:
+def schedule_for(request: DiffusionRequest, algorithm: str, way: Way, shape: Shape) -> str:
+    """A rule that settles as many as are sure takes the steps that it needs, and so does a canvas whose length nobody
+    knows, unless a number of them was asked for."""
+    if algorithm in RULE_OPTIONS or shape.moves:
         return "adaptive" if request.steps is None else "block"
     return way.schedule
 

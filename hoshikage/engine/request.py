@@ -127,6 +127,9 @@ class DiffusionRequest(Request):
     block_ends: str = _option(
         Choice(BLOCK_ENDS), "fixed", "fixed, or adaptive: with a line, where the model is sure enough of its end"
     )
+    grow: bool = _option(
+        Flag(), False, "begin with 64 masks and add as many as the model asks for, up to max_tokens (DAEDAL)"
+    )
     strict: bool = _option(Flag(), False, "refuse what cannot be done as asked, in place of the nearest that can")
     alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
     eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")

@@ -12,7 +12,7 @@ from typing import Any
 
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Need, Way, compute_of, need_of, part, size_of
+from hoshikage.manager.need import MIB, Need, Way, compute_of, contexts_of, need_of, part, size_of
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -221,7 +221,7 @@ class Wish:
         """What each layer takes of a GPU, and what a GPU that has any layer takes beside them."""
         shape, size = self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams)
         costs = [part(shape, layer, size, self._way) for layer in range(shape.n_layer + 1)]
-        return costs, compute_of(shape, size, self._way)
+        return costs, sum(compute_of(shape, context, self._way) for context in contexts_of(shape, size))
 
 
 def filled(costs: Sequence[int], fixed: int, gpus: Sequence[int], share: float) -> tuple[int, ...] | None:

@@ -67,8 +67,8 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     """
     n_each = n_ctx * n_streams
     wanted = max(n_each, min(n_each * n_seq, SHARED_CELLS[shape.kind]))
-    granule = GRANULE if wanted <= COARSE else COARSE
-    cells = -(-max(wanted, 1) // granule) * granule
+    # As `engine.sessions` rounds: up to a power of two first, in whole thousands later.
+    cells = -(-wanted // COARSE) * COARSE if wanted > COARSE else max(GRANULE, 1 << (max(wanted, 1) - 1).bit_length())
     n_tokens = cells if shape.kind == "diffusion" else min(cells, CAUSAL_UBATCH)
     n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
     return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
@@ -92,6 +92,38 @@ def compute_of(shape: Shape, size: Size, way: Way) -> int:
     return mask_of(size, way) + int(max(attention, feed, logits) * SLACK) + PASS_LEAST
 
 
+def second_of(shape: Shape, size: Size) -> Size | None:
+    """The small context beside the first one, which lets a pass compute a block alone (`Context.open_bare`)."""
+    if shape.kind != "diffusion" or shape.is_native:
+        return None
+    return Size(cells=GRANULE, n_seq=size.n_seq, n_tokens=size.n_seq, n_rows=size.n_seq)
+
+
+def contexts_of(shape: Shape, size: Size) -> tuple[Size, ...]:
+    """All that are open at a time."""
+    second = second_of(shape, size)
+    return (size,) if second is None else (size, second)
+
+
+def bill_of(shape: Shape, size: Size, way: Way) -> dict[str, int]:
+    """What `need_of` is made of without a GPU."""
+    first, *others = contexts_of(shape, size)
+    layers = range(shape.n_layer)
+    return {
+        "weights": weights_on_host(shape, 0, way),
+        "cache": sum(cache_of_layer(shape, layer, first, way) for layer in layers),
+        "pass": compute_of(shape, first, way),
+        "rows": 4 * first.n_rows * shape.n_vocab,
+        "second_context": sum(
+            sum(cache_of_layer(shape, layer, other, way) for layer in layers)
+            + compute_of(shape, other, way)
+            + 4 * other.n_rows * shape.n_vocab
+            for other in others
+        ),
+        "process": PROCESS + TOKEN_TEXT * shape.n_vocab,
+    }
+
+
 def input_of(shape: Shape, size: Size, way: Way) -> int:
     """What the host computes with when a GPU does the rest."""
     return mask_of(size, way) + 4 * hidden_of(shape, size) + PASS_LEAST
@@ -111,16 +143,18 @@ def need_of(shape: Shape, size: Size, way: Way, spread: tuple[int, ...] = ()) ->
     """What a load takes with so many layers on each GPU, the last of all on the last; the output counts as a layer."""
     n_gpu = min(sum(spread), shape.n_layer + 1)
     first = shape.n_layer + 1 - n_gpu
-    compute = compute_of(shape, size, way)
+    contexts = contexts_of(shape, size)
+    compute = sum(compute_of(shape, context, way) for context in contexts)
     gpus = []
     for n in spread:
         span = range(first, min(first + n, shape.n_layer + 1))
         gpus.append(sum(part(shape, layer, size, way) for layer in span) + (compute if span else 0))
         first += n
     on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
-    cached = sum(cache_of_layer(shape, layer, size, way) for layer in on_host)
-    computed = compute if on_host else input_of(shape, size, way)
-    fixed = PROCESS + TOKEN_TEXT * shape.n_vocab + 4 * size.n_rows * shape.n_vocab
+    cached = sum(cache_of_layer(shape, layer, context, way) for layer in on_host for context in contexts)
+    computed = compute if on_host else sum(input_of(shape, context, way) for context in contexts)
+    n_rows = sum(context.n_rows for context in contexts)
+    fixed = PROCESS + TOKEN_TEXT * shape.n_vocab + 4 * n_rows * shape.n_vocab
     return Need(host=fixed + weights_on_host(shape, n_gpu, way) + cached + computed, gpus=tuple(gpus))
 
 
@@ -128,7 +162,8 @@ def part(shape: Shape, layer: int, size: Size, way: Way) -> int:
     """A layer's weights and cache; the last one is the output."""
     if layer == shape.n_layer:
         return shape.output
-    return shape.layers[layer] + cache_of_layer(shape, layer, size, way)
+    caches = (cache_of_layer(shape, layer, context, way) for context in contexts_of(shape, size))
+    return shape.layers[layer] + sum(caches)
 
 
 def weights_on_host(shape: Shape, n_gpu: int, way: Way) -> int:

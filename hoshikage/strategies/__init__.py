@@ -5,17 +5,19 @@ A new paper is one module and one line in a table here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hoshikage._canvas import Ends, Plan
+from hoshikage._canvas import Ends, Growth, Plan
 from hoshikage.errors import ParameterError
 from hoshikage.strategies import (
     adablock,
     adaptive,
     credit,
+    daedal,
     dream,
     edits,
+    elastic,
     entropy_bounded,
     factor,
     hierarchical,
@@ -61,9 +63,16 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
 ALGORITHM_NUMBERS = ("origin", "entropy", "margin", "random", "low_confidence")
 SCHEDULE_NUMBERS = ("timestep", "block")
 OTHER_NAMES = {
-    "confidence": "low_confidence", "confidence_based": "low_confidence",
-    "topk_margin": "margin", "margin_based": "margin", "entropy_based": "entropy",
-    "timestep_based": "timestep", "block_based": "block", "linear": "block", "blocks": "block", "timesteps": "timestep",
+    "confidence": "low_confidence",
+    "confidence_based": "low_confidence",
+    "topk_margin": "margin",
+    "margin_based": "margin",
+    "entropy_based": "entropy",
+    "timestep_based": "timestep",
+    "block_based": "block",
+    "linear": "block",
+    "blocks": "block",
+    "timesteps": "timestep",
 }
 
 
@@ -111,6 +120,16 @@ def make_ends(delimiters: Sequence[int], *, length: int, n_masked: int, enough: 
     return adablock.Delimited(delimiters, length=length, longest=max(1, n_masked // 4), enough=enough)
 
 
+def make_gaps(gaps: Iterable[tuple[int, int, int, int]], *, expand_id: int, delete_id: int) -> elastic.Elastic:
+    """Gaps of a canvas (lo, hi, least, most length) whose length the model finds, as DreamOn does."""
+    return elastic.Elastic(gaps, expand_id=expand_id, delete_id=delete_id)
+
+
+def make_growth(most: int) -> Growth:
+    """Up to `most` positions more, as long as the model is not sure of the end, as DAEDAL has it."""
+    return daedal.Daedal(most)
+
+
 def make_edits(
     mask_id: int,
     *,
@@ -119,10 +138,12 @@ def make_edits(
     repetition_penalty: float = 1.0,
     forbidden: tuple[int, ...] = (),
     n_credited: int = 0,
+    gaps: elastic.Elastic | None = None,
 ) -> list[RowEdit]:
     """What changes a row before its token is chosen, in the order in which it happens.
 
-    `n_credited`: the positions of a canvas that is decoded by the credit algorithm, and by nothing else with these.
+    `gaps`: those whose length the model finds; they keep to their limits by it. `n_credited`: the positions of a canvas
+    that is decoded by the credit algorithm, and by nothing else with these.
     """
     chosen: list[RowEdit] = []
     if cfg_scale != 0.0:
@@ -132,4 +153,6 @@ def make_edits(
     if repetition_penalty != 1.0:
         chosen.append(edits.Repetition(repetition_penalty))
     chosen.append(edits.Forbid(mask_id, *forbidden))
+    if gaps is not None:
+        chosen.append(elastic.Limits(gaps))
     return [*chosen, credit.Credit(n_credited)] if n_credited else chosen

@@ -10,6 +10,7 @@ from typing import Any
 from hoshikage.checks import Check, Flag, Whole, nearest, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.engine import Engine, as_prompts
+from hoshikage.engine.gaps import Piece, gap_of
 from hoshikage.engine.request import SEEDS
 from hoshikage.errors import ParameterError
 from hoshikage.worker.ask import Ask
@@ -19,7 +20,7 @@ MOST_ANSWERS = 1024  # to one ask
 FIELDS = {
     "generate": {"prompts", "n", "parse_special", "options"},
     "chat": {"messages", "n", "tools", "template_options", "options"},
-    "infill": {"prefix", "suffix", "n", "length", "parse_special", "options"},
+    "infill": {"prefix", "suffix", "template", "n", "length", "parse_special", "options"},
     "tokenize": {"text", "parse_special", "opens"},
     "detokenize": {"ids", "special"},
     "template": {"messages", "tools", "template_options"},
@@ -94,14 +95,23 @@ def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list
 
 
 def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
-    """A gap, filled `n` times."""
-    parse_special = body.checked("parse_special", Flag(), False)
-    gap = engine.gap_tokens(body["prefix"], body.get("suffix", ""), parse_special=parse_special)
-    if "length" in body:
-        options["max_tokens"] = body["length"]
+    """A gap between two texts, or those of a template, filled `n` times."""
+    pieces = pieces_of(engine, body)
     return [
-        engine.gap_answer(k, gap, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))
+        engine.gaps_answer(k, pieces, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))
     ]
+
+
+def pieces_of(engine: Engine, body: Body) -> list[Piece]:
+    """What is given and what is wanted."""
+    parse_special = body.checked("parse_special", Flag(), False)
+    if "template" in body:
+        for name in ("prefix", "suffix", "length"):
+            if name in body:
+                raise ParameterError(name, "a template says all of it", "give a template, or a prefix and a suffix")
+        return engine.template_pieces(body["template"], parse_special=parse_special)
+    before, behind = engine.gap_tokens(body["prefix"], body.get("suffix", ""), parse_special=parse_special)
+    return [before, gap_of("length", body["length"]) if "length" in body else None, behind]
 
 
 def seeds(first: object, n: int) -> list[int]:

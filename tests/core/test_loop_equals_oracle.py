@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
 from tests.cases import ALGORITHMS, CACHING, PARALLEL, SCHEDULES, Case, batches, cases
-from tests.engine import NEAR_TIE, assert_same, make_canvas, result_of, run_all
+from tests.engine import NEAR_TIE, assert_same, facts, make_canvas, result_of, run_all
 
 N_THREADS = st.integers(1, 4)
 
@@ -24,20 +23,27 @@ def open_session(case: Case, n_threads: int, n_canvases: int = 1) -> Session:
 
 
 class Tally:
-    """Compares unless the oracle itself calls it a near-tie, and holds near-ties to be rare."""
+    """Compares, and holds those to be rare that float32 decided otherwise at what the oracle itself calls a near-tie.
+
+    Only what came out otherwise counts, and each tie once: hypothesis draws what it likes again, with other numbers
+    around the same narrow decision, so that one tie can be in a dozen examples.
+    """
 
     def __init__(self) -> None:
-        self.seen: Counter[str] = Counter()
+        self.n = 0
+        self.otherwise: set[tuple[float, int]] = set()
 
     def compare(self, case: Case, canvas: Any) -> None:
         expected = case.decode()
-        self.seen["near-tie" if expected.margin < NEAR_TIE else "decided"] += 1
+        self.n += 1
         if expected.margin >= NEAR_TIE:
             assert_same(result_of(canvas), expected)
+        elif facts(result_of(canvas)) != facts(expected):
+            self.otherwise.add((expected.margin, case.salt))
 
-    def assert_near_ties_are_rare(self) -> None:
-        assert self.seen["decided"] > 0
-        assert self.seen["near-tie"] <= 2 + 0.02 * self.seen.total(), self.seen  # hypothesis repeats what it likes
+    def assert_ties_are_rare(self) -> None:
+        assert self.n > 0
+        assert len(self.otherwise) <= 1 + 0.01 * self.n, self.otherwise
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -55,7 +61,7 @@ def test_alone(algorithm: str, schedule: str) -> None:
         tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 @pytest.mark.parametrize("plan", CACHING)
@@ -72,7 +78,7 @@ def test_plans(plan: str) -> None:
         tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 @pytest.mark.parametrize("algorithm", PARALLEL)
@@ -90,7 +96,7 @@ def test_rules_that_settle_several(algorithm: str) -> None:
         tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 def test_blocks_that_end_with_a_delimiter() -> None:
@@ -110,7 +116,7 @@ def test_blocks_that_end_with_a_delimiter() -> None:
         tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 def test_batched() -> None:
@@ -126,7 +132,7 @@ def test_batched() -> None:
             tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 def test_joining_and_leaving_between_steps() -> None:
@@ -150,7 +156,7 @@ def test_joining_and_leaving_between_steps() -> None:
                 tally.compare(case, canvas)
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 @given(cases(), st.integers(1, 3))

@@ -21,7 +21,7 @@ from hoshikage import _context
 from hoshikage.engine import causal, diffusion, sessions
 from hoshikage.engine.batch import room_for
 from hoshikage.manager import need
-from hoshikage.manager.need import MIB, Size, Way, cache_of_layer, compute_of, need_of, size_of
+from hoshikage.manager.need import MIB, Size, Way, bill_of, cache_of_layer, compute_of, need_of, size_of
 from hoshikage.manager.shape import Shape, shape_of
 from hoshikage.nano import resolve
 from tests.conftest import TinyModel
@@ -155,6 +155,31 @@ def test_a_process_takes_no_more_than_its_need() -> None:
     way = Way(type_k="f16", type_v="f16", flash_attn="auto")
     reckoned = need_of(shape, size_of(shape, 512, 8), way).host
     assert int(done.stdout) * 1024 <= reckoned < 200 * MIB
+
+
+@pytest.mark.parametrize("flash_attn", ["auto", "off"])
+@pytest.mark.parametrize("numbers", [{}, {"kind": "diffusion"}, {"kind": "diffusion", "is_native": True}])
+def test_a_bill_comes_to_the_need(numbers: dict[str, Any], flash_attn: str) -> None:
+    shape, way = causal_shape(**numbers), Way(type_k="f32", type_v="f16", flash_attn=flash_attn)
+    size = size_of(shape, 2000, 4)
+    bill = bill_of(shape, size, way)
+    assert sum(bill.values()) == need_of(shape, size, way).host
+    assert (bill["second_context"] > 0) == (numbers == {"kind": "diffusion"})
+
+
+def test_a_process_that_computes_blocks_alone_takes_no_more_than_its_need(tiny_model: TinyModel) -> None:
+    """Its second context and the proof counted."""
+    path = tiny_model("llada", **WIDE | {"n_vocab": 20_000})
+    program = (
+        "import sys, hoshikage\n"
+        "with hoshikage.load(sys.argv[1], n_threads=1, n_threads_batch=1, n_ctx=512) as engine:\n"
+        "    engine.get_ready()\n"
+        "    engine.generate([5] * 20, max_tokens=64, plan='dual', steps=12, block_length=16)\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    shape, way = shape_of(path), Way(type_k="f16", type_v="f16", flash_attn="auto")
+    assert int(done.stdout) * 1024 <= need_of(shape, size_of(shape, 512, 1), way).host
 
 
 def test_layers_on_gpus_leave_the_host() -> None:

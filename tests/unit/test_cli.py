@@ -144,6 +144,16 @@ def test_what_cannot_be_met_is_one_sentence_and_code_2(
     assert "Traceback" not in done.err
 
 
+def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None:
+    memory = json.loads(command("inspect", model, "--json", "--ctx", "512").out)["memory"]
+    more = json.loads(command("inspect", model, "--json", "--ctx", "2048").out)["memory"]
+    assert memory["total"] == sum(memory.values()) - memory["total"]
+    assert memory["second_context"] > 0
+    assert memory["weights"] == more["weights"] and memory["cache"] < more["cache"]
+    assert "second context" in command("inspect", model, "--ctx", "512").out
+    assert command("inspect", model, "--ctx", "0").code == 2
+
+
 def test_inspect_says_what_a_file_is(command: Command, model: str, tiny_model: TinyModel) -> None:
     facts = json.loads(command("inspect", model, "--json").out)
     assert (facts["architecture"], facts["kind"], facts["served_as"]) == ("llada", "diffusion", "llama")

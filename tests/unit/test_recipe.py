@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hoshikage import strategies
 from hoshikage.engine import curve
 from hoshikage.engine.engine import Engine
-from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, chosen_way, ways
+from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, Way, chosen_way, ways
 from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, recipe_of
 from hoshikage.engine.request import DiffusionRequest
 from hoshikage.errors import ParameterError
@@ -71,6 +71,21 @@ def test_what_rows_cost_decides() -> None:
     assert chosen_way("fast", long, Curve, True, lambda: True).plan == "dual"
     assert chosen_way("fast", long, Curve, True, lambda: False).plan == "window"
     assert chosen_way("balanced", short, lambda: FLAT, True, lambda: True).plan == "full"
+
+
+def test_blocks_and_refreshes_are_chosen_as_well() -> None:
+    """Short blocks where every row costs; long ones, of which fewer are begun, and refreshes where passes have much in
+    common whatever their size."""
+
+    def chosen(common: float) -> Way:
+        curve = Curve(CURVE_ROWS, tuple(n + common for n in CURVE_ROWS))
+        return chosen_way("fast", Shape(256, 2000), lambda: curve, True, lambda: True)
+
+    assert (chosen(0).plan, chosen(0).block_length) == ("dual", 16)
+    assert (chosen(40).plan, chosen(40).block_length) == ("dual", 32)
+    near = Curve(CURVE_ROWS, tuple(n + 100.0 for n in CURVE_ROWS))
+    assert chosen_way("fast", Shape(256, 100), lambda: near, True, lambda: True).plan_options["refresh"] == 4
+    assert chosen(1000).plan == "window"
 
 
 def test_exact_asks_for_no_measurement() -> None:

@@ -1,0 +1,116 @@
+"""What a pass costs on a GPU under every plan: LLaDA's 8 B shape, random weights, against the CLI with CUDA.
+
+    python bench/gpu.py SOURCE.tar.gz           everything: unpacks, builds with CUDA, writes the model, measures
+    python bench/gpu.py --measure               only measures, with what a run before has built
+
+Needs nvcc, cmake, ninja and a C++ compiler, the Python of this checkout with its requirements (`make build` installs
+them), 30 GB of disk and 10 GB of GPU memory, and no network: SOURCE is what `make pack` made elsewhere. That has only
+what the libraries are built from; for the CLI beside it pack the whole source (`tar czf all.tar.gz -C llama.cpp src`).
+Results go to bench/results/<machine>.csv as those of the other benches do.
+
+It was written where there is no GPU and has not been run on one: the first to do so should read what it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "bench" / "cache" / "gpu"
+CUDA = {"CMAKE_ARGS": "-DGGML_CUDA=ON"}
+N_ROUNDS = 5
+COMMAND = "python bench/gpu.py"
+sys.path.insert(0, str(ROOT))
+
+
+def source(packed: Path) -> Path:
+    """The folder that a packed source is unpacked into."""
+    folder = WORK / "source"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        with tarfile.open(packed) as archive:
+            archive.extractall(folder, filter="data")
+    found = [path.parent for path in (folder, *folder.iterdir()) for path in [path / "CMakeLists.txt"] if path.exists()]
+    if not found:
+        raise SystemExit(f"bench: {packed} holds no source of llama.cpp: use the file that `make pack` wrote")
+    return found[0]
+
+
+def build(packed: Path) -> None:
+    """Our libraries and, where the source has it, llama-diffusion-cli: both of this source and both with CUDA."""
+    environment = {**os.environ, **CUDA, "HOSHIKAGE_LLAMA_CPP": str(source(packed))}
+    commands = [[sys.executable, "setup.py", "build_ext", "--inplace"]]
+    if has_programs(packed):
+        commands.append([sys.executable, "llama.cpp", "programs", "llama-diffusion-cli"])
+    for command in commands:
+        print("bench:", *command)
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+
+def has_programs(packed: Path | None) -> bool:
+    """Whether the CLI can be built; a source that is in place without being packed has it."""
+    return packed is None or (source(packed) / "examples" / "diffusion").is_dir()
+
+
+def measure(packed: Path | None) -> None:
+    """Times a pass of each plan in turns, then the CLI's."""
+    if packed is not None:
+        os.environ["HOSHIKAGE_LLAMA_CPP"] = str(source(packed))
+    os.environ |= CUDA
+    from bench.bench_plans import BLOCK, CACHED, N_FULL, N_NEW, N_PROMPT, seconds_per_pass
+    from bench.peers import diffusion_cli
+    from bench.results import record
+    from bench.shapes import LLADA_8B, model
+    from hoshikage._core import Model, Session
+    from hoshikage._model import gpu_offload
+
+    if not gpu_offload():
+        raise SystemExit("bench: llama.cpp finds no GPU: is this build one with CUDA, and nvidia-smi content?")
+    path = model("llada-8b", LLADA_8B)
+    taken: dict[str, list[float]] = {plan: [] for plan in ("full", *CACHED)}
+    with Model(path) as weights, Session(weights, n_ctx=N_PROMPT + N_NEW, n_rows=BLOCK) as session:
+        for plan in taken:
+            seconds_per_pass(session, plan, 2)  # kernels are loaded and graphs made
+        for _ in range(N_ROUNDS):
+            for plan in taken:
+                taken[plan].append(seconds_per_pass(session, plan, N_FULL if plan == "full" else 2 * BLOCK))
+        share = 100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds)
+    peers = {"the whole canvas": median(taken["full"])}
+    if has_programs(packed):
+        n_steps = (N_PROMPT + N_NEW) // BLOCK
+        rounds = [diffusion_cli(path, N_PROMPT + N_NEW, BLOCK, n_steps, 8, "-ngl", "999") for _ in range(N_ROUNDS)]
+        peers["llama-diffusion-cli"] = median(seconds for seconds, _ in rounds)
+    for plan, times in taken.items():
+        for peer, theirs in peers.items():
+            detail = f"{1000 * median(times):.1f} and {1000 * theirs:.1f} ms a pass"
+            record(
+                f"8 B on a GPU: {plan} plan against {peer}", theirs / median(times), "times the tokens/s",
+                asked="no figure", detail=detail, command=COMMAND,
+            )  # fmt: skip
+    record(
+        "8 B on a GPU: scoring and bookkeeping at temperature 0", share, "% of a pass", asked="at most 5",
+        detail="over all plans", command=COMMAND,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Build unless told not to, then measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("source", nargs="?", type=Path, metavar="SOURCE.tar.gz", help="what `make pack` wrote")
+    parser.add_argument("--measure", action="store_true", help="build nothing")
+    arguments = parser.parse_args()
+    if not arguments.measure:
+        if arguments.source is None:
+            parser.error("name the packed source, or say --measure")
+        build(arguments.source)
+    measure(arguments.source)
+
+
+if __name__ == "__main__":
+    main()
