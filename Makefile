@@ -10,13 +10,14 @@ OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "schemathesis>=4.32,<5"
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-clients test-train build lint asan bench pack clean
+.PHONY: help serve test test-long test-clients test-train build lint asan bench pack clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make serve                                 start the server with the embedded models"
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
 	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
+	@echo "make test-long                             lives, kills and damaged files in full numbers, and a soak of ten minutes"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
 	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
 	@echo "make build                                 only build"
@@ -37,6 +38,12 @@ serve:
 
 test: build
 	@$(PY) -m pytest $(TESTS)
+
+# What the other tests do a few times, in the numbers that the project promises. SOAK_SECONDS=3600 soaks for an hour.
+LONG_TESTS := tests/unit/test_manager.py tests/unit/test_manager_laws.py $(wildcard tests/model/test_manager*.py) tests/server/test_soak.py
+SOAK_SECONDS ?= 600
+test-long: build
+	@HOSHIKAGE_TEST_LONG=1 SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest $(LONG_TESTS)
 
 # Other people's clients, in a virtual environment of their own: they bring half of PyPI along.
 test-clients: build

@@ -24,7 +24,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s PATH LABEL [STOP ...] [flags]"
     parser.add_argument("path", metavar="PATH", type=Path, help="a GGUF file; of a split model, its first part")
     parser.add_argument("label", metavar="LABEL", help="the name to ask for it by")
-    parser.add_argument("stop", metavar="STOP", nargs="*", help="answers end before this text, beside the usual ones")
+    parser.add_argument(
+        "stop", metavar="STOP", nargs="*", default=[], help="answers end before this text, beside the usual ones"
+    )
     parser.add_argument(
         "--replace", action="store_true", help="give a label that is taken this file; what is not said stays"
     )

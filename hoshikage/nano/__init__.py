@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -13,12 +14,21 @@ SETTINGS = {"temperature": 0.0, "repetition_penalty": 1.0}
 
 def names() -> list[str]:
     """The embedded models, the default one first."""
-    found = sorted(path.stem for path in HERE.glob("*.gguf"))
-    return sorted(found, key=lambda name: name != DEFAULT)
+    return list(files())
+
+
+def files() -> dict[str, Path]:
+    """Their files by their names. What comes with a package stays as it is while a process runs."""
+    return _files(HERE)
+
+
+@cache
+def _files(folder: Path) -> dict[str, Path]:
+    found = sorted(folder.glob("*.gguf"))
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem != DEFAULT)}
 
 
 def resolve(model: str | PathLike[str]) -> Path:
     """The file of a model: an embedded one by its name, any other by its path."""
     path = Path(fspath(model)).expanduser()
-    embedded = HERE / f"{fspath(model)}.gguf"
-    return embedded if not path.exists() and fspath(model) in names() else path
+    return files().get(fspath(model), path) if not path.exists() else path

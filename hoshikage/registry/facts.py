@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,7 +55,10 @@ def parts_of(path: Path) -> Iterator[Path]:
 
 def identity_of(path: Path) -> Identity:
     """Changes with the file, its contents and its permissions."""
-    status = path.stat()
+    return identity_from(path.stat())
+
+
+def identity_from(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

@@ -17,7 +17,7 @@ from hoshikage import gguf, nano
 from hoshikage.checks import shown
 from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, expanded, model_of
-from hoshikage.registry.facts import Identity, identity_of
+from hoshikage.registry.facts import Identity, identity_from
 from hoshikage.registry.folder import scan
 from hoshikage.registry.labels import check_label, near
 from hoshikage.registry.mapfile import Entries, MapFile
@@ -94,8 +94,9 @@ class Registry:
 
     def _sources(self) -> Iterator[Catalogue]:
         """The strongest first. Each is read when its turn comes: a broken file hides no embedded model."""
-        embedded = {name: Model(name, nano.resolve(name), EMBEDDED, settings=nano.SETTINGS) for name in nano.names()}
-        yield Catalogue(embedded)
+        yield Catalogue(
+            {name: Model(name, path, EMBEDDED, settings=nano.SETTINGS) for name, path in nano.files().items()}
+        )
         yield self._registered()
         if self._folder is not None:
             found = scan(self._folder)
@@ -183,18 +184,18 @@ class Registry:
 
 def check_free(label: str) -> None:
     """Raises ParameterError for the name of an embedded model, which nothing may hide."""
-    if label in nano.names():
+    if label in nano.files():
         raise ParameterError("label", f"{label!r} is an embedded model", "choose another label")
 
 
 def settled_identity(path: Path) -> Identity | None:
     """What changes with the file; None where there is none, or where it has just changed and could do so unnoticed."""
     try:
-        identity = identity_of(path)
-        changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+        status = path.stat()
     except OSError:
         return None
-    return identity if abs(time.time_ns() - changed) > JUST_NOW else None
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    return identity_from(status) if abs(time.time_ns() - changed) > JUST_NOW else None
 
 
 def mode_of(path: Path) -> int:

@@ -46,6 +46,8 @@ SHAPES: dict[type, dict[str, Any]] = {
     values.Messages: OBJECTS | {"minItems": 1},
     values.Tools: OBJECTS,
     values.Duration: DURATION,
+    values.Length: {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
+    values.Template: {"type": "array", "minItems": 1, "maxItems": 256},
     values.StreamOptions: {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
     values.ToolChoice: {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
     values.ResponseFormat: {"type": "object"},

@@ -76,9 +76,9 @@ def storage(url: str) -> Any:
     from limits.storage import storage_from_string
 
     asynchronous = url if url.startswith("async+") else f"async+{url}"
-    more: dict[str, Any] = {} if url == HERE else {"implementation": "redispy", "socket_connect_timeout": 1, "socket_timeout": 1}
+    quick: dict[str, Any] = {"implementation": "redispy", "socket_connect_timeout": 1, "socket_timeout": 1}
     try:
-        return storage_from_string(asynchronous, **more)
+        return storage_from_string(asynchronous, **({} if url == HERE else quick))
     except ConfigurationError as error:
         # The address may hold a password: it is not repeated.
         missing = "prerequisite" in str(error)

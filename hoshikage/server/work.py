@@ -45,6 +45,8 @@ class Work:
                     raise event.error
                 if isinstance(event, Answered):
                     await self._rates.spend(self._exchange.who, n_tokens_of(event))
+                if isinstance(event, Done):
+                    self._ticket = None  # there is nothing left to be cancelled
                 yield event
                 if isinstance(event, Done):
                     return

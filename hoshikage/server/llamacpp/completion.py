@@ -40,7 +40,7 @@ async def infill(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, INFILL)
     before = "".join(map(piece_of, given.get("input_extra", ())))
     prefix = before + given.get("input_prefix", "") + given.get("prompt", "")
-    body = {"prefix": prefix, "suffix": given.get("input_suffix", "")}
+    body = {"prefix": prefix, "suffix": given.get("input_suffix", ""), "length": given.get("length")}
     return await answered(services, exchange, given, "infill", body, prefix, 1)
 
 

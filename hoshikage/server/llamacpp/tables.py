@@ -7,7 +7,7 @@ from hoshikage.engine.request import MAX_TOKENS, SEEDS
 from hoshikage.server.ancestor import ADD
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
-from hoshikage.server.openai.tables import IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import GAP_LENGTH, IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped, Messages, Prompts, Tools
 from hoshikage.server.tokens import MODEL
 
@@ -99,6 +99,7 @@ INFILL = Table(
         *OWN,
         Field(name="input_prefix", check=Text(2**24), meaning="the text before the gap", default=""),
         Field(name="input_suffix", check=Text(2**24), meaning="the text behind it", default=""),
+        GAP_LENGTH,
         Field(
             name="input_extra",
             check=Chunks(most=1024),

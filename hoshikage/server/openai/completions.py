@@ -34,7 +34,7 @@ async def answered(services: Services, exchange: Exchange, given: Given, new_for
     chosen = await services.choices.choose(given["model"])
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)
-    prompts: list[Prompt] = given["prompt"]
+    prompts: list[Prompt] = given.get("prompt", [""])
     form = new_form(
         envelope_of(given, chosen, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
         echoes=await echoes_of(services, exchange, given) if given.get("echo", False) else [""] * len(prompts),
@@ -47,16 +47,30 @@ async def answered(services: Services, exchange: Exchange, given: Given, new_for
 
 def check(given: Given, chosen: Chosen) -> None:
     """Refuses wishes that contradict each other or the kind of model."""
-    n_joint = len(given["prompt"]) * given.get("n", 1)
+    check_gaps(given, chosen)
+    n_joint = len(given.get("prompt", [""])) * given.get("n", 1)
     if n_joint > N_JOINT:
         raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
-    if given.get("suffix") is not None and len(given["prompt"]) > 1:
-        raise ParameterError("suffix", "there are several prompts", "send one prompt with a suffix")
-    if given.get("suffix") is not None:
-        refuse_gap("suffix", chosen)
     if given.get("echo", False) and given.get("logprobs") is not None and chosen.is_diffusion:
         cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
         raise ParameterError("echo", cause, "leave out echo or logprobs, or use an autoregressive model")
+
+
+def check_gaps(given: Given, chosen: Chosen) -> None:
+    """What is to be filled is said once, to a model that can."""
+    if "template" not in given.values and "prompt" not in given.values:
+        raise ParameterError("prompt", "it is missing", "send a text, token ids, or a list of either")
+    if "template" in given.values:
+        for name in ("prompt", "suffix", "length", "echo"):
+            if given.get(name):
+                raise ParameterError(name, "a template says all of it", "send a template, or a prompt and a suffix")
+        refuse_gap("template", chosen)
+    if "suffix" in given.values and len(given["prompt"]) > 1:
+        raise ParameterError("suffix", "there are several prompts", "send one prompt with a suffix")
+    if "suffix" in given.values:
+        refuse_gap("suffix", chosen)
+    elif "length" in given.values:
+        raise ParameterError("length", "there is no gap", "send a suffix, or max_tokens")
 
 
 def refuse_gap(name: str, chosen: Chosen) -> None:
@@ -73,11 +87,13 @@ def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any)
         options["logprobs"] = given["logprobs"]
         if given.get("echo", False):
             options["prompt_logprobs"] = given["logprobs"]
-    if given.get("suffix") is not None:
-        body = {"prefix": given["prompt"][0], "suffix": given["suffix"], "n": given.get("n", 1), "options": options}
-        return job_of(exchange, given, chosen, "infill", body, watch)
-    body = {"prompts": given["prompt"], "n": given.get("n", 1), "options": options}
-    return job_of(exchange, given, chosen, "generate", body, watch)
+    body: dict[str, Any] = {"n": given.get("n", 1), "options": options}
+    if "template" in given.values:
+        return job_of(exchange, given, chosen, "infill", {**body, "template": given["template"]}, watch)
+    if "suffix" in given.values:
+        gap = {"prefix": given["prompt"][0], "suffix": given["suffix"], "length": given.get("length")}
+        return job_of(exchange, given, chosen, "infill", {**body, **gap}, watch)
+    return job_of(exchange, given, chosen, "generate", {**body, "prompts": given["prompt"]}, watch)
 
 
 async def echoes_of(services: Services, exchange: Exchange, given: Given) -> list[str]:

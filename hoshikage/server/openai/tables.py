@@ -7,11 +7,13 @@ from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.values import (
     FLAG,
     Duration,
+    Length,
     Mapped,
     Messages,
     Prompts,
     ResponseFormat,
     StreamOptions,
+    Template,
     ToolChoice,
     Tools,
 )  # fmt: skip
@@ -73,6 +75,12 @@ OTHER_NAMES = [
     alias("guidance_scale", "cfg_scale"),
     alias("diffusion_block_length", "block_length"),
 ]
+GAP_LENGTH = Field(
+    name="length",
+    check=Length(),
+    meaning="of a gap: a number, or [least, most]; unset: max_tokens, or up to so many where the model finds it itself",
+    kinds=("diffusion",),
+)
 COMMON = [
     Field(name="model", check=LABEL, meaning="the name of a model", required=True),
     STREAM,
@@ -137,9 +145,15 @@ COMPLETIONS = Table(
             name="prompt",
             check=Prompts(most=N_PROMPTS),
             meaning="a text, token ids, or a list of either",
-            required=True,
         ),
         Field(name="suffix", check=Text(2**24), meaning="the text behind the gap that the answer fills"),
+        GAP_LENGTH,
+        Field(
+            name="template",
+            check=Template(most=256),
+            meaning="in place of a prompt: text with gaps, each with its length or a range of it",
+            kinds=("diffusion",),
+        ),
         Field(name="echo", check=FLAG, meaning="the answer begins with the prompt", default=False),
         Field(
             name="logprobs",

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from hoshikage.checks import Check, Flag, Number, Text, Whole, nearest, shown
 from hoshikage.engine.prompt import checked_list, checked_message
+from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.errors import ParameterError
 
 Prompt: TypeAlias = str | list[int]
@@ -19,6 +20,8 @@ DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
 TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 TOKEN = Whole(0, 2**31 - 1)
 FLAG = Flag()
+GAP = Whole(1, MAX_TOKENS)
+PART = Text(2**24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,40 @@ class Duration(Check[float]):
         if seconds < self.least:
             raise ParameterError(name, f"{seconds:g} s is too short", f"use at least {self.least:g}")
         return seconds
+
+
+class Length(Check[int | list[int]]):
+    """How many tokens a gap has: a number, or the least and the most."""
+
+    def check(self, name: str, value: object) -> int | list[int]:
+        if not isinstance(value, list):
+            return GAP.check(name, value)
+        if len(value) != 2:
+            raise ParameterError(name, f"{shown(value)} is no range", "send the least and the most, such as [2, 32]")
+        least, most = Whole(0, GAP.most).check(name, value[0]), GAP.check(name, value[1])
+        if least > most:
+            raise ParameterError(name, f"{least} is more than {most}", "send the least first, such as [2, 32]")
+        return [least, most]
+
+
+@dataclass(frozen=True, slots=True)
+class Template(Check[list[Any]]):
+    """Text with gaps, a list of texts and of lengths: ["Dear ", 8, ", thank you for ", [2, 32], "."]."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[Any]:
+        if not isinstance(value, list):
+            raise ParameterError(name, f"{shown(value)} is not a list", 'send texts and lengths: ["Dear ", 8, "!"]')
+        if len(value) > self.most:
+            raise ParameterError(name, f"{len(value)} parts are too many", f"send at most {self.most}")
+        parts = [
+            PART.check(f"{name}[{i}]", part) if isinstance(part, str) else Length().check(f"{name}[{i}]", part)
+            for i, part in enumerate(value)
+        ]
+        if all(isinstance(part, str) for part in parts):
+            raise ParameterError(name, "it has no gap", "put a number where text is wanted")
+        return parts
 
 
 class StreamOptions(Check[bool]):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from hoshikage.checks import Check, Flag, Text, Whole, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Field, Table, alias, engine_fields
-from hoshikage.server.openai.tables import LABEL, OTHER_NAMES, PATIENCE
+from hoshikage.server.openai.tables import GAP_LENGTH, LABEL, OTHER_NAMES, PATIENCE
 from hoshikage.server.openai.values import FLAG, table_of
 from hoshikage.server.reynard.office import rows
 
@@ -65,6 +65,7 @@ INFILL = Table(
     [
         Field(name="prefix", check=TEXT, meaning="the text before the gap", required=True),
         Field(name="suffix", check=TEXT, meaning="the text behind it", required=True),
+        GAP_LENGTH,
         *GIVEN,
     ]
 )

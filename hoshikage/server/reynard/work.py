@@ -105,7 +105,7 @@ class Asked:
         options = {**self._defaults(), **engine_options(self._given, chosen)}
         if "prefix" in self._given.values:
             refuse_gap("model_id", chosen)
-            body: dict[str, Any] = {"prefix": self._given["prefix"], "suffix": self._given["suffix"]}
+            body: dict[str, Any] = {name: self._given.get(name) for name in ("prefix", "suffix", "length")}
             job = job_of(self._exchange, self._given, chosen, "infill", {**body, "options": options}, self._watch)
         else:
             body = {"prompts": [self._given["text"]], "options": options}

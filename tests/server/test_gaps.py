@@ -1,0 +1,69 @@
+"""Gaps anywhere in a text, of a fixed length or a range, by each of the doors that have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.server.client import Answer
+from tests.server.conftest import Server
+
+WISH: dict[str, Any] = {"model": "fake", "seed": 9, "temperature": 1, "early_stop": False, "logits_eos_inf": True}
+
+
+def fill(server: Server, template: Any, **more: Any) -> Answer:
+    return server.client.post("/v1/completions", {**WISH, "template": template, **more})
+
+
+def text_of(answer: Answer) -> str:
+    assert answer.status == 200, answer.body
+    return str(answer.json["choices"][0]["text"])
+
+
+def test_a_template_of_one_gap_is_a_gap_between_two_texts(server: Server) -> None:
+    pytest.importorskip("hoshikage.engine.gaps")
+    gap = server.client.post("/v1/completions", {**WISH, "prompt": "def f(", "suffix": "):", "max_tokens": 20})
+    answer = fill(server, ["def f(", 20, "):"])
+    assert text_of(answer) == text_of(gap)
+    assert answer.json["usage"] == gap.json["usage"]
+    stream = fill(server, ["def f(", 20, "):"], stream=True)
+    pieces = [choice["text"] for event in stream.events[:-1] for choice in event["choices"]]
+    assert "".join(pieces) == text_of(answer)
+
+
+def test_the_text_between_two_gaps_is_in_the_answer(server: Server) -> None:
+    pytest.importorskip("hoshikage.engine.gaps")
+    text = text_of(fill(server, ["Dear ", 8, ", thank you for ", 4, "."], n=2))
+    assert ", thank you for " in text and not text.startswith("Dear ")
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/fim/completions"])
+def test_the_length_of_a_gap(server: Server, path: str) -> None:
+    body = {**WISH, "prompt": "def f(", "suffix": "):"}
+    seven = server.client.post(path, {**body, "length": 7, "max_tokens": 20})
+    assert text_of(seven) == text_of(server.client.post(path, {**body, "max_tokens": 7}))
+    theirs = {**WISH, "input_prefix": "def f(", "input_suffix": "):", "length": 7}
+    assert server.client.post("/infill", theirs).json["content"] == text_of(seven)
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [({"template": ["a", "b"]}, "template"), ({"template": []}, "template"), ({"template": "a"}, "template"),
+     ({"template": [4] * 257}, "template"), ({"template": ["a", 0]}, "template[1]"),
+     ({"template": ["a", [5, 2]]}, "template[1]"), ({"template": ["a", [1, 2, 3]]}, "template[1]"),
+     ({"template": ["a", {}]}, "template[1]"), ({"template": ["a", 4], "prompt": "b"}, "prompt"),
+     ({"template": ["a", 4], "suffix": "b"}, "suffix"), ({"template": ["a", 4], "model": "nano-ar"}, "template"),
+     ({"template": ["a", 2**40]}, "template[1]"), ({}, "prompt"), ({"prompt": "a", "length": 4}, "length"),
+     ({"prompt": "a", "suffix": "b", "length": [3]}, "length")],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_what_is_no_template_is_named(server: Server, more: dict[str, Any], param: str) -> None:
+    answer = server.client.post("/v1/completions", {**WISH, **more})
+    assert (answer.status, answer.error["param"]) == (400, param), answer.body
+
+
+def test_a_gap_longer_than_the_canvas(server: Server) -> None:
+    pytest.importorskip("hoshikage.engine.gaps")
+    answer = fill(server, ["a", 600, "b"])
+    assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
