@@ -1,10 +1,11 @@
-"""How many tokens a second come out of the server, next to llama-server from the same pin on the same file?
+"""How many tokens a second come out of the server, next to programs from the same pin on the same file?
 
     pytest bench/bench_streams.py -s
 
-1, 4 and 8 clients stream at once over HTTP, the same token ids to either, greedily; both servers are there all the
-time and take turns. All tokens of all clients count, from the first request to the last answer's end; medians.
-`BENCH_THREADS=1` is for a machine that has something else to do.
+1, 4 and 8 clients stream at once over HTTP, token ids, greedily. All tokens of all clients count, from the first
+request to the last answer's end; the programs take turns with us, and medians are compared. llama-server gets the same
+requests. llama-batched-bench decodes as many sequences and does nothing else, so it is more than a server can be; it is
+built much sooner. `BENCH_THREADS=1` is for a machine that has something else to do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,9 +24,10 @@ from typing import Any
 
 import pytest
 
-from bench.peers import llama_server
+from bench.peers import batched_bench, llama_server, program
 from bench.results import record
 from bench.shapes import LLADA_SMALL_CAUSAL, model
+from hoshikage import gguf
 from hoshikage._context import usable_cores
 from hoshikage.nano import resolve
 from tests.server.client import Client, until
@@ -76,9 +78,15 @@ def theirs(path: Path, folder: Path) -> Iterator[Client]:
         yield client
 
 
-def streamed(client: Client, prompt: list[int]) -> int:
+def options_for(path: Path) -> dict[str, Any]:
+    """Greedy, and without the tokens that would end an answer."""
+    ends = (gguf.inspect(path).metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
+    never = {str(token): -100 for token in ends if token is not None}
+    return {"temperature": 0, "repeat_penalty": 1.0, "logit_bias": never, "stream_options": {"include_usage": True}}
+
+
+def streamed(client: Client, prompt: list[int], options: dict[str, Any]) -> int:
     """Asks for a stream, and reads it; the tokens that came."""
-    options = {"temperature": 0, "repeat_penalty": 1.0, "stream_options": {"include_usage": True}}
     body: dict[str, Any] = {"model": "model", "prompt": prompt, "max_tokens": N_TOKENS, "stream": True, **options}
     answer = client.post("/v1/completions", body)
     assert answer.status == 200, answer.body
@@ -86,11 +94,15 @@ def streamed(client: Client, prompt: list[int]) -> int:
     return int(usage[-1]["completion_tokens"])
 
 
-def tokens_per_second(client: Client, n_clients: int, salt: int) -> float:
+def tokens_per_second(client: Client, n_clients: int, salt: int, options: dict[str, Any]) -> float:
     """Of all clients together."""
     counts: list[int] = []
     prompts = [[5 + (salt * 977 + i * 131 + k * 17) % 250 for k in range(N_PROMPT)] for i in range(n_clients)]
-    threads = [threading.Thread(target=lambda p=prompt: counts.append(streamed(client, p))) for prompt in prompts]
+
+    def stream(prompt: list[int]) -> None:
+        counts.append(streamed(client, prompt, options))
+
+    threads = [threading.Thread(target=stream, args=(prompt,)) for prompt in prompts]
     start = perf_counter()
     for thread in threads:
         thread.start()
@@ -101,27 +113,36 @@ def tokens_per_second(client: Client, n_clients: int, salt: int) -> float:
     return sum(counts) / seconds
 
 
-def compared(path: Path, folder: Path, n_rounds: int) -> dict[int, tuple[float, float]]:
+def compared(path: Path, folder: Path, peer: str) -> dict[int, tuple[float, float]]:
     """(ours, theirs) by the number of clients."""
     rates: dict[int, list[tuple[float, float]]] = {n: [] for n in CLIENTS}
-    with ours(path, folder) as here, theirs(path, folder) as there:
-        for client in (here, there):
-            tokens_per_second(client, N_SLOTS, 0)  # both have loaded, and have met as many
-        for i in range(n_rounds):
+    options = options_for(path)
+    program(peer)
+    with ours(path, folder) as here, theirs(path, folder) if peer == "llama-server" else nullcontext() as there:
+        for client in filter(None, (here, there)):
+            tokens_per_second(client, N_SLOTS, 0, options)  # it has loaded, and has met as many
+        for i in range(N_ROUNDS):
             for n in CLIENTS:
                 salt = 1 + i * len(CLIENTS) + n
-                rates[n].append((tokens_per_second(here, n, salt), tokens_per_second(there, n, salt)))
-                print(f"{n} clients: ours {rates[n][-1][0]:.1f}, llama-server {rates[n][-1][1]:.1f} tokens a second")
+                own = tokens_per_second(here, n, salt, options)
+                other = (
+                    batched_bench(path, N_PROMPT, N_TOKENS, n, N_THREADS)
+                    if there is None
+                    else tokens_per_second(there, n, salt, options)
+                )
+                rates[n].append((own, other))
+                print(f"{n} clients: ours {own:.1f}, {peer} {other:.1f} tokens a second")
     return {n: (median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)) for n, pairs in rates.items()}
 
 
 @pytest.mark.parametrize("name", ["0.4 B", "nano-ar"])
-def test_tokens_per_second_over_http(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", ["llama-batched-bench", "llama-server"])
+def test_tokens_per_second_over_http(name: str, peer: str, tmp_path: Path) -> None:
     path = Path(resolve(name)) if name == "nano-ar" else model("llada-0.4b-causal", LLADA_SMALL_CAUSAL)
-    rates = compared(path, tmp_path, N_ROUNDS)
+    rates = compared(path, tmp_path, peer)
     for n, (here, there) in rates.items():
         record(
-            f"tokens per second over HTTP against llama-server, {name}, clients: {n}", here / there, "times",
+            f"tokens per second over HTTP against {peer}, {name}, clients: {n}", here / there, "times",
             asked=f"at least {ASKED}" if name == "0.4 B" else "printed beside it",
             detail=f"medians {here:.1f} and {there:.1f} tokens/s, threads: {N_THREADS}", command=COMMAND,
         )  # fmt: skip

@@ -63,6 +63,23 @@ def llama_bench(model: Path, n_tokens: int, n_threads: int) -> float:
     return float(json.loads(done.stdout)[0]["avg_ts"])
 
 
+def batched_bench(model: Path, n_prompt: int, n_tokens: int, n_at_once: int, n_threads: int) -> float:
+    """Tokens per second of so many sequences side by side, their prompts included, by llama-batched-bench.
+
+    It decodes and does nothing else: no sampling, no text, no client.
+    """
+    done = subprocess.run(
+        [
+            program("llama-batched-bench"), "-m", model, "-npp", str(n_prompt), "-ntg", str(n_tokens), "-npl",
+            str(n_at_once), "-t", str(n_threads), "-tb", str(n_threads), "-c", str(n_at_once * (n_prompt + n_tokens)),
+            "--output-format", "jsonl",
+        ],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    (told,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    return n_at_once * n_tokens / float(told["t"])
+
+
 @contextmanager
 def llama_server(model: Path, n_threads: int, n_slots: int, n_ctx: int, log: Path) -> Iterator[str]:
     """The address of a llama-server that is on its way; each of its slots has room for `n_ctx` tokens."""
