@@ -22,7 +22,6 @@ def text_of(answer: Answer) -> str:
 
 
 def test_a_template_of_one_gap_is_a_gap_between_two_texts(server: Server) -> None:
-    pytest.importorskip("hoshikage.engine.gaps")
     gap = server.client.post("/v1/completions", {**WISH, "prompt": "def f(", "suffix": "):", "max_tokens": 20})
     answer = fill(server, ["def f(", 20, "):"])
     assert text_of(answer) == text_of(gap)
@@ -33,7 +32,6 @@ def test_a_template_of_one_gap_is_a_gap_between_two_texts(server: Server) -> Non
 
 
 def test_the_text_between_two_gaps_is_in_the_answer(server: Server) -> None:
-    pytest.importorskip("hoshikage.engine.gaps")
     text = text_of(fill(server, ["Dear ", 8, ", thank you for ", 4, "."], n=2))
     assert ", thank you for " in text and not text.startswith("Dear ")
 
@@ -64,6 +62,5 @@ def test_what_is_no_template_is_named(server: Server, more: dict[str, Any], para
 
 
 def test_a_gap_longer_than_the_canvas(server: Server) -> None:
-    pytest.importorskip("hoshikage.engine.gaps")
     answer = fill(server, ["a", 600, "b"])
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
