@@ -67,6 +67,7 @@ def cycles(folder: Path, n: int) -> dict[str, Any]:
         sys.intern(f"name {number}")  # Python's table of names doubles once in a while: it does so now
     settings = {**EXACT, "staging": "on", "ramdisk_path": str(folder / "ram"), "great_timeout": 1e-6}
     with managing(map_of(folder, "a"), Loader(Settings(**settings)), **settings) as manager:
+        manager.models()  # what a listing remembers of a file is no memory of a model
         seen = [look(folder)]
         for _ in range(n):
             last = submit(manager, "a")[0].end()[-1]
