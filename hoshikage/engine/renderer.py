@@ -16,8 +16,11 @@ from typing import Any
 
 from hoshikage.errors import TemplateError
 
-SECONDS = 5.0  # wall time of one rendering, the first one's start included
+SECONDS = 5.0  # of computing, for one rendering, the first one's start included
+BUSY = 8  # times as long it may last on a machine that computes other things meanwhile
+LOOK = 0.25  # seconds between two looks at what it has computed
 MOST = 1 << 24  # characters of one prompt
+TICKS = os.sysconf("SC_CLK_TCK")
 PROGRAM = Path(__file__).with_name("template.py")
 
 
@@ -54,7 +57,7 @@ class Renderer:
     def _ask(self, line: bytes) -> dict[str, str]:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
-        deadline = time.monotonic() + self._seconds
+        began, before = time.monotonic(), computed(process.pid)
         received = bytearray()
         answers = select.poll()
         answers.register(process.stdout, select.POLLIN)
@@ -62,9 +65,11 @@ class Renderer:
             process.stdin.write(line)
             process.stdin.flush()  # the process reads a request whole before it works on it
             while not received.endswith(b"\n"):
-                if not answers.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    self._stop()
-                    raise TemplateError(f"the model's chat template did not end within {self._seconds:g} s")
+                if not answers.poll(1000 * min(LOOK, self._seconds)):
+                    if max(computed(process.pid) - before, (time.monotonic() - began) / BUSY) >= self._seconds:
+                        self._stop()
+                        raise TemplateError(f"the model's chat template did not end within {self._seconds:g} s")
+                    continue
                 if not (chunk := os.read(process.stdout.fileno(), 1 << 16)):
                     raise BrokenPipeError
                 received += chunk
@@ -97,6 +102,12 @@ class Renderer:
     def _stop(self) -> None:
         self._end()
         self._process, self._end = None, nothing
+
+
+def computed(pid: int) -> float:
+    """Seconds of processor time that a child has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def nothing() -> None:

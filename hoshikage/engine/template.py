@@ -25,7 +25,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MEMORY = 1 << 29  # bytes of address space; the interpreter and Jinja take about a tenth
-SECONDS = 5  # of processor time for one rendering, should the parent be gone
+SECONDS = 10  # of processor time for one rendering, should the parent, which allows half of it, be gone
 
 
 class GenerationTag(Extension):
