@@ -8,6 +8,7 @@ TRAIN := $(VENV)/train
 CLIENTS := $(VENV)/clients
 OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "anthropic>=0.70,<2" "schemathesis>=4.32,<5" "llm-comply>=0.5,<1" "lm-eval[api]>=0.4.9,<1"
 TESTS ?= tests
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-long test-clients test-train build lint asan bench pack clean
@@ -16,7 +17,7 @@ TESTS ?= tests
 help:
 	@echo "make serve                                 start the server with the embedded models"
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
-	@echo "make test [TESTS=tests/unit]               build what changed and run the tests"
+	@echo "make test [TESTS=tests/unit] [JOBS=1]      build what changed and run the tests"
 	@echo "make test-long                             lives, kills and damaged files in full numbers, and a soak of ten minutes"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
 	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
@@ -36,8 +37,9 @@ serve:
 	@if test -n "$$FROM_MODEL"; then exec $(PY) -m hoshikage run "$$FROM_MODEL" $${ANSWER_TO:+"$$ANSWER_TO"}; \
 		else exec $(PY) -m hoshikage serve; fi
 
+# Files are shared out whole, so that what one of them starts for all its tests (a server, a model) is started once.
 test: build
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadfile $(TESTS)
 
 # What the other tests do a few times, in the numbers that the project promises. SOAK_SECONDS=3600 soaks for an hour.
 LONG_TESTS := tests/unit/test_manager.py tests/unit/test_manager_laws.py $(wildcard tests/model/test_manager*.py) tests/server/test_soak.py
