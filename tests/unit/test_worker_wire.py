@@ -282,7 +282,7 @@ def test_nobody_waits_for_an_end_that_has_gone() -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_what_clients_are_told_does_not_say_where_files_are(before: str, behind: str) -> None:
-    path, part = "/home/anna/models/x.gguf", "/home/anna/models/x-00002-of-00003.gguf"
+    path, part = "/home/hoshikage/models/x.gguf", "/home/hoshikage/models/x-00002-of-00003.gguf"
     error = without_path(MemoryExhausted(f"{before}{path}: {part} {behind}", "less"), path, "x")
     assert isinstance(error, MemoryExhausted) and "anna" not in str(error) and error.remedy == "less"
     assert error.cause == f"{before}x: {part.rpartition('/')[2]} {behind}"
