@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -25,12 +27,13 @@ from bench.results import record
 from hoshikage.engine.engine import Engine
 from hoshikage.worker.fake import FakeSpeaker
 from tests.server.child import FAKES
-from tests.server.client import CHAT, request
+from tests.server.client import CHAT, request, until
 from tests.server.conftest import Server, children, write_map
 from tests.tiny import Shape, write
 
 COMMAND = "pytest bench/bench_server.py -s"
 N_STEPS, N_ROUNDS, N_PLAIN, N_STREAMS = 256, 5, 200, 64
+N_STARTS = 9
 N_SHORT = 32  # so that all canvases fit into one pass
 MESSAGES = [{"role": "user", "content": "hello"}]
 OPTIONS: dict[str, Any] = {"block_length": 1, "early_stop": False, "seed": 1}
@@ -150,6 +153,39 @@ def test_many_streams_at_once(server: Server) -> None:
         asked="none starved", detail=f"{whole:.2f} s for {N_STREAMS} x {N_SHORT} tokens", command=COMMAND,
     )  # fmt: skip
     assert silence / whole < 0.5
+
+
+def test_the_start(tmp_path: Path) -> None:
+    """From the start of the process until it listens, and until it has answered who came at once."""
+    listens, answers = (median(column) for column in zip(*(started(tmp_path) for _ in range(N_STARTS)), strict=True))
+    for what, seconds, asked_for in (("listens", listens, "at most 0.4"), ("has answered", answers, "printed beside")):
+        record(f"after its start a server {what}", seconds, "s", asked=asked_for, detail=f"median of {N_STARTS}",
+               command=COMMAND)  # fmt: skip
+    assert listens < 0.4
+
+
+def started(folder: Path) -> tuple[float, float]:
+    """Seconds until both."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    words = [sys.executable, "-m", "hoshikage", "serve", "--quiet", "--port", str(address[1])]
+    environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOSHIKAGE_CONFIG_PATH": ""}
+    start = perf_counter()
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+        with until(lambda: connected(address), "it listens", pause=0.001) as connection:
+            listens = perf_counter() - start
+            connection.sendall(request("/health", b"", "GET"))
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            answers = perf_counter() - start
+        process.terminate()
+    return listens, answers
+
+
+def connected(address: tuple[str, int]) -> socket.socket | None:
+    try:
+        return socket.create_connection(address)
+    except ConnectionRefusedError:
+        return None
 
 
 def test_the_server_process_is_small(server: Server) -> None:
