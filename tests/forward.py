@@ -97,6 +97,27 @@ class CachedNetwork:
         return out
 
 
+def block_mask(n: int, length: int) -> NDArray[np.bool_]:
+    """[n, n]: who is in block i sees all blocks up to i. Blocks are counted from the first token."""
+    block = np.arange(n) // length
+    mask: NDArray[np.bool_] = block[:, None] >= block[None, :]
+    return mask
+
+
+class BlockNetwork:
+    """A file as the network of block decoding: no cache at all, everything that is seen is computed anew each time."""
+
+    def __init__(self, path: Path | str, length: int) -> None:
+        self.path, self.length = path, length
+
+    def __call__(self, canvases: NDArray[Any], lo: int, hi: int, end: int) -> Floats:
+        seen = block_mask(end, self.length)
+        rows = [forward(self.path, canvas[:end], causal=False, allowed=seen)[lo:hi] for canvas in canvases]
+        out = np.full((*canvases.shape, rows[0].shape[-1]), np.nan)
+        out[:, lo:hi] = rows
+        return out
+
+
 def forward(
     model: Network | GGUFReader | Path | str,
     tokens: ArrayLike,

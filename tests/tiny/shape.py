@@ -7,6 +7,7 @@ from typing import Any
 
 DIFFUSION = ("llada", "dream", "llada-moe", "rnd1")
 CAUSAL = ("llama", "qwen2", "qwen3", "qwen3moe")
+CARRIERS = ("llama", "qwen2", "qwen3", "qwen3moe")  # run as block and masked models, too
 ARCHITECTURES = DIFFUSION + CAUSAL
 
 MOE = ("llada-moe", "rnd1", "qwen3moe")

@@ -95,7 +95,7 @@ COMMON = [
         check=FLAG,
         meaning="a stream shows also the moving canvas of a diffusion model, in `diffusion`",
         default=False,
-        kinds=("diffusion",),
+        kinds=("masked", "block"),
     ),
     *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
