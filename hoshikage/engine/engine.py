@@ -21,9 +21,9 @@ from hoshikage._core import Model, Session
 from hoshikage._model import gpu_offload
 from hoshikage.checks import shown
 from hoshikage.engine.answer import Answer
+from hoshikage.engine.block import BlockDenoiser
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
-from hoshikage.engine.block import BlockDenoiser
 from hoshikage.engine.diffusion import Denoiser, Does
 from hoshikage.engine.gaps import Piece, gap_of, template_pieces
 from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids

@@ -89,7 +89,7 @@ class DenoisingRequest(Request):
         "are sure: threshold, factor, entropy_bounded, hierarchical, credit, saber, joint_threshold",
     )
     schedule: str | None = _option(
-        Choice(SCHEDULES), None, "how many tokens a step settles: timestep, block, denoising, or adaptive (one at least)"
+        Choice(SCHEDULES), None, "tokens that a step settles: timestep, block, denoising, or adaptive (one at least)"
     )
     quality: str = _option(
         Choice(QUALITIES), "exact", "exact, balanced or fast: what is not asked for by name is chosen by this"

@@ -1,7 +1,8 @@
 """GGUF headers: read, judge, rewrite. Weights are never touched here.
 
 `inspect` refuses, with a sentence, every file that would end the process inside llama.cpp instead of failing.
-`kind_of` says how a model is to be run. `retag` rewrites a diffusion model's header as that of its causal twin, which has a KV cache.
+`kind_of` says how a model is to be run. `retag` rewrites a diffusion model's header as that of its causal twin, which
+has a KV cache.
 """
 
 from __future__ import annotations

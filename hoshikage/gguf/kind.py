@@ -73,10 +73,11 @@ def kind_of(header: Header, wish: Wish | None = None) -> Kind:
     if name == CAUSAL:
         check_only_diffusion(wish)
         return Kind(name=CAUSAL)
+    mask_id = mask_of(header, wish, family)
     family = family if family is not None and family.kind == name else None
     kind = Kind(
         name=name,
-        mask_id=mask_of(header, wish, family),
+        mask_id=mask_id,
         shift=shift_of(header, wish, family),
         family=family.name if family else "",
         decoding=family.decoding if family else {},
@@ -175,9 +176,9 @@ def mask_of(header: Header, wish: Wish, family: Family | None) -> int:
 
 def named_token(header: Header, name: str) -> int:
     """The id of a token that is given by its text or its number."""
-    found = token_id(header, name)
-    if found is None and name.isdecimal() and len(name) < 10 and int(name) < header.n_vocab:
+    if name.isdecimal() and len(name) < 10 and int(name) < header.n_vocab:
         return int(name)
+    found = token_id(header, name)
     if found is None:
         texts = [text.decode("utf-8", "replace") for text in vocabulary_of(header) if b"mask" in text.lower()]
         cause = f"{shown(name)} is not in the vocabulary of {header.path}{nearest(name, texts)}"

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from hoshikage.manager.shape import Shape
 
-# What sessions are opened for: see `engine.diffusion`, `engine.block`, `engine.causal` and `engine.sessions`, which a test compares.
+# What sessions are opened for: see `engine.diffusion`, `block`, `causal` and `sessions`, which a test compares.
 SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}
 LARGEST_LOGITS = 1 << 28
 CAUSAL_UBATCH = 512

@@ -1,4 +1,4 @@
-"""On the fake model block decoding settles what its oracle settles: every token, in the same step, in as many passes."""
+"""On the fake model block decoding settles what its oracle settles: each token, in the same step, in as many passes."""
 
 from __future__ import annotations
 
