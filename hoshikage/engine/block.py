@@ -80,6 +80,9 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
 class BlockAnswer(CanvasAnswer):
     """An answer in the blocks of a canvas, from behind the prompt to `max_tokens` tokens later."""
 
+    request: BlockRequest  # type: ignore[assignment]  # of what is read here both kinds have the same
+    recipe: BlockRecipe  # type: ignore[assignment]
+
     def __post_init__(self) -> None:
         self.lo = self.n_read = self.n_prompt
         self.hi = self.lo + self.request.max_tokens

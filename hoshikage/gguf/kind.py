@@ -116,10 +116,10 @@ def doubt_of(header: Header) -> str:
 
 def answers(header: Header) -> str:
     """The commands that say what it is."""
-    path = shlex.quote(header.path)
+    file = shlex.quote(Path(header.path).name)  # servers tell nobody where it lies
     mask = next((token for token in MASK_TOKENS if token_id(header, token) is not None), "TOKEN")
     return (
-        f"say `hoshikage add {path} LABEL --kind causal`, or --kind masked --mask-token {shlex.quote(mask)}, or "
+        f"say `hoshikage add {file} LABEL --kind causal`, or --kind masked --mask-token {shlex.quote(mask)}, or "
         f"--kind block --block-length N --mask-token {shlex.quote(mask)}"
     )
 
@@ -143,10 +143,10 @@ def names_of(header: Header) -> str:
 def check_possible(header: Header, wish: Wish) -> None:
     """Refuses what cannot be of this file."""
     if header.is_diffusion and wish.kind not in ("auto", MASKED):
-        cause = f"{header.path} is a {header.origin} model, which is masked"
+        cause = f"the file is a {header.origin} model, which is masked"
         raise ParameterError("kind", cause, "leave it out, or say masked")
     if wish.kind in (MASKED, BLOCK) and not header.is_diffusion and header.architecture not in CARRIERS:
-        cause = f"{header.path} is of the architecture {header.architecture}, which is run as a causal model only"
+        cause = f"the file is of the architecture {header.architecture}, which is run as a causal model only"
         raise ParameterError("kind", cause, f"say causal; {wish.kind} models are of {', '.join(sorted(CARRIERS))}")
 
 
@@ -170,7 +170,7 @@ def mask_of(header: Header, wish: Wish, family: Family | None) -> int:
     if found is None:
         known = [token for token in MASK_TOKENS if token_id(header, token) is not None]
         hint = f", such as {known[0]}" if known else ""
-        raise ParameterError("mask_token", f"{header.path} names none", f"say --mask-token TOKEN{hint}")
+        raise ParameterError("mask_token", "the file names none", f"say --mask-token TOKEN{hint}")
     return found
 
 
@@ -181,7 +181,7 @@ def named_token(header: Header, name: str) -> int:
     found = token_id(header, name)
     if found is None:
         texts = [text.decode("utf-8", "replace") for text in vocabulary_of(header) if b"mask" in text.lower()]
-        cause = f"{shown(name)} is not in the vocabulary of {header.path}{nearest(name, texts)}"
+        cause = f"{shown(name)} is not in the file's vocabulary{nearest(name, texts)}"
         raise ParameterError("mask_token", cause, f"it has {', '.join(texts[:4])}" if texts else "give its number")
     return found
 
@@ -214,7 +214,7 @@ def with_blocks(header: Header, kind: Kind, wish: Wish, family: Family | None) -
     length = wish.block_length or header.whole(BLOCK_LENGTH_KEY) or 0
     length = length or (family.block_length_of(names_of(header)) if family else 0)
     if not length:
-        cause = f"{header.path} does not say how long its blocks are"
+        cause = "the file does not say how long its blocks are"
         raise ParameterError("block_length", cause, "say --block-length N; SDAR's is 4, most others' 32")
     if not 0 < length <= LONGEST_BLOCK:
         raise ParameterError("block_length", f"{length} is no length", f"use a number from 1 to {LONGEST_BLOCK}")

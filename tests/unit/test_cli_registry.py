@@ -107,7 +107,7 @@ def test_the_list_reads_well(command: Command, model: Path, map_file: Path) -> N
     lines = listed.out.splitlines()
     assert (listed.code, len(lines)) == (0, 5)
     assert lines[0].split() == ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
-    assert lines[1].split()[:3] == ["nano-llada", "diffusion", "llada"]
+    assert lines[1].split()[:3] == ["nano-llada", "masked", "llada"]
     assert lines[1].endswith("comes with hoshikage")
     assert lines[2].startswith("星影        diffusion")
     assert "there is no such file; check the path" in lines[3]
@@ -137,7 +137,7 @@ def test_a_list_without_models(command: Command, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_of_models(command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model.parent / "-rf.gguf").write_bytes(b"")
     listed = command("list", "--model-dir", str(model.parent))
-    assert listed.out.splitlines()[2].split()[:2] == ["llada", "diffusion"]
+    assert listed.out.splitlines()[2].split()[:2] == ["llada", "masked"]
     assert "'-rf.gguf' in MODEL_DIR is left out" in listed.err
     assert "llada" not in command("list").out.splitlines()[-1].split()[0:1]
     monkeypatch.setenv("MODEL_DIR", "models")
@@ -221,7 +221,7 @@ def test_inspect_takes_a_name(command: Command, model: Path) -> None:
     command("add", str(causal), "mine")
     assert json.loads(command("inspect", "mine", "--json").out)["file"] == str(causal)
     (model.parent.parent / "mine").write_bytes(model.read_bytes())  # a file is meant before a name
-    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "diffusion"
+    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "masked"
 
 
 def test_run_takes_a_name_with_its_settings_and_stop_words(

@@ -99,7 +99,7 @@ def test_what_is_said_is_stronger_than_the_family(tmp_path: Path) -> None:
         ("qwen3", Wish(kind="block", mask_token="<|mdm_mask|>"), "block_length", "does not say how long"),
         ("qwen3", Wish(kind="block", block_length=4), "mask_token", "names none"),
         ("qwen3", Wish(kind="block", block_length=4, mask_token="<|mdm_mast|>"), "mask_token", "did you mean"),
-        ("qwen3", Wish(kind="masked", mask_token="300"), "mask_token", "is not in the vocabulary"),
+        ("qwen3", Wish(kind="masked", mask_token="300"), "mask_token", "is not in the file"),
         ("qwen3", Wish(kind="block", block_length=4, sub_block=3, mask_token="299"), "sub_block", "does not divide"),
         ("qwen3", Wish(kind="block", block_length=9999, mask_token="299"), "block_length", "no length"),
         ("qwen3", Wish(kind="causal", block_length=4), "block_length", "a causal model has none"),
