@@ -84,6 +84,7 @@ cdef class BlockCanvas(Canvas):
 
     cdef _cut_blocks(self, int32_t block_length):
         self.block_length = block_length
+        self.most_rows = block_length
         self.n_blocks = self.hi // block_length - self.lo // block_length
         self.block_lo = self.block_hi = self.lo
         self.enter_block(0)

@@ -85,7 +85,10 @@ class BlockAnswer(CanvasAnswer):
 
     def __post_init__(self) -> None:
         self.lo = self.n_read = self.n_prompt
-        self.hi = self.lo + self.request.max_tokens
+
+    @property
+    def hi(self) -> int:
+        return self.lo + self.request.max_tokens
 
     @property
     def n_streams(self) -> int:

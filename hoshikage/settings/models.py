@@ -81,12 +81,12 @@ class Loading:
     )
     block_length: int | None = setting(
         "HOSHIKAGE_BLOCK_LENGTH",
-        Whole(1, 4096),
+        Whole(1, 2**20),
         None,
         "positions of a block model's blocks; of a masked one's, where a request does not say; unset: the model's own",
     )
     sub_block: int | None = setting(
-        "HOSHIKAGE_SUB_BLOCK", Whole(1, 4096), None, "parts in which a block is settled; unset: the model's own"
+        "HOSHIKAGE_SUB_BLOCK", Whole(1, 2**20), None, "parts in which a block is settled; unset: the model's own"
     )
     shift: str = setting(
         "HOSHIKAGE_SHIFT",

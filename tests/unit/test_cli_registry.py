@@ -81,7 +81,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 def test_a_model_gets_a_name_and_loses_it(command: Command, model: Path, map_file: Path) -> None:
     added = command("add", "models/llada.gguf", "mine", "###", "User:", "--n-ctx", "64")
-    assert added == (0, f"mine: diffusion, llada, {model.stat().st_size / 1024:.4g} KiB, 128, {model}\n", "")
+    assert added == (0, f"mine: masked, llada, {model.stat().st_size / 1024:.4g} KiB, 128, {model}\n", "")
     assert json.loads(map_file.read_text(encoding="utf-8")) == {
         "mine": {"path": str(model.parent), "model": "llada.gguf", "stop": ["###", "User:"], "n_ctx": 64}
     }
@@ -109,7 +109,7 @@ def test_the_list_reads_well(command: Command, model: Path, map_file: Path) -> N
     assert lines[0].split() == ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
     assert lines[1].split()[:3] == ["nano-llada", "masked", "llada"]
     assert lines[1].endswith("comes with hoshikage")
-    assert lines[2].startswith("星影        diffusion")
+    assert lines[2].startswith("星影        masked")
     assert "there is no such file; check the path" in lines[3]
     assert "path: is missing" in lines[4]
     assert "\x1b" not in listed.out
@@ -289,5 +289,5 @@ def test_names_load_no_library_and_no_compiled_module() -> None:
         "print(*{line.split()[-1] for line in open('/proc/self/maps') if 'libllama' in line}, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
-    assert "x: diffusion" in done.stdout
+    assert "x: masked" in done.stdout
     assert done.stderr.split() == []
