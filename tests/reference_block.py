@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tests.fake import ORIGIN_REVEAL, noise_key, noise_uniform
 from tests.margin import Margin
 from tests.reference import Floats, Ints, Recipe, Result, Scene, model_rows, proposals, quota, surprise_of, transfer
+from tests.reference_growth import Canvas, Growth
 from tests.reference_rules import RULES, Choice, Credit, remasked
 
 REMASKING = ("saber", "joint_threshold")
@@ -47,8 +48,7 @@ class Block:
         n = -(-(len(self.prompt) + self.max_tokens) // self.length) * self.length
         self.x = np.full(n, self.mask_id)
         self.x[: len(self.prompt)] = self.prompt
-        self.given = self.x != self.mask_id
-        self.settled_at = np.where(self.given, -1, -2)
+        self.settled_at = np.where(self.x == self.mask_id, -2, -1)
         self.conf = np.zeros(n)
 
     @property
@@ -77,7 +77,8 @@ class Block:
             def run(_: Any) -> Floats:
                 return out[None].copy()
 
-        return model_rows(Once(), self.x, self.given, positions, self.mask_id, self.recipe)  # type: ignore[arg-type]
+        canvas = Canvas.of(self.x, self.mask_id)
+        return model_rows(Once(), canvas, positions, self.recipe, Growth())  # type: ignore[arg-type]
 
     def decode(self) -> None:
         first = len(self.prompt) // self.length * self.length
