@@ -262,7 +262,7 @@ cdef class BlockSession(Session):
             yield
 
     def logits(self, ids, mask=None):
-        """Logits of every position, block by block from a sequence's own first token; float32 [batch, n, vocabulary]."""
+        """Logits of every position, block by block from a sequence's first token; float32 [batch, n, vocabulary]."""
         tokens = np.atleast_2d(ids)
         real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
         out = np.full((*tokens.shape, self.forward.n_vocab), np.nan, np.float32)

@@ -99,7 +99,8 @@ cdef class Model:
         self.header = gguf.inspect(self.path)
         self.architecture = self.header.origin
         self.kind = gguf.kind_of(self.header, wish)
-        self.is_diffusion, self.shift, self.block_length = self.kind.is_diffusion, self.kind.shift, self.kind.block_length
+        self.is_diffusion, self.shift = self.kind.is_diffusion, self.kind.shift
+        self.block_length = self.kind.block_length
         retagged = gguf.retag(self.header) if retag else None
         self.native = self.header.is_diffusion and retagged is None and not self.header.is_retagged
         self.served_as = retagged.architecture if retagged is not None else self.header.architecture

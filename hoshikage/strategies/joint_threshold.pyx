@@ -25,7 +25,7 @@ cdef class JointThreshold(Rule):
         if not (0.0 < threshold <= 1.0 and 0.0 <= edit <= 1.0):
             raise ParameterError("threshold", f"{threshold} and {edit} are no probabilities", "use numbers from 0 to 1")
         if not 0 <= most_edits <= 1 << 20:
-            raise ParameterError("most_edits", f"{most_edits} passes are out of range", "use a small number, such as 16")
+            raise ParameterError("most_edits", f"{most_edits} passes are out of range", "use a small one, such as 16")
         self.threshold, self.edit, self.most_edits = threshold, edit, most_edits
 
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil:
