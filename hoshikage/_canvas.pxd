@@ -90,6 +90,7 @@ cdef class Rule:
     cdef readonly bint cut                  # scores the distribution after temperature, top-p and top-k (Dream)
     cdef readonly double order_temperature  # above 0: rows are drawn by score, not taken in its order
     cdef readonly bint remasks              # reads the block's settled positions again, and may mask them again
+    cdef readonly int32_t most_edits        # passes over a block without masks in which it may write others' tokens
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil
@@ -106,6 +107,8 @@ cdef class Forward:
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil
     cdef float *row(self, int32_t number) noexcept nogil
     cdef void forget(self, int32_t seq) noexcept nogil
+    cdef void cut(self, int32_t seq, int32_t n) noexcept nogil
+    cdef void copy(self, int32_t source, int32_t seq) noexcept nogil
 
 
 cdef class Canvas:
@@ -159,6 +162,8 @@ cdef class Canvas:
     cdef void count_block(self) noexcept nogil
     cdef bint chooses_end(self) noexcept nogil
     cdef int32_t end_block(self, const Row *rows, int32_t n_rows) noexcept nogil
+    cdef bint moves(self, Quota *quota) noexcept nogil
+    cdef void read_span(self, int32_t *lo, int32_t *hi) noexcept nogil
     cdef void advance(self) noexcept nogil
     cdef void computed(self, const Span *span) noexcept nogil
     cdef bint looks(self, Forward forward, const Span *span) noexcept nogil

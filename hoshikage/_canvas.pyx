@@ -105,6 +105,14 @@ cdef class Forward:
         return NULL
 
     cdef void forget(self, int32_t seq) noexcept nogil:
+        self.cut(seq, 0)
+
+    cdef void cut(self, int32_t seq, int32_t n) noexcept nogil:
+        """Leave the first `n` positions of a stream in the cache."""
+        pass
+
+    cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
+        """Let a stream that holds nothing hold what another one does."""
         pass
 
 
@@ -266,6 +274,14 @@ cdef class Canvas:
         while n < n_rows and rows[n].position < self.block_hi:
             n += 1
         return n
+
+    cdef bint moves(self, Quota *quota) noexcept nogil:
+        """Whether the coming step needs a pass."""
+        return self.rule.wants(self, quota[0])
+
+    cdef void read_span(self, int32_t *lo, int32_t *hi) noexcept nogil:
+        """The positions that are read of a pass."""
+        lo[0], hi[0] = self.block_lo, self.block_hi
 
     cdef void advance(self) noexcept nogil:
         """One step is over. A block that withheld something takes as many steps more as it needs."""

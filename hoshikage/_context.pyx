@@ -67,8 +67,8 @@ cdef class Context(Forward):
         self._check_sizes(n_ctx, n_seq, n_rows)
         cdef llama_context_params params = llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = self.n_cells
-        if not model.is_diffusion:
-            params.n_ubatch = min(self.n_cells, CAUSAL_UBATCH)
+        if not model.is_diffusion or model.block_length > 0:
+            params.n_ubatch = min(self.n_cells, max(CAUSAL_UBATCH, n_seq * model.block_length))
         params.n_seq_max, params.n_outputs_max = self.n_streams, self.n_rows
         params.n_threads = checked_threads("n_threads", n_threads) or usable_cores()
         params.n_threads_batch = checked_threads("n_threads_batch", n_threads_batch) or params.n_threads
@@ -247,7 +247,7 @@ cdef class Context(Forward):
             n_tokens += spans[k].hi - spans[k].lo
             n_rows += spans[k].row_hi - spans[k].row_lo + spans[k].tail_hi - spans[k].tail_lo
             fits = fits and 0 <= spans[k].seq < self.n_streams and 0 <= spans[k].lo <= spans[k].row_lo
-            fits = fits and spans[k].row_lo < spans[k].row_hi <= spans[k].hi <= spans[k].end
+            fits = fits and spans[k].row_lo <= spans[k].row_hi <= spans[k].hi <= spans[k].end
             fits = fits and self.holds(&spans[k])
         if fits and n_tokens <= self.n_tokens_max and n_rows <= self.n_rows:
             return 0
@@ -268,6 +268,10 @@ cdef class Context(Forward):
     cdef float *row(self, int32_t number) noexcept nogil:
         return llama_get_logits_ith(self.ptr, self.wanted[number])
 
-    cdef void forget(self, int32_t seq) noexcept nogil:
+    cdef void cut(self, int32_t seq, int32_t n) noexcept nogil:
         if self.memory != NULL:
-            llama_memory_seq_rm(self.memory, seq, -1, -1)
+            llama_memory_seq_rm(self.memory, seq, n, -1)
+
+    cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
+        if self.memory != NULL:
+            llama_memory_seq_cp(self.memory, source, seq, -1, -1)

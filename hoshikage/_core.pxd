@@ -35,6 +35,8 @@ cdef class Session:
 
     cdef int _check_open(self) except -1
     cdef _take_spare(self, Canvas canvas)
+    cdef _seat(self, Canvas canvas)
+    cdef _unseat(self, Canvas canvas)
     cdef _release(self, Canvas canvas)
     cdef _borrow_canvases(self)
     cdef int _step(self) except -1 nogil

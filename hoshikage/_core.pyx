@@ -192,8 +192,7 @@ cdef class Session:
             self._check_fits(canvas)
             if canvas.shift and canvas.lo == 0:
                 self._take_spare(canvas)
-            canvas.seq = self._free_streams.pop()
-            canvas.unguided_seq = self._free_streams.pop() if canvas._unguided != NULL else -1
+            self._seat(canvas)
             canvas.cached = 0
             self._canvases.append(canvas)
             self._borrow_canvases()
@@ -214,12 +213,19 @@ cdef class Session:
 
     cdef _release(self, Canvas canvas):
         self._canvases = [other for other in self._canvases if other is not canvas]
+        self._unseat(canvas)
+        self._borrow_canvases()
+
+    cdef _seat(self, Canvas canvas):
+        canvas.seq = self._free_streams.pop()
+        canvas.unguided_seq = self._free_streams.pop() if canvas._unguided != NULL else -1
+
+    cdef _unseat(self, Canvas canvas):
         for seq in (canvas.seq, canvas.unguided_seq):
             if seq >= 0:
                 self.forward.forget(seq)
                 self._free_streams.append(seq)
         canvas.seq = canvas.unguided_seq = -1
-        self._borrow_canvases()
 
     cdef _borrow_canvases(self):
         self._n_turns = 0
@@ -322,7 +328,7 @@ cdef class Session:
             turn = &self._turns[i]
             turn.span = -1
             turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
-            if (<Canvas> turn.canvas).rule.wants(<Canvas> turn.canvas, turn.quota):
+            if (<Canvas> turn.canvas).moves(&turn.quota):
                 turn.span = n_spans
                 n_spans += fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
         return n_spans
@@ -453,11 +459,12 @@ cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
 
 cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
     """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
-    cdef int32_t position, source, n = 0
-    for position in range(canvas.block_lo, canvas.block_hi):
-        if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0):
-            continue
+    cdef int32_t position, source, lo, hi, n = 0
+    canvas.read_span(&lo, &hi)
+    for position in range(lo, hi):
         source = max(position - canvas.shift, 0) - spans[0].row_lo
+        if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):
+            continue
         rows[n].position = position
         jobs[n].canvas, jobs[n].row = <void *> canvas, &rows[n]
         jobs[n].view.position, jobs[n].view.n_vocab = position, forward.n_vocab

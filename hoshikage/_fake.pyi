@@ -3,6 +3,7 @@ from typing import Any
 from typing_extensions import disjoint_base
 
 from hoshikage._canvas import Forward
+from hoshikage.gguf import Kind
 
 @disjoint_base
 class FakeContext(Forward):
@@ -25,9 +26,11 @@ class FakeModel:
     n_vocab: int
     salt: int
     shift: bool
+    block_length: int
+    kind: Kind
     mask_id: int
     eos_id: int
     eot_id: int
     bos_id: int
-    def __init__(self, n_vocab: int = ..., *, salt: int = ..., shift: bool = ...) -> None: ...
+    def __init__(self, n_vocab: int = ..., *, salt: int = ..., shift: bool = ..., block_length: int = ...) -> None: ...
     def open_context(self, **options: Any) -> FakeContext: ...

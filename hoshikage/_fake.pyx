@@ -12,6 +12,7 @@ from hoshikage._canvas cimport Forward, Span
 from hoshikage._csrc cimport fakerow_cached, fakerow_fill
 
 from hoshikage.errors import Cancelled, DecodeError
+from hoshikage.gguf import Kind
 
 
 cdef class FakeContext(Forward):
@@ -88,8 +89,14 @@ cdef class FakeContext(Forward):
         self.lengths[span.seq] = span.end
         return fakerow_cached(&self.tokens[first], &self.written[first], span.end, span.lo, span.hi, self.salt)
 
-    cdef void forget(self, int32_t seq) noexcept nogil:
-        self.lengths[seq] = 0
+    cdef void cut(self, int32_t seq, int32_t n) noexcept nogil:
+        self.lengths[seq] = min(self.lengths[seq], n)
+
+    cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
+        cdef size_t from_cell = <size_t> source * self.n_cells, to_cell = <size_t> seq * self.n_cells
+        self.lengths[seq] = self.lengths[source]
+        memcpy(&self.tokens[to_cell], &self.tokens[from_cell], self.lengths[seq] * sizeof(int32_t))
+        memcpy(&self.written[to_cell], &self.written[from_cell], self.lengths[seq] * sizeof(uint64_t))
 
     cdef float *row(self, int32_t number) noexcept nogil:
         return self.logits + <size_t> number * self.n_vocab
@@ -105,14 +112,17 @@ class FakeModel:
     path = "fake"
     metadata = {}       # a header's scalars
 
-    def __init__(self, n_vocab=32, *, salt=0, shift=False):
+    def __init__(self, n_vocab=32, *, salt=0, shift=False, block_length=0):
         self.n_vocab = n_vocab
+        self.block_length = block_length
         self.salt = salt
         self.shift = shift
         self.mask_id = n_vocab - 1
         self.eos_id = n_vocab - 2
         self.eot_id = n_vocab - 3
         self.bos_id = -1
+        self.kind = Kind(name="block" if block_length else "masked", mask_id=self.mask_id, block_length=block_length,
+                         sub_block=block_length, shift=bool(shift))
 
     def open_context(self, **options):
         return FakeContext(self, **options)

@@ -11,7 +11,8 @@ cdef class Model:
     cdef readonly int32_t n_vocab
     cdef readonly str path, architecture, served_as
     cdef readonly bint native, is_diffusion, shift
-    cdef readonly object header
+    cdef readonly int32_t block_length  # of a block model; 0: another kind
+    cdef readonly object header, kind
 
     cdef _load(self, retagged, int n_gpu_layers, int main_gpu, tensor_split, str split_mode, mmap, bint check_tensors,
                Board board, progress)

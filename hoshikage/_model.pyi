@@ -5,7 +5,7 @@ from typing import Any, Final
 from typing_extensions import disjoint_base
 
 from hoshikage._board import Board
-from hoshikage.gguf import Header
+from hoshikage.gguf import Header, Kind, Wish
 
 SPLIT_MODES: Final[dict[str, int]]
 MAX_TEXT: Final[int]
@@ -27,6 +27,7 @@ class Model:
         check_tensors: bool = ...,
         board: Board | None = ...,
         progress: Callable[[float], object] | None = ...,
+        wish: Wish | None = ...,
     ) -> None: ...
     def __enter__(self) -> Model: ...
     def __exit__(self, *_: object) -> None: ...
@@ -47,7 +48,11 @@ class Model:
     @property
     def shift(self) -> bool: ...
     @property
+    def block_length(self) -> int: ...
+    @property
     def header(self) -> Header: ...
+    @property
+    def kind(self) -> Kind: ...
     @property
     def description(self) -> str: ...
     @property

@@ -87,20 +87,22 @@ cdef class Model:
 
     A diffusion file is served under the header of its causal twin, which has a KV cache (`retag=True`);
     `retag=False` loads it as llama.cpp does, without memory. `board` and `progress` follow the load, and
-    `board.cancel()` ends it.
+    `board.cancel()` ends it. `wish` says what kind of model it is, where the file does not.
     """
 
     def __init__(self, path, *, int n_gpu_layers=-1, int main_gpu=0, tensor_split=None, str split_mode="layer",
-                 mmap=None, bint retag=True, bint check_tensors=False, Board board=None, progress=None):
+                 mmap=None, bint retag=True, bint check_tensors=False, Board board=None, progress=None,
+                 wish=None):
         if self.path is not None:
             raise RuntimeError("a model is loaded once")
         self.path = os.fspath(path)
         self.header = gguf.inspect(self.path)
         self.architecture = self.header.origin
-        self.is_diffusion = self.header.is_diffusion
-        self.shift = self.is_diffusion and self.header.shift_logits
+        self.kind = gguf.kind_of(self.header, wish)
+        self.is_diffusion, self.shift = self.kind.is_diffusion, self.kind.shift
+        self.block_length = self.kind.block_length
         retagged = gguf.retag(self.header) if retag else None
-        self.native = self.is_diffusion and retagged is None and not self.header.is_retagged
+        self.native = self.header.is_diffusion and retagged is None and not self.header.is_retagged
         self.served_as = retagged.architecture if retagged is not None else self.header.architecture
         if retagged is not None and mmap:
             raise ParameterError("mmap", "a diffusion model served with a cache has no file to map",
@@ -248,7 +250,7 @@ cdef class Model:
     @property
     def mask_id(self):
         self.check_open()
-        return llama_vocab_mask(self.vocab)
+        return llama_vocab_mask(self.vocab) if self.kind.mask_id is None else self.kind.mask_id
 
     @property
     def bos_id(self):

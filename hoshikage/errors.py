@@ -57,6 +57,10 @@ class UnsupportedModelError(ModelFileError):
     default_remedy = "use a model of a supported architecture"
 
 
+class AmbiguousKindError(ModelFileError):
+    """A model that could be run in two ways, of which one is wrong: somebody has to say."""
+
+
 class ModelLoadError(FileError):
     """llama.cpp refused a file that our own inspection had passed."""
 

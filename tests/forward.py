@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 CONSECUTIVE_ROPE = ("llada", "llama")  # rotates pairs (0, 1), (2, 3)...; the others (0, n/2), (1, n/2 + 1)...
 RENORMALISED_EXPERTS = ("rnd1", "qwen3moe")  # the weights of the chosen experts sum to 1; llada-moe's do not
+SIGMOID = 2  # of expert_gating_func
 SMALLEST_WEIGHT_SUM = 2.0**-14  # llama.cpp's guard against a zero sum: the smallest normal F16
 
 
@@ -34,6 +35,7 @@ class Network:
         self.n_head = int(self.setting("attention.head_count"))
         self.n_head_kv = int(self.setting("attention.head_count_kv", self.n_head))
         self.n_embd_head = int(self.setting("attention.key_length", self.setting("embedding_length") // self.n_head))
+        self.n_rot = int(self.setting("rope.dimension_count", self.n_embd_head))
         self.eps = float(self.setting("attention.layer_norm_rms_epsilon"))
         self.rope_base = float(self.setting("rope.freq_base", 10_000.0))
         self.n_expert_used = int(self.setting("expert_used_count", 0))
@@ -97,6 +99,27 @@ class CachedNetwork:
         return out
 
 
+def block_mask(n: int, length: int) -> NDArray[np.bool_]:
+    """[n, n]: who is in block i sees all blocks up to i. Blocks are counted from the first token."""
+    block = np.arange(n) // length
+    mask: NDArray[np.bool_] = block[:, None] >= block[None, :]
+    return mask
+
+
+class BlockNetwork:
+    """A file as the network of block decoding: no cache at all, everything that is seen is computed anew each time."""
+
+    def __init__(self, path: Path | str, length: int) -> None:
+        self.path, self.length = path, length
+
+    def __call__(self, canvases: NDArray[Any], lo: int, hi: int, end: int) -> Floats:
+        seen = block_mask(end, self.length)
+        rows = [forward(self.path, canvas[:end], causal=False, allowed=seen)[lo:hi] for canvas in canvases]
+        out = np.full((*canvases.shape, rows[0].shape[-1]), np.nan)
+        out[:, lo:hi] = rows
+        return out
+
+
 def forward(
     model: Network | GGUFReader | Path | str,
     tokens: ArrayLike,
@@ -127,9 +150,7 @@ def forward(
 
 def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_], cache: Cache | None = None) -> Floats:
     n = len(x)
-    q = net.linear(x, f"{layer}.attn_q").reshape(n, net.n_head, net.n_embd_head)
-    k = net.linear(x, f"{layer}.attn_k").reshape(n, net.n_head_kv, net.n_embd_head)
-    v = net.linear(x, f"{layer}.attn_v").reshape(n, net.n_head_kv, net.n_embd_head)
+    q, k, v = (part.reshape(n, -1, net.n_embd_head) for part in queries_keys_values(net, layer, x))
     if f"{layer}.attn_q_norm.weight" in net.tensors:  # per head, before the rotation
         q, k = net.norm(q, f"{layer}.attn_q_norm"), net.norm(k, f"{layer}.attn_k_norm")
     first = 0 if cache is None else cache.lo
@@ -143,19 +164,29 @@ def attention(net: Network, layer: str, x: Floats, may_look: NDArray[np.bool_], 
     return net.linear(mixed, f"{layer}.attn_output")
 
 
+def queries_keys_values(net: Network, layer: str, x: Floats) -> list[Floats]:
+    """Of one matrix, where the three are one."""
+    if f"{layer}.attn_qkv.weight" not in net.tensors:
+        return [net.linear(x, f"{layer}.attn_{name}") for name in "qkv"]
+    sizes = np.cumsum([net.n_head, net.n_head_kv]) * net.n_embd_head
+    return np.split(net.linear(x, f"{layer}.attn_qkv"), sizes, axis=-1)
+
+
 def rotate(net: Network, x: Floats, first: int = 0) -> Floats:
     """Rotary position embedding of x [n, heads, size]; position p turns pair i by p base^(-2 i / size).
 
-    The positions count from `first`.
+    The positions count from `first`. Where only a part of a head is rotated, it is the first.
     """
-    half = net.n_embd_head // 2
+    x, unturned = x[..., : net.n_rot], x[..., net.n_rot :]
+    half = net.n_rot // 2
     angle = np.arange(first, first + len(x))[:, None] * net.rope_base ** (-np.arange(half) / half)
     turn = np.exp(1j * angle)[:, None, :]
     if net.architecture in CONSECUTIVE_ROPE:
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
-        return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+        pairs = np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+        return np.concatenate([pairs, unturned], axis=-1)
     turned = (x[..., :half] + 1j * x[..., half:]) * turn
-    return np.concatenate([turned.real, turned.imag], axis=-1)
+    return np.concatenate([turned.real, turned.imag, unturned], axis=-1)
 
 
 def feed_forward(net: Network, layer: str, x: Floats) -> Floats:
@@ -167,18 +198,37 @@ def feed_forward(net: Network, layer: str, x: Floats) -> Floats:
 
 def routed_experts(net: Network, layer: str, x: Floats) -> Floats:
     """Each row goes to its n_expert_used most probable experts, weighted by the softmax over all of them."""
-    p = softmax(net.linear(x, f"{layer}.ffn_gate_inp"))
-    chosen = np.argsort(-p, axis=-1, kind="stable")[:, : net.n_expert_used]
+    logits = net.linear(x, f"{layer}.ffn_gate_inp")
+    p = 1.0 / (1.0 + np.exp(-logits)) if net.setting("expert_gating_func", 1) == SIGMOID else softmax(logits)
+    chosen = np.argsort(-eligible(net, layer, p), axis=-1, kind="stable")[:, : net.n_expert_used]
     weights = np.take_along_axis(p, chosen, axis=-1)
-    if net.architecture in RENORMALISED_EXPERTS:
+    if net.architecture in RENORMALISED_EXPERTS or net.setting("expert_weights_norm", False):
         weights = weights / np.maximum(weights.sum(-1, keepdims=True), SMALLEST_WEIGHT_SUM)
+    weights = weights * float(net.setting("expert_weights_scale", 1.0))
     gate, up, down = (net.tensors[f"{layer}.ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
     y = np.zeros_like(x)
     for row in range(len(x)):
         for expert, weight in zip(chosen[row], weights[row], strict=True):
             hidden = silu(gate[expert] @ x[row]) * (up[expert] @ x[row])
             y[row] += weight * (down[expert] @ hidden)
+    if f"{layer}.ffn_gate_shexp.weight" in net.tensors:  # the expert that every row goes to
+        hidden = silu(net.linear(x, f"{layer}.ffn_gate_shexp")) * net.linear(x, f"{layer}.ffn_up_shexp")
+        y = y + net.linear(hidden, f"{layer}.ffn_down_shexp")
     return y
+
+
+def eligible(net: Network, layer: str, p: Floats) -> Floats:
+    """By what experts are chosen: with a bias, and -inf outside the groups whose two best experts are best."""
+    scores = p + net.tensors.get(f"{layer}.exp_probs_b.bias", 0.0)
+    n_groups = int(net.setting("expert_group_count", 0))
+    if n_groups <= 1:
+        return scores
+    groups = scores.reshape(len(p), n_groups, -1)
+    value = np.sort(groups, axis=-1)[..., -2:].sum(-1)
+    best = np.argsort(-value, axis=-1, kind="stable")[:, : int(net.setting("expert_group_used_count"))]
+    kept = np.zeros((len(p), n_groups, 1), bool)
+    np.put_along_axis(kept, best[..., None], True, axis=1)
+    return np.where(kept, groups, -np.inf).reshape(p.shape)
 
 
 def silu(x: Floats) -> Floats:

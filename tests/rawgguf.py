@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.tiny.shape import DIFFUSION
+
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
 SIZES = {0: (1, 4), 1: (1, 2), 8: (32, 34), 26: (1, 4), 40: (64, 36)}  # f32, f16, q8_0, i32, nvfp4
@@ -53,8 +55,9 @@ def sound_keys(name: str) -> dict[str, Any]:
         "tokenizer.ggml.tokens": (ARRAY, STRING, [f"token{i}" for i in range(N_VOCAB)]),
         "tokenizer.ggml.token_type": (ARRAY, I32, [1] * N_VOCAB),
         "tokenizer.ggml.merges": (ARRAY, STRING, ["t o", "to k"]),
-        "tokenizer.ggml.mask_token_id": (U32, N_VOCAB - 1),
     }
+    if name in DIFFUSION:
+        keys["tokenizer.ggml.mask_token_id"] = (U32, N_VOCAB - 1)
     if "moe" in name or name == "rnd1":
         keys |= {f"{name}.expert_count": (U32, 4), f"{name}.expert_used_count": (U32, 2)}
     return keys

@@ -30,7 +30,7 @@ def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> Resu
     from hoshikage import load
 
     kinds: dict[str, type[ModelFile]] = {"Replies": ModelFile}
-    if not recipe.objective.causal:
+    if not recipe.objective.causal and not recipe.block_length:
         kinds["Gaps of given length"] = GapFiller
     results: Results = {}
     with load(path, n_threads=n_threads, n_threads_batch=n_threads) as engine:

@@ -9,11 +9,13 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional
 
 from hoshikage.evaluate.tasks import TASKS, Item
 
 from .corpus import encode_chat
 from .model import Transformer
+from .objective.block import block_sight
 from .tokenizer import EOS, EOT, EXPAND, MASK, SPECIAL
 
 BLOCK = 16
@@ -63,6 +65,25 @@ def _masked(model: Transformer, job: _Job, shift: bool, block: int) -> Tensor:
     return ids
 
 
+def _blocks(model: Transformer, job: _Job, length: int) -> Tensor:
+    """The same in the model's own blocks, which are counted from the first token and see nothing behind."""
+    n = -(-job.ids.shape[1] // length) * length
+    ids = functional.pad(job.ids, (0, n - job.ids.shape[1]), value=MASK)
+    for lo in range(job.n_prompt // length * length, n, length):
+        hi = lo + length
+        sight = torch.from_numpy(block_sight(hi, length)).to(ids.device)
+        while (ids[:, lo:hi] == MASK).any():
+            logits = model(ids[:, :hi], sight=sight)[:, lo:hi].float()
+            logits[..., _NEVER] = -torch.inf
+            confidence, token = logits.softmax(-1).max(-1)
+            confidence[ids[:, lo:hi] != MASK] = -1
+            best = confidence.argmax(-1, keepdim=True)
+            ids[:, lo:hi] = ids[:, lo:hi].scatter(1, best, token.gather(1, best))
+        if ((ids[:, job.n_prompt : hi] == EOT) | (ids[:, job.n_prompt : hi] == EOS)).any(1).all():
+            break
+    return ids
+
+
 def _causal(model: Transformer, job: _Job) -> Tensor:
     ids = job.ids
     for position in range(job.n_prompt, ids.shape[1]):
@@ -81,13 +102,17 @@ def replies(
     causal: bool,
     shift: bool = False,
     block: int = BLOCK,
+    block_length: int = 0,
 ) -> list[str]:
-    """The reply to every item, cut at the first end token."""
+    """The reply to every item, cut at the first end token. `block_length` is that of a block model."""
     texts = [""] * len(items)
     device = next(model.parameters()).device
     for job in _jobs(tokenizer, items, MAX_ROOM):
         job.ids = job.ids.to(device)
-        ids = _causal(model, job) if causal else _masked(model, job, shift, block)
+        if block_length:
+            ids = _blocks(model, job, block_length)
+        else:
+            ids = _causal(model, job) if causal else _masked(model, job, shift, block)
         for number, row in zip(job.numbers, ids[:, job.n_prompt :].tolist(), strict=True):
             ends = [k for k, token in enumerate(row) if token in (EOS, EOT, MASK)]
             texts[number] = tokenizer.decode(row[: ends[0]] if ends else row, skip_special_tokens=True)

@@ -74,7 +74,10 @@ def _write_shape(writer: gguf.GGUFWriter, recipe: Recipe) -> None:
         writer.add_expert_count(shape.n_expert)
         writer.add_expert_used_count(shape.n_expert_used)
         writer.add_expert_feed_forward_length(shape.d_ff)
-    if not recipe.objective.causal:
+    if recipe.block_length:
+        writer.add_uint32("diffusion.block_length", recipe.block_length)
+        writer.add_diffusion_shift_logits(False)
+    elif not recipe.objective.causal:
         writer.add_causal_attention(False)
         writer.add_diffusion_shift_logits(recipe.shift)
 

@@ -23,7 +23,8 @@ def judge(recipe: Recipe, model: Transformer, n_per_task: int) -> dict[str, Scor
     if recipe.variable_gap:
         marks = fills(model, tokenizer, items)
     else:
-        texts = replies(model, tokenizer, items, causal=recipe.objective.causal, shift=recipe.shift)
+        how = {"causal": recipe.objective.causal, "shift": recipe.shift, "block_length": recipe.block_length}
+        texts = replies(model, tokenizer, items, **how)
         marks = [TASKS[item.task].passes(item, text) for item, text in zip(items, texts, strict=True)]
     scores = dict.fromkeys(TASKS, (0, 0))
     for item, mark in zip(items, marks, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .model import Shape
-from .objective import Causal, Elastic, Masked, Objective
+from .objective import Block, Causal, Elastic, Masked, Objective
 from .tokenizer import N_VOCAB
 
 BASE = Shape(n_vocab=N_VOCAB)
@@ -36,6 +36,11 @@ class Recipe:
     def variable_gap(self) -> bool:
         return isinstance(self.objective, Elastic)
 
+    @property
+    def block_length(self) -> int:
+        """Positions of a block model's blocks; 0: another kind of model."""
+        return self.objective.length if isinstance(self.objective, Block) else 0
+
 
 _RECIPES = (
     Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal, the equal-size partner of nano-llada"),
@@ -62,6 +67,16 @@ _RECIPES = (
         "infilling of gaps whose length nobody knows, grown from nano-dream",
         grown_from="nano-dream",
         peak_lr=2e-3,
+    ),
+    Recipe(
+        "nano-block",
+        "llama",
+        BASE,
+        Block(8),
+        6_000,
+        "block diffusion, grown from the causal model as SDAR was",
+        grown_from="nano-ar",
+        peak_lr=3e-3,
     ),
     Recipe(
         "nano-moe",

@@ -25,6 +25,7 @@ from .grow import grow
 from .judge import judge
 from .model import Transformer
 from .objective import Sample
+from .objective.block import twin_sight
 from .optimise import Optimiser
 from .recipe import RECIPES, Recipe
 from .restore import trained, weights_of
@@ -101,12 +102,18 @@ class Trainer:
             for part in (sample.inputs, sample.targets, sample.weight)
         )
         with torch.autocast(self.device, torch.bfloat16, enabled=halves_are_quick(self.device)):
-            logits = self.forward(inputs, self.recipe.objective.causal)
+            logits = self._logits(inputs)
         each = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
         loss = (each * weight.flatten()).sum() / weight.sum()
         (loss + BALANCE_WEIGHT * self.model.balance()).backward()
         self.team.average(self.model.parameters())
         return float(loss.detach())
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        if block := self.recipe.block_length:
+            sight = torch.from_numpy(twin_sight(inputs.shape[1] // 2, block)).to(self.device)
+            return self.forward(inputs, sight=sight, n_twins=2)
+        return self.forward(inputs, self.recipe.objective.causal)
 
     def judge(self, n_per_task: int) -> dict[str, float]:
         """Accuracy per task on questions of the test split, with the exact decoder."""

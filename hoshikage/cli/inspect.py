@@ -12,6 +12,7 @@ from hoshikage import settings as table
 from hoshikage.checks import Whole
 from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.screen import human_size, printable
+from hoshikage.errors import AmbiguousKindError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
 from hoshikage.manager.need import Way, bill_of, size_of
@@ -32,10 +33,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    header = gguf.inspect(registry_of(arguments).choose(arguments.file).path)
-    facts = facts_of(header)
+    model = registry_of(arguments).choose(arguments.file)
+    header = gguf.inspect(model.path)
+    facts = facts_of(header, model.wish)
     if arguments.ctx is not None:
-        facts["memory"] = memory_of(header, Whole(1, 1 << 24).check("--ctx", arguments.ctx))
+        facts["memory"] = memory_of(header, model.wish, Whole(1, 1 << 24).check("--ctx", arguments.ctx))
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
@@ -49,23 +51,27 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def memory_of(header: Header, n_ctx: int) -> dict[str, int]:
+def memory_of(header: Header, wish: gguf.Wish, n_ctx: int) -> dict[str, int]:
     """Bytes, as a load is held to them; for one request at a time, with the settings that hold here."""
     settings = table.read()
-    shape = shape_from(header, [header, *other_parts(header)])
+    shape = shape_from(header, [header, *other_parts(header)], wish)
     way = Way(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
     parts = bill_of(shape, size_of(shape, n_ctx, 1), way)
     return {**parts, "total": sum(parts.values())}
 
 
-def facts_of(header: Header) -> dict[str, Any]:
+def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
     """What decides how a model is run, in the order in which a person asks."""
     retagged = gguf.retag(header)
+    try:
+        kind, question = gguf.kind_of(header, wish), None
+    except AmbiguousKindError as error:
+        kind, question = gguf.Kind(name="unknown"), error
     facts: dict[str, Any] = {
         "file": header.path,
         "name": header.name,
         "architecture": header.origin,
-        "kind": "diffusion" if header.is_diffusion else "causal",
+        "kind": kind.name,
         "bytes": header.file_size,
         "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
         "types": dict(Counter(tensor.type.name for tensor in header.tensors).most_common()),
@@ -74,9 +80,15 @@ def facts_of(header: Header) -> dict[str, Any]:
         "vocabulary": header.n_vocab,
         "chat_template": header.text("tokenizer.chat_template") is not None,
     }
+    if question is not None:
+        facts["problem"] = f"{question.cause}; {question.remedy}"
+    if kind.family:
+        facts["family"] = kind.family
+    if kind.block_length:
+        facts |= {"block_length": kind.block_length, "sub_block": kind.sub_block}
+    if kind.mask_id is not None:
+        facts |= {"mask_token": kind.mask_id, "shifted_rows": kind.shift}
     if header.is_diffusion:
-        facts["mask_token"] = header.mask_id
-        facts["shifted_rows"] = header.shift_logits
         facts["served_as"] = retagged.architecture if retagged else header.architecture
         facts["cache"] = retagged is not None
     if header.split[1] > 1:

@@ -36,6 +36,7 @@ def told(model: Model) -> dict[str, Any]:
         return known | {"problem": str(error)}
     return known | {
         "kind": facts.kind,
+        **({"block_length": facts.block_length} if facts.block_length else {}),
         "architecture": facts.architecture,
         "bytes": facts.n_bytes,
         "context": facts.n_ctx,

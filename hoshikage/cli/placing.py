@@ -7,6 +7,7 @@ from pathlib import Path
 from hoshikage import settings as table
 from hoshikage.cli import complain
 from hoshikage.errors import NeverFitsError
+from hoshikage.gguf import Wish
 from hoshikage.manager.fit import fit, rooms
 from hoshikage.manager.gpu import gpus
 from hoshikage.manager.memory import host
@@ -25,7 +26,7 @@ def placed(path: Path, settings: table.Settings) -> table.Settings:
         return settings
     now, ever = rooms(settings, host(), devices, 0)
     try:
-        plans = fit(shape_of(path), settings, now, ever).plans
+        plans = fit(shape_of(path, Wish.of(settings)), settings, now, ever).plans
     except NeverFitsError as error:
         complain(str(error))
         return settings

@@ -19,7 +19,7 @@ from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.placing import placed
 from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher
-from hoshikage.engine.request import CausalRequest, DiffusionRequest, Option, Request, options_of
+from hoshikage.engine.request import BlockRequest, CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.errors import Cancelled, ParameterError
 from hoshikage.registry import Registry
@@ -29,10 +29,11 @@ Event: TypeAlias = float | Snapshot  # how far the loading is; then the answer
 
 def options() -> list[tuple[str, list[Option]]]:
     """Every option once, by who has a use for it."""
-    shared = {option.name for option in options_of(Request)}
+    shared = {option.name for option in options_of(Request)} | {row.name for row in loading_rows()}
+    diffusion = {row.name: row for kind in (DiffusionRequest, BlockRequest) for row in options_of(kind)}
     return [
         ("answer", shared_options()),
-        ("diffusion models", [row for row in options_of(DiffusionRequest) if row.name not in shared]),
+        ("diffusion models", [row for row in diffusion.values() if row.name not in shared]),
         ("autoregressive models", [row for row in options_of(CausalRequest) if row.name not in shared]),
     ]
 
@@ -49,7 +50,8 @@ def shared_options() -> list[Option]:
 
 
 def loading_rows() -> list[table.Row]:
-    """The settings that are no option of a request: where a model is found and what it is loaded with."""
+    """Where a model is found and what it is loaded with; where a request has an option of the name, it is its default.
+    """
     return list(table.table("finding", "loading"))
 
 

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hoshikage import settings as table
+from hoshikage._block import BlockSession
 from hoshikage._board import Board
 from hoshikage._core import Model, Session
 from hoshikage._model import gpu_offload
 from hoshikage.checks import shown
 from hoshikage.engine.answer import Answer
+from hoshikage.engine.block import BlockDenoiser
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
 from hoshikage.engine.diffusion import Denoiser, Does
@@ -30,6 +32,7 @@ from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.turn import Turn
 from hoshikage.errors import Cancelled, ParameterError, UnsupportedModelError
+from hoshikage.gguf import Wish
 from hoshikage.nano import resolve
 from hoshikage.settings import Settings
 
@@ -69,6 +72,7 @@ def load(
         check_tensors=check_tensors,
         board=board,
         progress=progress,
+        wish=Wish.of(settings),
     )
     try:
         return Engine(model, settings)
@@ -95,11 +99,13 @@ class Engine:
         self.settings = settings if settings is not None else Settings()
         self._turn = Turn()
         self._does: Does = self._in_turn
-        self._sessions = Sessions(model, self.settings, Session)
+        self._sessions: Sessions[Any] = Sessions(model, self.settings, BlockSession if model.block_length else Session)
         template = model.chat_template
         self._renderer = Renderer(template) if template else None
-        self._way: Denoiser | Writer
-        if model.is_diffusion:
+        self._way: Denoiser | BlockDenoiser | Writer
+        if model.block_length:
+            self._way = BlockDenoiser(model, self.settings, self._sessions)
+        elif model.is_diffusion:
             self._way = Denoiser(model, self.settings, self._sessions, lambda work: self._does(work))
         else:
             self._way = Writer(model, self.settings)
@@ -310,8 +316,8 @@ class Engine:
         """The same for what stands between given texts."""
         self._check_open()
         if not isinstance(self._way, Denoiser):
-            cause = "an autoregressive model reads from left to right and cannot fill a gap"
-            raise UnsupportedModelError(self.model.path, cause, "use a diffusion model")
+            cause = f"a {self.model.kind.name} model reads from left to right and cannot fill a gap"
+            raise UnsupportedModelError(self.model.path, cause, "use a masked diffusion model")
         return self._way.prepare_gaps(index, pieces, options)
 
     def desk(self, *, n_expected: int = 1, gate: AbstractContextManager[Any] | None = None) -> Desk:

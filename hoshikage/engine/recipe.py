@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape, Way, chosen_way
-from hoshikage.engine.request import EPS, DiffusionRequest
+from hoshikage.engine.request import EPS, DenoisingRequest, DiffusionRequest
 from hoshikage.errors import ParameterError
 
 SCHEDULED_STEPS = 50
@@ -19,6 +19,7 @@ RULE_OPTIONS: Mapping[str, Mapping[str, str]] = {  # the request's name for an o
     "factor": {"factor": "factor"},
     "entropy_bounded": {"entropy_bound": "bound"},
     "saber": {},
+    "joint_threshold": {"threshold": "threshold", "edit_threshold": "edit", "most_edits": "most_edits"},
 }  # those that settle as many tokens as are sure enough
 PLAN_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "full": ("window",),
@@ -133,14 +134,29 @@ def plan_options(request: DiffusionRequest, plan: str) -> dict[str, Any]:
     return options | ({"behind": options["before"]} if "before" in options else {})
 
 
-def given(request: DiffusionRequest, names: Mapping[str, str]) -> dict[str, Any]:
+def given(request: DenoisingRequest, names: Mapping[str, str]) -> dict[str, Any]:
     """The options of the request that it has a value for, under their names elsewhere."""
     values = {other: getattr(request, name) for name, other in names.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
+class Chosen(Protocol):
+    """What a recipe of any kind has chosen."""
+
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def schedule(self) -> str: ...
+
+
 def useless(request: DiffusionRequest, recipe: Recipe) -> list[str]:
     """A warning for each value that changes nothing."""
+    idle = idle_options(request, PLAN_OPTIONS, recipe.plan, f"{recipe.plan} plan")
+    return [*useless_rule_options(request, recipe), *idle]
+
+
+def useless_rule_options(request: DenoisingRequest, recipe: Chosen) -> list[str]:
+    """The same of what has to do with rules and schedules."""
     algorithm, schedule = recipe.algorithm, recipe.schedule
     warnings = []
     if request.eps != EPS and schedule != "timestep":
@@ -153,10 +169,10 @@ def useless(request: DiffusionRequest, recipe: Recipe) -> list[str]:
         warnings.append("confidence_eos_eot_inf has no effect with the origin algorithm, which has no confidence")
     if (request.top_k or request.top_p < 1) and request.temperature == 0 and algorithm not in SCORED_AFTER_CUT:
         warnings.append("top_k and top_p have no effect at temperature 0")
-    for options, used, what in (
-        ({name for names in RULE_OPTIONS.values() for name in names}, RULE_OPTIONS.get(algorithm, {}), algorithm),
-        ({name for names in PLAN_OPTIONS.values() for name in names}, PLAN_OPTIONS[recipe.plan], f"{recipe.plan} plan"),
-    ):
-        idle = [name for name in sorted(options - set(used)) if getattr(request, name) is not None]
-        warnings += [f"{name} has no effect with {what}" for name in idle]
-    return warnings
+    return warnings + idle_options(request, RULE_OPTIONS, algorithm, algorithm)
+
+
+def idle_options(request: DenoisingRequest, table: Mapping[str, Iterable[str]], choice: str, what: str) -> list[str]:
+    """A warning for each option of other choices that the request has a value for."""
+    others = {name for names in table.values() for name in names} - set(table.get(choice, ()))
+    return [f"{name} has no effect with {what}" for name in sorted(others) if getattr(request, name) is not None]

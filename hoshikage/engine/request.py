@@ -73,26 +73,53 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiffusionRequest(Request):
-    """The options of a masked diffusion model. `None`: the model's own way, see `recipe_of`."""
+class DenoisingRequest(Request):
+    """What masked and block models have in common. `None`: the model's own way."""
 
     steps: int | None = _option(
         Whole(1, 2**20),
         None,
-        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise one per token, the exact way",
+        "denoising steps, of a block model in each block; unset: 50 where an algorithm or a schedule of a masked model "
+        "is named, otherwise one per token, the exact way",
     )
     algorithm: str | None = _option(
         Choice(ALGORITHMS),
         None,
-        "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus; or as many as are sure: "
-        "threshold, factor, entropy_bounded, hierarchical, credit, saber",
+        "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus, sequential; or as many as "
+        "are sure: threshold, factor, entropy_bounded, hierarchical, credit, saber, joint_threshold",
     )
     schedule: str | None = _option(
-        Choice(SCHEDULES), None, "how many tokens a step settles: timestep, block, or adaptive (one at least)"
+        Choice(SCHEDULES), None, "tokens that a step settles: timestep, block, denoising, or adaptive (one at least)"
     )
     quality: str = _option(
         Choice(QUALITIES), "exact", "exact, balanced or fast: what is not asked for by name is chosen by this"
     )
+    threshold: float | None = _option(POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9")
+    low_threshold: float | None = _option(
+        POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"
+    )
+    edit_threshold: float | None = _option(
+        PROBABILITY, None, "joint_threshold: a likelier token takes the place of a settled one; unset: 0"
+    )
+    most_edits: int | None = _option(
+        Whole(0, 1024), None, "joint_threshold: passes over a full block that may edit it; unset: 16"
+    )
+    factor: float | None = _option(
+        Number(0, 1000, open_least=True), None, "factor: n tokens are settled when (n + 1)(1 - p) is no more; unset: 1"
+    )
+    entropy_bound: float | None = _option(
+        Number(0, 1000), None, "entropy_bounded: nats that settled tokens may know of each other; unset: 0.1"
+    )
+    alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
+    eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")
+    logits_eos_inf: bool = _option(Flag(), False, "never write the end-of-text token")
+    confidence_eos_eot_inf: bool = _option(Flag(), False, "settle end-of-text and end-of-turn tokens last")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionRequest(DenoisingRequest):
+    """The options of a masked diffusion model, see `recipe_of`."""
+
     plan: str | None = _option(
         Choice(PLANS), None, "what a pass computes again: full, prefix, window, dual or vicinity; the rest is cached"
     )
@@ -111,16 +138,6 @@ class DiffusionRequest(Request):
     whole_refresh: bool | None = _option(
         Flag(), None, "a block's first pass computes everything, or only the block before and what follows it"
     )
-    threshold: float | None = _option(POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9")
-    low_threshold: float | None = _option(
-        POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"
-    )
-    factor: float | None = _option(
-        Number(0, 1000, open_least=True), None, "factor: n tokens are settled when (n + 1)(1 - p) is no more; unset: 1"
-    )
-    entropy_bound: float | None = _option(
-        Number(0, 1000), None, "entropy_bounded: nats that settled tokens may know of each other; unset: 0.1"
-    )
     block_length: int | None = _option(
         Whole(1, MAX_TOKENS), None, "settle the canvas from left to right in blocks of this length"
     )
@@ -131,12 +148,17 @@ class DiffusionRequest(Request):
         Flag(), False, "begin with 64 masks and add as many as the model asks for, up to max_tokens (DAEDAL)"
     )
     strict: bool = _option(Flag(), False, "refuse what cannot be done as asked, in place of the nearest that can")
-    alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
-    eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")
     cfg_scale: float = _option(Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases")
-    logits_eos_inf: bool = _option(Flag(), False, "never write the end-of-text token")
-    confidence_eos_eot_inf: bool = _option(Flag(), False, "settle end-of-text and end-of-turn tokens last")
     early_stop: bool = _option(Flag(), True, "leave the rest of the canvas masked once the text cannot change")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest(DenoisingRequest):
+    """The options of a block model, see `block_recipe_of`."""
+
+    sub_block: int | None = _option(
+        Whole(1, MAX_TOKENS), None, "settle a model's blocks in parts of this length; unset: as the model's authors do"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +195,7 @@ class CausalRequest(Request):
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
-KINDS: dict[str, type[Request]] = {"diffusion": DiffusionRequest, "causal": CausalRequest}
+KINDS: dict[str, type[Request]] = {"masked": DiffusionRequest, "block": BlockRequest, "causal": CausalRequest}
 
 
 def options_of(kind: type[Request]) -> Iterator[Option]:
@@ -222,7 +244,7 @@ def check_bias(request: Request, n_vocab: int) -> None:
 
 
 def kind_name(kind: type[Request]) -> str:
-    """'diffusion' or 'causal'."""
+    """'masked', 'block' or 'causal'."""
     return next(name for name, known in KINDS.items() if known is kind)
 
 

@@ -1,7 +1,8 @@
 """GGUF headers: read, judge, rewrite. Weights are never touched here.
 
 `inspect` refuses, with a sentence, every file that would end the process inside llama.cpp instead of failing.
-`retag` rewrites a diffusion model's header as that of its causal twin, which has a KV cache.
+`kind_of` says how a model is to be run. `retag` rewrites a diffusion model's header as that of its causal twin, which
+has a KV cache.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 from hoshikage.errors import AnyPath, ModelFileError
 from hoshikage.gguf.header import Array, Header, TensorInfo, TensorType
 from hoshikage.gguf.judge import judge_model
+from hoshikage.gguf.kind import Kind, Wish, kind_of
 from hoshikage.gguf.reader import read
 from hoshikage.gguf.split import other_parts
 from hoshikage.gguf.twins import Retagged, retag
 
-__all__ = ["Array", "Header", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "inspect", "retag"]
+__all__ = [
+    "Array", "Header", "Kind", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "Wish", "inspect", "kind_of",
+    "retag",
+]  # fmt: skip
 
 
 def inspect(path: AnyPath) -> Header:

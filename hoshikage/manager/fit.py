@@ -125,7 +125,7 @@ class Wish:
             flash_attn=settings.flash_attn,
             is_staged=is_staged,
         )
-        self._n_streams = 2 if settings.cfg_scale > 0 and shape.kind == "diffusion" else 1
+        self._n_streams = 2 if settings.cfg_scale > 0 and shape.kind == "masked" else 1
         most = shape.n_layer + 1
         self._n_wanted = most if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, most)
         self._longest = settings.n_ctx or shape.n_ctx_train or USUAL_CTX

@@ -13,6 +13,7 @@ from typing import Any
 
 from hoshikage import _libs
 from hoshikage.errors import Cancelled, DiedLoading, HoshikageError, MemoryExhausted, NoRoomError
+from hoshikage.gguf import Wish
 from hoshikage.manager.fit import Fit, Plan, fit, rooms
 from hoshikage.manager.gpu import gpus
 from hoshikage.manager.memory import host
@@ -82,7 +83,7 @@ class OneLoad:
 
     def _fit(self) -> tuple[Fit, int]:
         """The ways in which it fits now, and what is free of the host. A damaged file is found here."""
-        shape, is_staged = shape_of(self._model.path), self.staged is not None
+        shape, is_staged = shape_of(self._model.path, Wish.of(self._settings)), self.staged is not None
         devices = gpus(self._settings.lib_path)
         now, ever = rooms(self._settings, host(), devices, self._terms.n_bytes_held)
         found = fit(shape, self._settings, now, ever, is_staged=is_staged)

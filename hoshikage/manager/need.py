@@ -11,8 +11,8 @@ from fractions import Fraction
 
 from hoshikage.manager.shape import Shape
 
-# What sessions are opened for: see `engine.diffusion`, `engine.causal` and `engine.sessions`, which a test compares.
-SHARED_CELLS = {"diffusion": 4096, "causal": 8192}
+# What sessions are opened for: see `engine.diffusion`, `block`, `causal` and `sessions`, which a test compares.
+SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}
 LARGEST_LOGITS = 1 << 28
 CAUSAL_UBATCH = 512
 MOST_ROWS = 512  # of a canvas without blocks: twice a usual answer
@@ -69,7 +69,7 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     wanted = max(n_each, min(n_each * n_seq, SHARED_CELLS[shape.kind]))
     # As `engine.sessions` rounds: up to a power of two first, in whole thousands later.
     cells = -(-wanted // COARSE) * COARSE if wanted > COARSE else max(GRANULE, 1 << (max(wanted, 1) - 1).bit_length())
-    n_tokens = cells if shape.kind == "diffusion" else min(cells, CAUSAL_UBATCH)
+    n_tokens = cells if shape.kind == "masked" else min(cells, max(CAUSAL_UBATCH, n_seq * shape.block_length))
     n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
     return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
 

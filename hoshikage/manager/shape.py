@@ -21,7 +21,7 @@ REPACKED = frozenset({"q4_0", "q4_K", "q2_K", "q3_K", "q5_K", "q6_K", "q8_0", "i
 class Shape:
     """A model in numbers; bytes where nothing else is said."""
 
-    kind: str  # diffusion or causal
+    kind: str  # masked, block or causal
     n_layer: int
     layers: tuple[int, ...]  # the weights of each
     input: int  # the token embeddings, which stay on the host
@@ -39,15 +39,17 @@ class Shape:
     n_ff: int  # the widest feed-forward, of one expert where there are experts
     n_used: int  # experts at work; 1 without experts
     state: int  # of a sequence, where the memory is a state
+    block_length: int = 0  # of a block model
 
 
-def shape_of(path: Path) -> Shape:
-    """The numbers of a sound model file; raises ModelFileError."""
+def shape_of(path: Path, wish: gguf.Wish | None = None) -> Shape:
+    """The numbers of a sound model file of which somebody said more; raises ModelFileError, ParameterError."""
     header = gguf.inspect(path)
-    return shape_from(header, [header, *other_parts(header)])
+    return shape_from(header, [header, *other_parts(header)], wish)
 
 
-def shape_from(header: Header, parts: Iterable[Header]) -> Shape:
+def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None = None) -> Shape:
+    kind = gguf.kind_of(header, wish)
     tensors = [tensor for part in parts for tensor in part.tensors]
     layers, elsewhere = weights_by_layer(tensors)
     numbers = Numbers(header, len(layers))
@@ -56,7 +58,8 @@ def shape_from(header: Header, parts: Iterable[Header]) -> Shape:
     added = sum(part[1] for part in retagged.parts if part[0] == "zeros") if retagged else 0
     embeddings = elsewhere.pop("token_embd.weight", 0)
     return Shape(
-        kind="diffusion" if header.is_diffusion else "causal",
+        kind=kind.name,
+        block_length=kind.block_length,
         n_layer=len(layers),
         layers=tuple(n_bytes + added // len(layers) for n_bytes in layers),
         input=embeddings,

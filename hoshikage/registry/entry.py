@@ -16,6 +16,7 @@ from typing import Any
 
 from hoshikage.checks import Texts, shown
 from hoshikage.errors import ParameterError
+from hoshikage.gguf import Wish
 from hoshikage.registry.facts import Facts, facts_of
 from hoshikage.registry.mapfile import Entries
 from hoshikage.settings import Row, table
@@ -39,7 +40,12 @@ class Model:
 
     def facts(self) -> Facts:
         """What its header says; raises ModelFileError."""
-        return facts_of(self.path)
+        return facts_of(self.path, self.wish)
+
+    @property
+    def wish(self) -> Wish:
+        """What its entry says of its kind."""
+        return Wish.among(self.settings)
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hoshikage import gguf
-from hoshikage.errors import ModelFileError
+from hoshikage.errors import ModelFileError, ParameterError
 from hoshikage.gguf.split import PART_NAME
 
 Identity: TypeAlias = tuple[int, ...]
@@ -23,22 +23,24 @@ class Facts:
     """A model's header in a few words."""
 
     name: str
-    kind: str  # diffusion or causal
+    kind: str  # masked, block or causal
     architecture: str
     n_ctx: int  # tokens it was trained for
     n_layer: int
     n_bytes: int  # of all its parts
     n_parts: int
     has_chat_template: bool
+    block_length: int = 0  # of a block model
 
 
-def facts_of(path: Path) -> Facts:
-    """The facts of a sound model file; raises ModelFileError as `gguf.inspect` does."""
+def facts_of(path: Path, wish: gguf.Wish | None = None) -> Facts:
+    """The facts of a sound model file, of which somebody said more; raises ModelFileError as `gguf.inspect` does."""
+    wish = wish or gguf.Wish()
     try:
         identities = tuple(identity_of(part) for part in parts_of(path))
     except (OSError, ValueError):
-        return read_facts(path, [])  # which says what is wrong
-    outcome = _remembered(str(path), identities)
+        return read_facts(path, [], wish)  # which says what is wrong
+    outcome = _remembered(str(path), identities, wish)
     if isinstance(outcome, ModelFileError):
         raise type(outcome)(*outcome.args)
     return outcome
@@ -63,27 +65,32 @@ def identity_from(status: os.stat_result) -> Identity:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _remembered(path: str, identities: tuple[Identity, ...]) -> Facts | ModelFileError:
+def _remembered(path: str, identities: tuple[Identity, ...], wish: gguf.Wish) -> Facts | ModelFileError:
     """The facts, or the refusal of what the file holds. A disk that fails is not remembered."""
     try:
-        return read_facts(Path(path), [identity[2] for identity in identities])
+        return read_facts(Path(path), [identity[2] for identity in identities], wish)
     except ModelFileError as error:
         if isinstance(error.__cause__, OSError):
             raise
         return error.with_traceback(None)
 
 
-def read_facts(path: Path, sizes: list[int]) -> Facts:
+def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
     """The facts from the header; `sizes` are those of the files that its name stands for."""
     header = gguf.inspect(path)
+    try:
+        kind = gguf.kind_of(header, wish)
+    except ParameterError as error:
+        raise ModelFileError(str(path), f"{error.name}: {error.cause}", error.remedy) from None
     n_parts = header.split[1]
     return Facts(
         name=header.name,
-        kind="diffusion" if header.is_diffusion else "causal",
+        kind=kind.name,
         architecture=header.origin,
         n_ctx=header.n_ctx_train,
         n_layer=header.n_layer,
         n_bytes=header.file_size + sum(sizes[1:n_parts]),
         n_parts=n_parts,
         has_chat_template=header.text("tokenizer.chat_template") is not None,
+        block_length=kind.block_length,
     )

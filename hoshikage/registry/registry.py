@@ -139,15 +139,16 @@ class Registry:
         replace: bool = False,
         set_aside: bool = False,
     ) -> Model:
-        """Register a file that `gguf.inspect` accepts.
+        """Register a file that `gguf.inspect` accepts, and that is of the kind that `settings` say.
 
         With `replace`, a label that is taken gets this file, and keeps what is not given. `set_aside` is for a map
         that cannot be understood: it is kept under another name, and a new one begins.
         """
         check_label("LABEL", label)
         check_free(label)
-        gguf.inspect(path)
+        header = gguf.inspect(path)
         entry = entry_of(path, stop, settings or {})
+        gguf.kind_of(header, gguf.Wish.among(entry))
         added: list[Model] = []
 
         def edit(entries: Entries) -> None:

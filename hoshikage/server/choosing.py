@@ -22,7 +22,13 @@ class Chosen:
 
     @property
     def is_diffusion(self) -> bool:
-        return self.facts.kind == "diffusion"
+        """Whether it settles tokens in any order: a masked model, or a block model inside its blocks."""
+        return self.facts.kind != "causal"
+
+    @property
+    def fills_gaps(self) -> bool:
+        """Whether it sees what stands behind the answer."""
+        return self.facts.kind == "masked"
 
 
 class Choices:

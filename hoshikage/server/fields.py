@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from hoshikage.checks import Check, shown
-from hoshikage.engine.request import KINDS, CausalRequest, DiffusionRequest, options_of
+from hoshikage.engine.request import KINDS, options_of
 from hoshikage.errors import ParameterError
 from hoshikage.server import jsons
 from hoshikage.server.problem import Problem
@@ -133,7 +133,7 @@ def kinds_of(name: str) -> tuple[str, ...]:
 
 def alias(name: str, of: str, meaning: str = "") -> Field:
     """Another name of an engine's option."""
-    request = next(kind for kind in (DiffusionRequest, CausalRequest) if of in {row.name for row in options_of(kind)})
+    request = next(kind for kind in KINDS.values() if of in {row.name for row in options_of(kind)})
     option = next(row for row in options_of(request) if row.name == of)
     return Field(
         name=name,

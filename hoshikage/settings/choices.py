@@ -29,6 +29,8 @@ ALGORITHMS = {
     "hierarchical": "hierarchical",
     "credit": "credit",
     "saber": "saber",
+    "sequential": "sequential",
+    "joint_threshold": "joint_threshold",
 }
 SCHEDULES = {
     "timestep": "timestep",
@@ -41,6 +43,7 @@ SCHEDULES = {
     "linear": "block",
     "1": "block",
     "adaptive": "adaptive",
+    "denoising": "denoising",
 }
 
 
@@ -55,6 +58,7 @@ CACHE_TYPES = _themselves("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", 
 SPLIT_MODES = _themselves("layer", "row", "none")
 ON_OFF_AUTO = _themselves("auto", "on", "off")
 DEVICES = _themselves("auto", "cuda", "cpu") | {"gpu": "cuda"}
+KINDS = _themselves("auto", "masked", "block", "causal")
 PASSES = _themselves("auto", "one", "many")
 STREAMS = _themselves("settled", "single")
 LOG_LEVELS = _themselves("debug", "info", "warning", "error") | {"warn": "warning"}

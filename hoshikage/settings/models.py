@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hoshikage.checks import Choice, Number, Numbers, Place, Whole
+from hoshikage.checks import Choice, Number, Numbers, Place, Text, Whole
 from hoshikage.settings.choices import (
     ALGORITHMS,
     CACHE_TYPES,
     DEVICES,
+    KINDS,
     ON_OFF_AUTO,
     QUALITIES,
     SCHEDULES,
@@ -71,6 +72,27 @@ class Loading:
     )
     split_mode: str = setting(
         "HOSHIKAGE_SPLIT_MODE", Choice(SPLIT_MODES), "layer", "how several GPUs share the weights"
+    )
+    kind: str = setting(
+        "HOSHIKAGE_KIND", Choice(KINDS), "auto", "masked, block or causal, where a file does not say what it is"
+    )
+    mask_token: str | None = setting(
+        "HOSHIKAGE_MASK_TOKEN", Text(256), None, "the mask token's text or number; unset: the file's own"
+    )
+    block_length: int | None = setting(
+        "HOSHIKAGE_BLOCK_LENGTH",
+        Whole(1, 2**20),
+        None,
+        "positions of a block model's blocks; of a masked one's, where a request does not say; unset: the model's own",
+    )
+    sub_block: int | None = setting(
+        "HOSHIKAGE_SUB_BLOCK", Whole(1, 2**20), None, "parts in which a block is settled; unset: the model's own"
+    )
+    shift: str = setting(
+        "HOSHIKAGE_SHIFT",
+        Choice(ON_OFF_AUTO),
+        "auto",
+        "on: the row before a position predicts it; off: its own does; auto: as the file says",
     )
     flash_attn: str = setting("HOSHIKAGE_FLASH_ATTN", Choice(ON_OFF_AUTO), "auto", "flash attention")
     type_k: str = setting("HOSHIKAGE_CACHE_TYPE_K", Choice(CACHE_TYPES), "f16", "number type of cached keys")

@@ -21,9 +21,11 @@ from hoshikage.strategies import (
     entropy_bounded,
     factor,
     hierarchical,
+    joint_threshold,
     llada,
     plans,
     saber,
+    sdar,
     threshold,
 )
 
@@ -43,11 +45,14 @@ RULES: Mapping[str, Callable[..., Rule]] = {
     "hierarchical": hierarchical.Hierarchical,
     "credit": threshold.Threshold,  # and the row edit of that name
     "saber": saber.Saber,
+    "sequential": sdar.Sequential,
+    "joint_threshold": joint_threshold.JointThreshold,
 }
 SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
     "timestep": dream.Timesteps,
     "block": llada.Blocks,
     "adaptive": adaptive.AsNeeded,
+    "denoising": sdar.Denoising,
 }
 
 # What a pass recomputes: the options of `plans.Local`, as each paper has them.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Facts:
     """A loaded model."""
 
-    kind: str  # diffusion or causal
+    kind: str  # masked, block or causal
     architecture: str
     served_as: str  # the architecture that llama.cpp was told
     description: str

@@ -121,7 +121,7 @@ def token(value: Any) -> Token:
 
 TOKEN: Checks = {"id": whole, "piece": raw, "logprob": number, "top": many(alternative)}
 FACTS: Checks = {
-    "kind": among("diffusion", "causal"), "architecture": text, "served_as": text, "description": text,
+    "kind": among("masked", "block", "causal"), "architecture": text, "served_as": text, "description": text,
     "n_ctx": whole, "n_ctx_train": whole, "n_vocab": whole, "n_params": whole, "n_bytes": whole,
     "has_chat_template": flag,
 }  # fmt: skip

@@ -173,7 +173,7 @@ def facts_of(engine: Engine) -> Facts:
     """The facts of the model."""
     model = engine.model
     return Facts(
-        kind="diffusion" if model.is_diffusion else "causal",
+        kind=model.kind.name,
         architecture=model.architecture,
         served_as=model.served_as,
         description=model.description,

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import _context
-from hoshikage.engine import causal, diffusion, sessions
+from hoshikage.engine import block, causal, diffusion, sessions
 from hoshikage.engine.batch import room_for
 from hoshikage.manager import need
 from hoshikage.manager.need import MIB, Size, Way, bill_of, cache_of_layer, compute_of, need_of, size_of
@@ -92,7 +92,7 @@ def test_a_load_takes_what_was_reckoned(number: int, measured: list[tuple[Path, 
     path, options, taken = measured[number]
     shape, way = shape_of(path), way_of(options)
     cells = -(-options["n_ctx"] // 256) * 256
-    n_tokens = cells if shape.kind == "diffusion" else min(cells, need.CAUSAL_UBATCH)
+    n_tokens = cells if shape.kind == "masked" else min(cells, need.CAUSAL_UBATCH)
     size = Size(cells=cells, n_seq=options["n_seq"], n_tokens=n_tokens, n_rows=max(options["n_rows"], options["n_seq"]))
     cache = sum(cache_of_layer(shape, layer, size, way) for layer in range(shape.n_layer))
     compute = compute_of(shape, size, way)
@@ -102,7 +102,9 @@ def test_a_load_takes_what_was_reckoned(number: int, measured: list[tuple[Path, 
 
 
 def test_what_was_reckoned_on_is_what_the_engine_does() -> None:
-    assert need.SHARED_CELLS == {"diffusion": diffusion.SHARED_CELLS, "causal": causal.SHARED_CELLS}
+    assert need.SHARED_CELLS == {
+        "masked": diffusion.SHARED_CELLS, "block": block.SHARED_CELLS, "causal": causal.SHARED_CELLS,
+    }  # fmt: skip
     assert need.LARGEST_LOGITS == sessions.LARGEST_LOGITS
     assert (need.CAUSAL_UBATCH, need.GRANULE) == (_context.CAUSAL_UBATCH, _context.CELL_MULTIPLE)
     assert need.COARSE == sessions.COARSE
@@ -125,7 +127,7 @@ def causal_shape(**numbers: Any) -> Shape:
     return Shape(**given | numbers)
 
 
-@given(st.sampled_from([("diffusion", 1), ("diffusion", 2), ("causal", 1)]), st.integers(1, 20_000), st.data())
+@given(st.sampled_from([("masked", 1), ("masked", 2), ("causal", 1)]), st.integers(1, 20_000), st.data())
 def test_no_session_is_larger_than_was_reckoned(of: tuple[str, int], n_ctx: int, data: st.DataObject) -> None:
     kind, n_streams = of
     n_together = data.draw(st.integers(1, 64))

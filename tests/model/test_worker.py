@@ -161,7 +161,7 @@ def test_what_takes_no_step(worker: Worker, engine: Engine) -> None:
     assert value_of(worker, "detokenize", ids=[104, 195, 169]) == {"text": "h\u00e9"}
     facts = value_of(worker, "describe")
     assert worker.facts is not None
-    assert (facts["kind"], facts["n_vocab"]) == ("diffusion", engine.model.n_vocab) == (worker.facts.kind, 259)
+    assert (facts["kind"], facts["n_vocab"]) == ("masked", engine.model.n_vocab) == (worker.facts.kind, 259)
 
 
 # -- what is refused, and the next is answered

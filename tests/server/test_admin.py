@@ -93,7 +93,7 @@ def test_loading_and_unloading(new_server: NewServer) -> None:
 def test_cards(server: Server) -> None:
     cards = {card["id"]: card for card in server.client.get("/v1/models").json["data"]}
     assert cards.keys() >= {"nano-ar", "fake", "tiny", "broken"}
-    assert (cards["nano-ar"]["kind"], cards["tiny"]["kind"]) == ("causal", "diffusion")
+    assert (cards["nano-ar"]["kind"], cards["tiny"]["kind"]) == ("causal", "masked")
     for name in ("nano-ar", "tiny"):
         assert cards[name]["context_length"] == cards[name]["max_model_len"] > 0
     assert "problem" in cards["broken"] and str(server.folder) not in json.dumps(cards)

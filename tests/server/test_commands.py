@@ -56,7 +56,7 @@ def test_what_is_there_and_what_it_does(new_server: NewServer) -> None:
     assert (line["id"], line["state"]) == ("fake", "resident")
     shown = hoshikage(server, "ps").stdout.splitlines()
     assert shown[0].split()[:3] == ["LABEL", "KIND", "STATE"]
-    assert shown[1].split()[:3] == ["fake", "diffusion", "resident"]
+    assert shown[1].split()[:3] == ["fake", "masked", "resident"]
     everything = hoshikage(server, "ps", "--all").stdout
     assert "nano-ar" in everything and "broken" in everything
 
@@ -134,7 +134,7 @@ def test_a_server_with_a_file_of_its_own_is_asked_by_its_address(
         return command(tmp_path, 1, *words, *at)
 
     added = away("add", str(path), "mine", "END", "--n-ctx", "64")
-    assert added.returncode == 0 and added.stdout.startswith("mine: diffusion, llada, ")
+    assert added.returncode == 0 and added.stdout.startswith("mine: masked, llada, ")
     entry = json.loads((server.folder / "model_map.json").read_text())["mine"]
     assert (entry["model"], entry["stop"], entry["n_ctx"]) == (path.name, ["END"], 64)
     assert not list(tmp_path.glob("hoshikage/*")), "nothing is written here"
@@ -155,11 +155,11 @@ def test_names_change_through_the_server_of_their_file(new_server: NewServer, ti
         return command(server.folder, 1, *words, MODEL_MAP_FILE=str(server.folder / "model_map.json"))
 
     added = beside("add", str(path), "mine", "END")
-    assert (added.returncode, added.stderr) == (0, "") and added.stdout.startswith("mine: diffusion, llada, ")
+    assert (added.returncode, added.stderr) == (0, "") and added.stdout.startswith("mine: masked, llada, ")
     assert "method=POST path=/admin/models " in server.log.read_text(), "it was asked, and is what wrote"
     assert server.client.complete(model="mine", max_tokens=2).status == 200
     (line,) = [line for line in told(beside("list", "--json")) if line["label"] == "mine"]
-    assert (line["origin"], line["file"], line["kind"]) == ("registered", str(path), "diffusion")
+    assert (line["origin"], line["file"], line["kind"]) == ("registered", str(path), "masked")
     assert told(beside("show", "mine", "--json"))["state"] == "resident"
     taken = beside("add", str(tiny_model("dream")), "mine")
     assert taken.returncode == 2 and "say --replace" in taken.stderr

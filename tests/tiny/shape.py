@@ -7,6 +7,7 @@ from typing import Any
 
 DIFFUSION = ("llada", "dream", "llada-moe", "rnd1")
 CAUSAL = ("llama", "qwen2", "qwen3", "qwen3moe")
+CARRIERS = ("llama", "qwen2", "qwen3", "qwen3moe")  # run as block and masked models, too
 ARCHITECTURES = DIFFUSION + CAUSAL
 
 MOE = ("llada-moe", "rnd1", "qwen3moe")
@@ -37,6 +38,7 @@ class Shape:
     chat_template: str | None = None
     add_bos: bool | None = None  # None: as the architecture's converter writes it
     with_mask: bool = True
+    mask_text: str | None = None  # how the mask token is written; None: as LLaDA writes it
     seed: int = 0
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)  # further keys; bool, int, float, str, [int]
 

@@ -75,7 +75,8 @@ def add_vocabulary(writer: GGUFWriter, shape: Shape) -> None:
     vocabulary = Vocabulary.of_size(shape.n_vocab)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER.get(shape.architecture, "qwen2"))
-    writer.add_token_list(vocabulary.tokens)
+    renamed = {MASK: shape.mask_text} if shape.mask_text is not None else {}
+    writer.add_token_list([renamed.get(token, token) for token in vocabulary.tokens])
     writer.add_token_types(vocabulary.types)
     writer.add_token_merges(vocabulary.merges)
     writer.add_bos_token_id(vocabulary.id(BOS))

@@ -37,8 +37,10 @@ def tokenizer() -> Tokenizer:
 def served_logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
     """What the engine makes of a file: (position, vocabulary)."""
     core = pytest.importorskip("hoshikage._core", reason="the engine is not built: run `make build`")
+    block = pytest.importorskip("hoshikage._block")
     with core.Model(str(path)) as model:
-        session = core.Session(model, n_ctx=64, flash_attn="off", type_k="f32", type_v="f32")
+        kind = block.BlockSession if model.block_length else core.Session
+        session = kind(model, n_ctx=64, flash_attn="off", type_k="f32", type_v="f32")
         rows: NDArray[np.float32] = session.logits(np.array([ids], np.int32))[0]
         session.close()
     return rows

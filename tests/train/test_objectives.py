@@ -10,7 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from training.corpus import Batch, Stream
-from training.objective import Causal, Elastic, Masked
+from training.objective import Block, Causal, Elastic, Masked
+from training.objective.block import twin_sight
 from training.tokenizer import EOS, EXPAND, GAP_MIDDLE, GAP_PREFIX, GAP_SUFFIX, MASK
 
 
@@ -46,6 +47,35 @@ def test_masked_rows_answer_for_the_truth(some: list[Batch], shift: bool) -> Non
             assert len(asked) == (sample.inputs[row] == MASK).sum() > 0
         prompt = np.arange(batch.ids.shape[1]) < batch.lo[:, None]
         assert (sample.inputs[prompt] == batch.ids[prompt]).all()
+
+
+def test_block_rows_come_masked_and_clean(some: list[Batch]) -> None:
+    """Only masks of the masked half count; the prompt is given, and so is what is behind the reply's last block."""
+    shares = []
+    for batch, rng in _numbered(some):
+        sample, n = Block(8).sample(batch, rng), batch.ids.shape[1]
+        noisy, weight = sample.inputs[:, :n], sample.weight[:, :n]
+        assert (sample.inputs[:, n:] == batch.ids).all()
+        assert (sample.weight[:, n:] == 0).all()
+        assert ((noisy == MASK) == (weight > 0)).all()
+        assert (sample.targets[:, :n] == batch.ids).all()
+        position = np.arange(n)
+        given = (position < batch.lo[:, None]) | (position >= -(-batch.hi[:, None] // 8) * 8)
+        assert (noisy[given] == batch.ids[given]).all()
+        assert ((noisy == MASK).sum(1) > 0).all()
+        shares += [(noisy[row, lo : lo + 8] == MASK).mean() for row, lo in enumerate(batch.lo // 8 * 8 + 8)]
+    assert np.nanstd(shares) > 0.2, "each block has a share of its own"
+
+
+def test_who_sees_whom_beside_a_clean_twin() -> None:
+    n, block = 11, 4
+    sight = twin_sight(n, block)
+    for q in range(n):
+        for k in range(n):
+            assert sight[q, k] == (q // block == k // block)
+            assert sight[q, n + k] == (k // block < q // block)
+            assert sight[n + q, n + k] == (k // block <= q // block)
+            assert not sight[n + q, k]
 
 
 def test_causal_targets_are_the_next_tokens(some: list[Batch]) -> None:

@@ -13,10 +13,12 @@ import torch
 from training.export import export, tensors
 from training.grow import grow
 from training.model import Transformer
+from training.objective.block import block_sight, twin_sight
 from training.optimise import Muon, orthogonal
 from training.recipe import RECIPES, Recipe
 from training.restore import weights_of
 from training.team import Team, together
+from training.tokenizer import MASK
 from training.train import Trainer
 
 from .conftest import served_logits
@@ -35,7 +37,11 @@ def _losses(trainer: Trainer) -> list[float]:
     return [float(row["loss"]) for row in trainer.run.rows()]
 
 
-@pytest.mark.parametrize("name", ["nano-ar", "nano-llada"])
+def _sight(recipe: Recipe, n: int) -> torch.Tensor | None:
+    return torch.from_numpy(block_sight(n, recipe.block_length)) if recipe.block_length else None
+
+
+@pytest.mark.parametrize("name", ["nano-ar", "nano-llada", "nano-block"])
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
     trainer = Trainer(_small(name), tmp_path)
     trainer.train(120, judge_seconds=1e9, judge_items=0)
@@ -106,7 +112,7 @@ def test_the_export_is_the_model(name: str, tmp_path: Path) -> None:
     export(recipe, model.state_dict(), path, "F32")
     ids = np.random.default_rng(1).integers(0, recipe.shape.n_vocab, 48).tolist()
     with torch.no_grad():
-        expected = model(torch.tensor([ids]), causal=recipe.objective.causal)[0].numpy()
+        expected = model(torch.tensor([ids]), causal=recipe.objective.causal, sight=_sight(recipe, len(ids)))[0].numpy()
     np.testing.assert_allclose(served_logits(path, ids), expected, atol=2e-3)
 
 
@@ -146,6 +152,35 @@ def test_a_matrix_is_made_orthogonal() -> None:
         values = torch.linalg.svdvals(orthogonal(matrices))
         assert values.min() > 0.6
         assert values.max() < 1.3
+
+
+def test_a_masked_row_with_its_twin_is_what_a_decoder_sees() -> None:
+    """The rows of a block, learnt beside all others, are those of that block masked behind clean ones."""
+    torch.manual_seed(5)
+    model = Transformer(SMALL).eval()
+    n, length = 29, 8
+    clean = torch.randint(16, SMALL.n_vocab, (1, n))
+    noisy = torch.where(torch.rand(1, n) < 0.5, MASK, clean)
+    with torch.no_grad():
+        learnt = model(torch.cat((noisy, clean), 1), sight=torch.from_numpy(twin_sight(n, length)), n_twins=2)[:, :n]
+        for lo in range(0, n, length):
+            hi = min(lo + length, n)
+            seen = torch.cat((clean[:, :lo], noisy[:, lo:hi]), 1)
+            met = model(seen, sight=torch.from_numpy(block_sight(hi, length)))[:, lo:]
+            torch.testing.assert_close(learnt[:, lo:hi], met, rtol=1e-4, atol=1e-4)
+
+
+def test_a_trained_block_model_is_known_by_its_file_and_answers(tmp_path: Path) -> None:
+    hoshikage = pytest.importorskip("hoshikage", reason="the engine is not built: run `make build`")
+    recipe = _small("nano-block")
+    trainer = Trainer(recipe, tmp_path)
+    trainer.train(20, judge_items=0)
+    assert set(trainer.judge(1).values()) <= {0.0, 1.0}
+    export(recipe, trainer.model.state_dict(), tmp_path / "model.gguf")
+    with hoshikage.load(tmp_path / "model.gguf", n_threads=1, n_threads_batch=1) as engine:
+        assert (engine.model.kind.name, engine.model.block_length) == ("block", 8)
+        answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=16)
+    assert answer.counts.n_rows == 8 * answer.counts.n_passes > 0
 
 
 def test_every_weight_is_exported_once() -> None:

@@ -96,7 +96,7 @@ def test_flags_reach_the_request_and_warnings_are_said(command: Command, model: 
     flags = ["--stop", "x", "--stop", "yy", "--logit-bias", "5=-inf,6=2", "--logit-bias", "7=1", "--no-early-stop"]
     done = command("run", model, "a", *SHORT, *flags, "--algorithm", "1", "--cfg-scale", "0.5", "--min-p", "0.1")
     assert done.code == 0
-    assert done.err == "hoshikage: min_p has no effect on a diffusion model\n"
+    assert done.err == "hoshikage: min_p has no effect on a masked model\n"
 
 
 def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None
 
 def test_inspect_says_what_a_file_is(command: Command, model: str, tiny_model: TinyModel) -> None:
     facts = json.loads(command("inspect", model, "--json").out)
-    assert (facts["architecture"], facts["kind"], facts["served_as"]) == ("llada", "diffusion", "llama")
+    assert (facts["architecture"], facts["kind"], facts["served_as"]) == ("llada", "masked", "llama")
     assert facts["vocabulary"] == 300
     text = command("inspect", model, "--metadata", "--tensors").out
     assert re.search(r"chat template +yes", text)

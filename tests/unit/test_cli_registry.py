@@ -81,7 +81,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 def test_a_model_gets_a_name_and_loses_it(command: Command, model: Path, map_file: Path) -> None:
     added = command("add", "models/llada.gguf", "mine", "###", "User:", "--n-ctx", "64")
-    assert added == (0, f"mine: diffusion, llada, {model.stat().st_size / 1024:.4g} KiB, 128, {model}\n", "")
+    assert added == (0, f"mine: masked, llada, {model.stat().st_size / 1024:.4g} KiB, 128, {model}\n", "")
     assert json.loads(map_file.read_text(encoding="utf-8")) == {
         "mine": {"path": str(model.parent), "model": "llada.gguf", "stop": ["###", "User:"], "n_ctx": 64}
     }
@@ -107,9 +107,9 @@ def test_the_list_reads_well(command: Command, model: Path, map_file: Path) -> N
     lines = listed.out.splitlines()
     assert (listed.code, len(lines)) == (0, 5)
     assert lines[0].split() == ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
-    assert lines[1].split()[:3] == ["nano-llada", "diffusion", "llada"]
+    assert lines[1].split()[:3] == ["nano-llada", "masked", "llada"]
     assert lines[1].endswith("comes with hoshikage")
-    assert lines[2].startswith("星影        diffusion")
+    assert lines[2].startswith("星影        masked")
     assert "there is no such file; check the path" in lines[3]
     assert "path: is missing" in lines[4]
     assert "\x1b" not in listed.out
@@ -137,7 +137,7 @@ def test_a_list_without_models(command: Command, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_of_models(command: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model.parent / "-rf.gguf").write_bytes(b"")
     listed = command("list", "--model-dir", str(model.parent))
-    assert listed.out.splitlines()[2].split()[:2] == ["llada", "diffusion"]
+    assert listed.out.splitlines()[2].split()[:2] == ["llada", "masked"]
     assert "'-rf.gguf' in MODEL_DIR is left out" in listed.err
     assert "llada" not in command("list").out.splitlines()[-1].split()[0:1]
     monkeypatch.setenv("MODEL_DIR", "models")
@@ -221,7 +221,7 @@ def test_inspect_takes_a_name(command: Command, model: Path) -> None:
     command("add", str(causal), "mine")
     assert json.loads(command("inspect", "mine", "--json").out)["file"] == str(causal)
     (model.parent.parent / "mine").write_bytes(model.read_bytes())  # a file is meant before a name
-    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "diffusion"
+    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "masked"
 
 
 def test_run_takes_a_name_with_its_settings_and_stop_words(
@@ -289,5 +289,5 @@ def test_names_load_no_library_and_no_compiled_module() -> None:
         "print(*{line.split()[-1] for line in open('/proc/self/maps') if 'libllama' in line}, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
-    assert "x: diffusion" in done.stdout
+    assert "x: masked" in done.stdout
     assert done.stderr.split() == []

@@ -213,12 +213,12 @@ def test_a_server_that_does_not_stop_is_said(
 
 # -- lines
 
-CARD: dict[str, Any] = {"id": "a", "kind": "diffusion", "state": "resident", "resident_bytes": 1 << 30, "n_active": 2,
+CARD: dict[str, Any] = {"id": "a", "kind": "masked", "state": "resident", "resident_bytes": 1 << 30, "n_active": 2,
                         "n_waiting": 1, "unloads_in": 299.6}  # fmt: skip
 
 
 def test_a_model_in_a_line() -> None:
-    assert cells(CARD) == ["a", "diffusion", "resident", "1 GiB", "2", "1", "5 min"]
+    assert cells(CARD) == ["a", "masked", "resident", "1 GiB", "2", "1", "5 min"]
     assert len(cells(CARD)) == len(HEAD)
     assert cells({**CARD, "state": "loading", "progress": 0.4})[2] == "loading 40%"
     assert cells({**CARD, "state": "failed", "problem": "it is cut;\ndownload it"})[3] == "it is cut;\\ndownload it"

@@ -179,7 +179,7 @@ def test_seeds_are_drawn_and_named(engine: Engine) -> None:
 def test_what_has_no_effect_is_named(engine: Engine) -> None:
     result = engine.generate("a", max_tokens=4, min_p=0.1, top_k=3)
     assert result.warnings == (
-        "min_p has no effect on a diffusion model",
+        "min_p has no effect on a masked model",
         "top_k and top_p have no effect at temperature 0",
     )
 

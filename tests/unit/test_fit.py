@@ -35,7 +35,7 @@ SHAPES = st.builds(
     shape_with,
     st.integers(1, 60),
     st.integers(1, 800).map(lambda n: n * MIB),
-    kind=st.sampled_from(["causal", "diffusion"]),
+    kind=st.sampled_from(["causal", "masked"]),
     n_ctx_train=st.sampled_from([0, 512, 4096, 131_072]),
     n_vocab=st.sampled_from([1000, 126_464]),
 )
@@ -75,7 +75,7 @@ def test_what_is_planned_fits_and_no_plan_comes_twice(shape: Shape, settings: Se
     assert len({plan.need for plan in plans}) == len(plans)
     for plan in plans:
         assert room.holds(plan.need)
-        n_streams = 2 if settings.cfg_scale and shape.kind == "diffusion" else 1
+        n_streams = 2 if settings.cfg_scale and shape.kind == "masked" else 1
         size = size_of(shape, plan.n_ctx, plan.n_seq, n_streams)
         assert plan.need == need_of(shape, size, way_of(settings), plan.spread)
         assert len(plan.spread) == len(room.gpus)

@@ -188,7 +188,7 @@ def test_a_file_whose_name_is_no_utf8(registry: Registry, tmp_path: Path, model:
     registry.add(odd, "odd")
     registry.add(model, "even")
     assert registry.find("odd").path == odd
-    assert registry.find("odd").facts().kind == "diffusion"
+    assert registry.find("odd").facts().kind == "masked"
 
 
 # -- entries that describe nothing

@@ -138,7 +138,7 @@ def test_a_header_is_read_once_for_each_file_that_was_there(model: Path, inspect
     facts = [facts_of(model) for _ in range(3)]
     assert len(inspections) == 1
     assert facts[0] == facts[2]
-    assert (facts[0].kind, facts[0].architecture, facts[0].n_ctx, facts[0].n_layer) == ("diffusion", "llada", 128, 1)
+    assert (facts[0].kind, facts[0].architecture, facts[0].n_ctx, facts[0].n_layer) == ("masked", "llada", 128, 1)
     assert facts[0].n_bytes == model.stat().st_size
     new = model.with_name("new")
     new.write_bytes(of("llama").bytes())
@@ -155,7 +155,7 @@ def test_a_refusal_is_remembered_until_the_file_changes(model: Path, inspections
             facts_of(model)
     assert len(inspections) == 1
     model.write_bytes(sound)
-    assert facts_of(model).kind == "diffusion"
+    assert facts_of(model).kind == "masked"
     model.unlink()
     with pytest.raises(ModelFileError, match="no such file"):
         facts_of(model)

@@ -109,7 +109,7 @@ def test_settings_are_the_defaults_and_none_means_default() -> None:
 @pytest.mark.parametrize(
     ("kind", "given", "warning"),
     [
-        (DiffusionRequest, {"min_p": 0.1}, "min_p has no effect on a diffusion model"),
+        (DiffusionRequest, {"min_p": 0.1}, "min_p has no effect on a masked model"),
         (CausalRequest, {"steps": 3}, "steps has no effect on a causal model"),
     ],
 )

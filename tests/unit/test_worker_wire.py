@@ -130,7 +130,7 @@ def test_asks_cross(number: int, body: dict[str, Any], kind: Any, watch: Any) ->
 
 def test_facts_cross() -> None:
     facts = Facts(
-        **{field.name: {"str": "diffusion", "int": 3, "bool": True}[str(field.type)] for field in fields_of(Facts)}
+        **{field.name: {"str": "masked", "int": 3, "bool": True}[str(field.type)] for field in fields_of(Facts)}
     )
     assert facts_of(crossed({"facts": facts})["facts"]) == facts
 

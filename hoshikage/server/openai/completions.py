@@ -75,9 +75,9 @@ def check_gaps(given: Given, chosen: Chosen) -> None:
 
 def refuse_gap(name: str, chosen: Chosen) -> None:
     """Raises ParameterError for a model that cannot fill one."""
-    if not chosen.is_diffusion:
-        cause = "an autoregressive model reads from left to right and cannot fill a gap"
-        raise ParameterError(name, cause, "leave it out, or use a diffusion model")
+    if not chosen.fills_gaps:
+        cause = f"a {chosen.facts.kind} model reads from left to right and cannot fill a gap"
+        raise ParameterError(name, cause, "leave it out, or use a masked diffusion model")
 
 
 def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any) -> Job:

@@ -53,6 +53,7 @@ def card(state: ModelState, created: float) -> dict[str, Any]:
     if facts is not None:
         known |= {
             "kind": facts.kind,
+            **({"block_length": facts.block_length} if facts.block_length else {}),
             "architecture": facts.architecture,
             "context_length": facts.n_ctx,
             "max_model_len": facts.n_ctx,

@@ -79,7 +79,7 @@ GAP_LENGTH = Field(
     name="length",
     check=Length(),
     meaning="of a gap: a number, or [least, most]; unset: max_tokens, or up to so many where the model finds it itself",
-    kinds=("diffusion",),
+    kinds=("masked",),
 )
 COMMON = [
     Field(name="model", check=LABEL, meaning="the name of a model", required=True),
@@ -95,7 +95,7 @@ COMMON = [
         check=FLAG,
         meaning="a stream shows also the moving canvas of a diffusion model, in `diffusion`",
         default=False,
-        kinds=("diffusion",),
+        kinds=("masked", "block"),
     ),
     *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
@@ -152,7 +152,7 @@ COMPLETIONS = Table(
             name="template",
             check=Template(most=256),
             meaning="in place of a prompt: text with gaps, each with its length or a range of it",
-            kinds=("diffusion",),
+            kinds=("masked",),
         ),
         Field(name="echo", check=FLAG, meaning="the answer begins with the prompt", default=False),
         Field(

@@ -64,4 +64,4 @@ def unnamed(services: Services) -> Iterator[str]:
 
 
 def is_diffusion(state: ModelState) -> bool:
-    return state.facts is not None and state.facts.kind == "diffusion"
+    return state.facts is not None and state.facts.kind == "masked"

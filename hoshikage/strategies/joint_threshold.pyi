@@ -1,0 +1,13 @@
+from typing_extensions import disjoint_base
+
+from hoshikage._canvas import Rule
+
+@disjoint_base
+class JointThreshold(Rule):
+    def __init__(
+        self, *, threshold: float = ..., edit: float = ..., most_edits: int = ..., order_temperature: float = ...
+    ) -> None: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def edit(self) -> float: ...
