@@ -26,7 +26,7 @@ from hoshikage.strategies import make_edits, make_plan, make_rule, make_schedule
 
 N_PROMPT, N_NEW, BLOCK = 128, 256, 32
 N_ROUNDS = 3
-N_COLD = 4  # passes at least that leave something to the cache, timed in each round
+N_COLD = 4  # passes that leave something to the cache, timed in each round
 N_CLI = 6  # steps of the CLI in each round
 # Warm passes of 256: one at the start of each block, and where a plan warms up. The window's later ones compute less
 # than its first, which is the one that is timed.
@@ -59,7 +59,7 @@ def seconds_per_pass(session: Session, plan: str) -> float:
     )  # fmt: skip
     session.add(canvas)
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(2 if plan == "full" else N_COLD + 4):
+    for _ in range({"full": 2, "vicinity": N_COLD + 4}.get(plan, N_COLD + 1)):
         start = perf_counter()
         session.run(max_steps=1)
         seconds[canvas.warm].append(perf_counter() - start)
