@@ -11,7 +11,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long test-clients test-train build lint asan bench pack clean
+.PHONY: help serve test test-long test-clients test-train build lint asan bench bench-curves pack clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
 	@echo "make asan                                  our C and Cython under the address and undefined-behaviour sanitizers"
 	@echo "make bench                                 the benchmarks"
+	@echo "make bench-curves                          accuracy against speed for every plan and rule (hours)"
 	@echo "make pack                                  the source of llama.cpp in one file, for a machine without network"
 	@echo "make clean                                 remove what was built (keeps $(VENV) and the source of llama.cpp)"
 	@echo "CMAKE_ARGS=-DGGML_CUDA=ON make build       the same for CUDA"
@@ -95,6 +96,9 @@ asan: build
 
 bench: build
 	@$(PY) -m pytest bench/bench_*.py -s
+
+bench-curves: build
+	@$(PY) bench/curves.py nano-llada
 
 pack:
 	@$(PYTHON) llama.cpp pack dist

@@ -63,7 +63,7 @@ def measure(packed: Path | None) -> None:
     if packed is not None:
         os.environ["HOSHIKAGE_LLAMA_CPP"] = str(source(packed))
     os.environ |= CUDA
-    from bench.bench_plans import BLOCK, CACHED, N_FULL, N_NEW, N_PROMPT, seconds_per_pass
+    from bench.bench_plans import BLOCK, N_NEW, N_PROMPT, N_WARM, seconds_per_pass
     from bench.peers import diffusion_cli
     from bench.results import record
     from bench.shapes import LLADA_8B, model
@@ -73,13 +73,13 @@ def measure(packed: Path | None) -> None:
     if not gpu_offload():
         raise SystemExit("bench: llama.cpp finds no GPU: is this build one with CUDA, and nvidia-smi content?")
     path = model("llada-8b", LLADA_8B)
-    taken: dict[str, list[float]] = {plan: [] for plan in ("full", *CACHED)}
+    taken: dict[str, list[float]] = {plan: [] for plan in N_WARM}
     with Model(path) as weights, Session(weights, n_ctx=N_PROMPT + N_NEW, n_rows=BLOCK) as session:
         for plan in taken:
-            seconds_per_pass(session, plan, 2)  # kernels are loaded and graphs made
+            seconds_per_pass(session, plan)  # kernels are loaded and graphs made
         for _ in range(N_ROUNDS):
             for plan in taken:
-                taken[plan].append(seconds_per_pass(session, plan, N_FULL if plan == "full" else 2 * BLOCK))
+                taken[plan].append(seconds_per_pass(session, plan))
         share = 100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds)
     peers = {"the whole canvas": median(taken["full"])}
     if has_programs(packed):

@@ -43,7 +43,7 @@ def diffusion_cli(
     """Seconds per step of llama-diffusion-cli, and the part of them that it spends on sampling."""
     done = subprocess.run(
         diffusion_command(model, n_positions, block_length, n_steps, n_threads, *more),
-        check=False, capture_output=True, text=True,
+        check=False, capture_output=True, text=True, errors="replace",  # random weights write no text
     )  # fmt: skip
     found = re.search(r"time per step: ([\d.]+)ms, sampling time per step: ([\d.]+)ms", done.stdout + done.stderr)
     if found is None:

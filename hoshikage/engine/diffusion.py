@@ -200,7 +200,9 @@ class Denoiser:
             n_prompt=n_given,
             reader=TextReader(self._piece, stop_ids=ends, stops=request.stop),
             piece=self._piece,
-            work=make_canvas(model, request, recipe, layout.tokens, line_ends, growth),
+            work=make_canvas(
+                model, request, recipe, layout.tokens, line_ends, growth, () if shape.elastic else self._never
+            ),
         )
 
     def _framed(self, pieces: list[Sequence[int] | Gap]) -> list[Sequence[int] | Gap]:
@@ -218,6 +220,11 @@ class Denoiser:
             return -1
         named = [self._model.tokenize(text, parse_special=True) for text in EXPANDS]
         return next((ids[0] for ids in named if len(ids) == 1 and not self._piece(ids[0])), -1)
+
+    @cached_property
+    def _never(self) -> tuple[int, ...]:
+        """What may not be written where nothing is to become longer."""
+        return (self._expand_id,) if self._expand_id >= 0 else ()
 
     @cached_property
     def _line_ends(self) -> tuple[int, ...]:
@@ -248,9 +255,10 @@ def make_canvas(
     tokens: Sequence[int],
     line_ends: Sequence[int] = (),
     growth: Growth | None = None,
+    never: tuple[int, ...] = (),
 ) -> Canvas:
     """A canvas that is decoded as the recipe says, with everything else from the request."""
-    forbidden = (model.eos_id,) if request.logits_eos_inf else ()
+    forbidden = (*never, model.eos_id) if request.logits_eos_inf else never
     return Canvas(
         tokens,
         mask_id=model.mask_id,

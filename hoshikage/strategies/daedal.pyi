@@ -1,5 +1,8 @@
+from typing_extensions import disjoint_base
+
 from hoshikage._canvas import Growth
 
+@disjoint_base
 class Daedal(Growth):
     def __init__(self, most: int, *, stride: int = ..., n_tail: int = ...) -> None: ...
     @property

@@ -1,7 +1,10 @@
 from collections.abc import Iterable
 
+from typing_extensions import disjoint_base
+
 from hoshikage._canvas import Growth, RowEdit
 
+@disjoint_base
 class Elastic(Growth):
     def __init__(self, gaps: Iterable[tuple[int, int, int, int]], *, expand_id: int, delete_id: int) -> None: ...
     @property
@@ -13,6 +16,7 @@ class Elastic(Growth):
     @property
     def gaps(self) -> list[tuple[int, int]]: ...
 
+@disjoint_base
 class Limits(RowEdit):
     def __init__(self, elastic: Elastic) -> None: ...
 

@@ -17,7 +17,7 @@ cdef struct Gap:
 
 
 cdef class Elastic(Growth):
-    """The gaps of one canvas, (lo, hi, least, most) each, in order. A gap expands no more often than it has room in all.
+    """The gaps of one canvas in order, (lo, hi, least, most) each. A gap expands `most` times at most.
 
     So that a step is always nearer to the end, a gap that has its `most` (or has expanded often enough) cannot be
     expanded, and one that has its `least` cannot be shortened: `Limits` forbids the tokens.

@@ -104,6 +104,13 @@ def test_the_length_of_a_gap_is_found(options: dict[str, Any]) -> None:
         assert (len(lengths) > 2) == (least < most)
 
 
+def test_an_answer_of_such_a_model_is_as_long_as_its_canvas() -> None:
+    with Engine(Stretcher(salt=3)) as engine:
+        result = engine.generate("a", max_tokens=12, logit_bias={engine.model.expand_id: 50.0}, logits_eos_inf=True)
+        assert len(result.tokens) == 12
+        assert engine.model.expand_id not in result.tokens
+
+
 def test_a_template_may_mix_lengths() -> None:
     with Engine(Stretcher(salt=3)) as engine:
         bias = {engine.model.expand_id: 4.0}

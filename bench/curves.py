@@ -1,0 +1,219 @@
+"""Accuracy against tokens per second for every plan and rule, on a nano model: what speed costs, and where it is free.
+
+    make bench-curves                                     1,008 questions, hours on two cores
+    python bench/curves.py nano-llada --items 2 --only threshold
+
+Each question is asked in every way before the next one, so that the ways are paired and a busy machine slows all of
+them alike. Writes docs/curves.svg, docs/curves.md and the figures of the three qualities to bench/results/.
+
+AUP (area under accuracy against tokens per pass, d3LLM) is given for each plan, over the rules tried with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import hoshikage  # noqa: E402
+from bench.results import record  # noqa: E402
+from hoshikage.evaluate.questions import questions  # noqa: E402
+from hoshikage.evaluate.score import Score, interval  # noqa: E402
+from hoshikage.evaluate.subject import ModelFile, Reply  # noqa: E402
+from hoshikage.evaluate.tasks import TASKS  # noqa: E402
+
+DOCS = ROOT / "docs"
+COMMAND = "make bench-curves"
+PLANS = ("full", "prefix", "window", "dual", "vicinity")
+RULES: dict[str, dict[str, Any]] = {
+    "one a pass": {"algorithm": "low_confidence", "schedule": "adaptive"},
+    "threshold .95": {"algorithm": "threshold", "threshold": 0.95},
+    "threshold .9": {"algorithm": "threshold"},
+    "threshold .7": {"algorithm": "threshold", "threshold": 0.7},
+    "factor": {"algorithm": "factor"},
+    "entropy_bounded": {"algorithm": "entropy_bounded"},
+    "hierarchical": {"algorithm": "hierarchical"},
+    "credit": {"algorithm": "credit"},
+    "saber": {"algorithm": "saber"},
+}
+QUALITIES = ("exact", "balanced", "fast")
+ASKED = {"balanced": (12.0, 1.0), "fast": (18.0, 4.0)}  # times the tokens/s of exact, points of accuracy lost
+COLOURS = dict(zip((*PLANS, "quality"), ("#7f7f7f", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "black"), strict=True))
+WIDTH, HEIGHT, MARGIN = 760, 460, 60
+AUP_DROP, AUP_STEEP = 5.0, 3.0  # points below the best that count for nothing; how soon less counts less
+
+
+@dataclass
+class Way:
+    """One way of decoding, and what came of it."""
+
+    plan: str
+    rule: str
+    options: dict[str, Any]
+    subject: ModelFile | None = None
+    replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.plan}, {self.rule}"
+
+    @property
+    def score(self) -> Score:
+        return Score.of(self.replies)
+
+    @property
+    def speed(self) -> float:
+        return self.score.tokens_per_second or 0.0
+
+
+def all_ways(only: str) -> list[Way]:
+    """The three qualities, and every plan with every rule."""
+    named = [Way("quality", quality, {"quality": quality}) for quality in QUALITIES]
+    pairs = [Way(plan, rule, {"plan": plan, **options}) for plan in PLANS for rule, options in RULES.items()]
+    return [*named, *(way for way in pairs if only in way.name)]
+
+
+def ask_all(ways: Sequence[Way], model: str, n_items: int, max_tokens: int) -> None:
+    """Every question in every way; all answers are measured by the same engine, one at a time."""
+    items = questions(n_items)
+    with hoshikage.load(model, n_threads=1, n_threads_batch=1) as engine:
+        engine.get_ready()
+        for way in ways:
+            way.subject = ModelFile(engine, way.name, {"max_tokens": max_tokens, **way.options})
+            way.subject.answer(items[0])  # the session is as large as it will be
+        for number, item in enumerate(items, 1):
+            for way in ways:
+                assert way.subject is not None
+                way.replies.append(way.subject.answer(item))
+            print(f"\r{number} of {len(items)} questions", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def aup(points: Sequence[tuple[float, float]]) -> float:
+    """Of (tokens a pass, accuracy in percent): an area in which points count less the further they fall behind."""
+    kept = sorted(points)
+    kept = [(rho, y) for rho, y in kept if y >= kept[0][1] - AUP_DROP]
+    best = max(y for _, y in kept) or 1.0
+    weighed = [(rho, y * min(math.exp(-AUP_STEEP * (1 - y / best)), 1.0)) for rho, y in kept]
+    area = kept[0][0] * kept[0][1]
+    for (left, low), (right, high) in pairwise(weighed):
+        area += (right - left) * (low + high) / 2
+    return area
+
+
+def lost(way: Way, exact: Way) -> tuple[float, float]:
+    """Points of accuracy that a way loses against exact, and half the 95 % interval of that, question by question."""
+    losses = [100.0 * (b.right - a.right) for a, b in zip(way.replies, exact.replies, strict=True)]
+    middle = mean(losses)
+    spread = math.sqrt(sum((loss - middle) ** 2 for loss in losses) / max(1, len(losses) - 1))
+    return middle, 1.96 * spread / math.sqrt(len(losses))
+
+
+def table(ways: Sequence[Way], model: str, max_tokens: int) -> str:
+    """The page: every way in a line, and each plan's AUP."""
+    n = len(ways[0].replies)
+    lines = [
+        "# What speed costs",
+        "",
+        f"`{model}`, {n} questions of {len(TASKS)} kinds, answers of at most {max_tokens} tokens, temperature 0, one",
+        f"thread, one question at a time. Printed by `{COMMAND}`.",
+        "",
+        "![accuracy against tokens per second](curves.svg)",
+        "",
+        "| plan | rule | accuracy | 95 % interval | tokens/s | tokens a pass | rows a token |",
+        "|---|---|---:|---|---:|---:|---:|",
+    ]
+    for way in sorted(ways, key=lambda way: -way.speed):
+        score, (low, high) = way.score, interval(way.score.right, way.score.n)
+        lines.append(
+            f"| {way.plan} | {way.rule} | {score.accuracy:.1%} | {low:.1%} to {high:.1%} | {way.speed:.1f} "
+            f"| {score.tokens_per_pass or 0:.2f} | {score.rows_per_token or 0:.1f} |"
+        )
+    lines += ["", "| plan | AUP |", "|---|---:|"]
+    for plan in PLANS:
+        points = [(w.score.tokens_per_pass or 0.0, 100 * w.score.accuracy) for w in ways if w.plan == plan]
+        lines += [f"| {plan} | {aup(points):.0f} |"] if points else []
+    return "\n".join([*lines, ""])
+
+
+def picture(ways: Sequence[Way]) -> str:
+    """Speed to the right, accuracy upwards, a colour for each plan."""
+    fastest = max(way.speed for way in ways) or 1.0
+
+    def place(way: Way) -> tuple[float, float]:
+        x = MARGIN + way.speed / (1.05 * fastest) * (WIDTH - 2 * MARGIN)
+        return x, HEIGHT - MARGIN - way.score.accuracy * (HEIGHT - 2 * MARGIN)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="11"><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        _text(WIDTH / 2, HEIGHT - 12, "tokens per second to the end of the answer", 'text-anchor="middle"'),
+    ]
+    for fifth in range(6):
+        y = HEIGHT - MARGIN - fifth / 5 * (HEIGHT - 2 * MARGIN)
+        parts.append(f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y:.0f}" y2="{y:.0f}" stroke="#ddd"/>')
+        parts.append(_text(MARGIN - 6, y + 4, f"{20 * fifth} %", 'text-anchor="end"'))
+        x = MARGIN + fifth / 5 / 1.05 * (WIDTH - 2 * MARGIN)
+        parts.append(_text(x, HEIGHT - MARGIN + 16, f"{fastest * fifth / 5:.0f}", 'text-anchor="middle"'))
+    for number, (plan, colour) in enumerate(COLOURS.items()):
+        own = sorted((way for way in ways if way.plan == plan), key=lambda way: way.speed)
+        parts.append(_text(MARGIN + 110 * number, 24, plan, f'fill="{colour}"'))
+        for way in own:
+            x, y = place(way)
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+            parts.append(_text(x + 6, y - 4, way.rule, f'fill="{colour}" font-size="9"'))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _text(x: float, y: float, text: str, more: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(text)}</text>'
+
+
+def record_qualities(ways: Sequence[Way], model: str, max_tokens: int) -> None:
+    """How much faster than exact, and at what loss."""
+    exact, *others = (way for way in ways if way.plan == "quality")
+    for way in others:
+        times, points = ASKED[way.rule]
+        loss, spread = lost(way, exact)
+        rows = way.score.rows_per_token or 0.0
+        record(
+            f"{way.rule} against exact, {model}", way.speed / exact.speed, "times the tokens/s",
+            asked=f"{times:g} at no more than {points:g} points lost",
+            detail=f"{loss:+.1f} +- {spread:.1f} points lost ({exact.score.accuracy:.1%}, {way.score.accuracy:.1%}), "
+            f"{len(way.replies)} questions, {way.score.tokens_per_pass or 0:.1f} tokens a pass, "
+            f"{rows:.1f} rows a token, at most {max_tokens} tokens",
+            command=COMMAND,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Ask, then write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("model", help="a GGUF file, or the name of an embedded model")
+    parser.add_argument("--items", type=int, default=48, help="questions of each kind [48]")
+    parser.add_argument("--max-tokens", type=int, default=64, help="the longest answer [64]")
+    parser.add_argument("--only", default="", metavar="TEXT", help="ways whose name has this in it")
+    parser.add_argument("--out", type=Path, default=DOCS, help="the folder for the page and its picture [docs]")
+    arguments = parser.parse_args()
+    ways = all_ways(arguments.only)
+    ask_all(ways, arguments.model, arguments.items, arguments.max_tokens)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    page = table(ways, Path(arguments.model).stem, arguments.max_tokens)
+    (arguments.out / "curves.md").write_text(page, encoding="utf-8")
+    (arguments.out / "curves.svg").write_text(picture(ways), encoding="utf-8")
+    print(page)
+    record_qualities(ways, Path(arguments.model).stem, arguments.max_tokens)
+
+
+if __name__ == "__main__":
+    main()
