@@ -151,3 +151,24 @@ def test_the_proof_fails_where_a_block_sees_something_else(tiny_model: TinyModel
                 return session.pass_by_hand(ids, 0, end, end, 1)[lo:hi]
 
         assert "differ" in str(fault_of_block_passes(Lying()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("plan", ["full", "dual", "window"])
+def test_a_canvas_that_changes_its_length_settles_what_the_oracle_settles(plan: str, tiny_model: TinyModel) -> None:
+    """What is cached of a longer canvas is gone when it is shorter, and the other way round."""
+    recipe: dict[str, Any] = {
+        "algorithm": "entropy", "schedule": "adaptive", "steps": 9, "shift": True, "eos_id": 7, "expand_id": 5,
+        "gaps": ((6, 10, 0, 16), (12, 14, 1, 9)), "logit_bias": {5: 8.0, 7: 7.0}, "temperature": 0.8, "plan": plan,
+    }  # fmt: skip
+    with Model(tiny_model("dream")) as model, Session(model, n_ctx=256, n_threads=1, **FLOAT32) as session:
+        tokens = [*range(20, 26), *[model.mask_id] * 4, 30, 31, *[model.mask_id] * 2, 32]
+        lengths = set()
+        for seed in range(6):
+            expected = decode(ByHand(session), tokens, model.mask_id, **recipe, seed=seed)
+            session.forget()
+            canvas = make_canvas(tokens, model.mask_id, **recipe, seed=seed)
+            run_all(session, [canvas])
+            if expected.margin >= NEAR_TIE:
+                assert_same(result_of(canvas), expected)
+            lengths.add(canvas.n)
+        assert len(lengths) > 2
