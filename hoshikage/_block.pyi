@@ -10,7 +10,6 @@ from hoshikage._core import Session
 
 __all__ = ["BlockCanvas", "BlockSession"]
 
-@disjoint_base
 class Blockwise(Plan): ...
 
 @disjoint_base

@@ -32,5 +32,6 @@ class FakeModel:
     eos_id: int
     eot_id: int
     bos_id: int
+    metadata: dict[str, str]
     def __init__(self, n_vocab: int = ..., *, salt: int = ..., shift: bool = ..., block_length: int = ...) -> None: ...
     def open_context(self, **options: Any) -> FakeContext: ...

@@ -94,7 +94,7 @@ def compute_of(shape: Shape, size: Size, way: Way) -> int:
 
 def second_of(shape: Shape, size: Size) -> Size | None:
     """The small context beside the first one, which lets a pass compute a block alone (`Context.open_bare`)."""
-    if shape.kind != "diffusion" or shape.is_native:
+    if shape.kind != "masked" or shape.is_native:
         return None
     return Size(cells=GRANULE, n_seq=size.n_seq, n_tokens=size.n_seq, n_rows=size.n_seq)
 

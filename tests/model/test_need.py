@@ -160,13 +160,13 @@ def test_a_process_takes_no_more_than_its_need() -> None:
 
 
 @pytest.mark.parametrize("flash_attn", ["auto", "off"])
-@pytest.mark.parametrize("numbers", [{}, {"kind": "diffusion"}, {"kind": "diffusion", "is_native": True}])
+@pytest.mark.parametrize("numbers", [{}, {"kind": "masked"}, {"kind": "masked", "is_native": True}])
 def test_a_bill_comes_to_the_need(numbers: dict[str, Any], flash_attn: str) -> None:
     shape, way = causal_shape(**numbers), Way(type_k="f32", type_v="f16", flash_attn=flash_attn)
     size = size_of(shape, 2000, 4)
     bill = bill_of(shape, size, way)
     assert sum(bill.values()) == need_of(shape, size, way).host
-    assert (bill["second_context"] > 0) == (numbers == {"kind": "diffusion"})
+    assert (bill["second_context"] > 0) == (numbers == {"kind": "masked"})
 
 
 def test_a_process_that_computes_blocks_alone_takes_no_more_than_its_need(tiny_model: TinyModel) -> None:
