@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from contextlib import ExitStack
 
 import pytest
 
+from tests.house import ROOT
 from tests.server.client import CHAT, request, until
 from tests.server.conftest import NewServer, Server
 
@@ -281,18 +283,19 @@ def test_pages(new_server: NewServer) -> None:
 # -- keys
 
 OPEN = ("/health", "/ready")
-USERS = [("POST", CHAT), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", "/v1/models/fake"),
-         ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/tokenizer_info"),
-         ("GET", "/v1/status"), ("GET", "/v1/api/version"), ("GET", "/metrics"), ("GET", "/openapi.json")]  # fmt: skip
-OWNERS = [("POST", "/admin/models"), ("DELETE", "/admin/models/fake"), ("POST", "/admin/models/fake/load"),
-          ("POST", "/admin/models/fake/unload"), ("POST", "/admin/reload"), ("POST", "/admin/stop")]  # fmt: skip
+PAGE = (ROOT / "docs" / "routes.md").read_text(encoding="utf-8")
+ROUTES = re.findall(r"^\| `([A-Z]+) (/[^`]*)` \| (users|the owner|anybody) \|", PAGE, re.MULTILINE)
+USERS, OWNERS, ANYBODY = (
+    [(method, re.sub("{[a-z_]+}", "fake", path)) for method, path, whose in ROUTES if whose == who]
+    for who in ("users", "the owner", "anybody")
+)
 
 
-def test_the_lists_above_are_all_there_is(server: Server) -> None:
+def test_the_page_names_every_route(server: Server) -> None:
     paths = server.client.get("/openapi.json").json["paths"]
     known = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    filled = {(method, path.replace("{id}", "fake").replace("{name}", "fake")) for method, path in known}
-    assert filled == {*USERS, *OWNERS, *(("GET", path) for path in OPEN)}
+    assert {(method, re.sub("{[a-z_]+}", "fake", path)) for method, path in known} == {*USERS, *OWNERS, *ANYBODY}
+    assert {*ANYBODY} == {("GET", path) for path in OPEN}
 
 
 def test_who_may_ask_with_keys(new_server: NewServer) -> None:

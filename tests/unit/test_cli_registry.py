@@ -258,7 +258,7 @@ def test_the_manual_works_line_by_line(
     (home / "models").mkdir()
     (home / "models" / "llada-8b.gguf").symlink_to(tiny_model("llada"))
     monkeypatch.setenv("HOSHIKAGE_THREADS", "1")
-    lines = re.findall("^hoshikage .*$", page, re.MULTILINE)
+    lines = re.findall("^hoshikage .*$", page.split("```")[1], re.MULTILINE)
     assert len(lines) == 6
     for line in lines:
         done = command(*shlex.split(line)[1:])

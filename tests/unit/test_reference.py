@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from numpy.typing import NDArray
 
 from tests.cases import ALGORITHMS, DREAM, SCHEDULES, Case, cases
-from tests.reference import Recipe, blocks, decode
+from tests.reference import Recipe, blocks, decode, longest_block
+from tests.reference_growth import Canvas
 
 RANKED = tuple(name for name in ALGORITHMS if name != "origin")
 PLAIN: dict[str, Any] = {
@@ -20,10 +21,14 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
+def tiles_of(case: Case) -> list[tuple[int, int, int]]:
+    recipe, canvas = Recipe(**case.options), Canvas.of(case.tokens, case.mask_id)
+    return list(blocks(canvas, recipe, longest_block(canvas, recipe, 0)))
+
+
 def spans(case: Case) -> list[tuple[int, int, int]]:
-    recipe = Recipe(**case.options)
     masked = np.array(case.tokens) == case.mask_id
-    return [(lo, hi, n_steps) for lo, hi, n_steps in blocks(masked, recipe) if masked[lo:hi].any()]
+    return [(lo, hi, n_steps) for lo, hi, n_steps in tiles_of(case) if masked[lo:hi].any()]
 
 
 def argmax_tokens(case: Case, canvas: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -58,11 +63,10 @@ def test_blocks_are_settled_one_after_the_other_within_their_steps(case: Case) -
 
 @given(cases())
 def test_blocks_tile_the_masked_span_and_share_the_steps(case: Case) -> None:
-    recipe = Recipe(**case.options)
-    tiles = list(blocks(np.array(case.tokens) == case.mask_id, recipe))
+    tiles = tiles_of(case)
     assert tiles[0][0] == case.masked[0] and tiles[-1][1] == case.masked[-1] + 1
     assert all(a[1] == b[0] for a, b in itertools.pairwise(tiles))
-    assert sum(n_steps for *_, n_steps in tiles) == max(recipe.steps, len(tiles))
+    assert sum(n_steps for *_, n_steps in tiles) == max(case.options["steps"], len(tiles))
     assert max(t[2] for t in tiles) - min(t[2] for t in tiles) <= 1
 
 
@@ -97,7 +101,7 @@ def test_dream_transfer_numbers(case: Case) -> None:
 
 @given(cases(**PLAIN))
 def test_one_step_a_block_without_noise_is_plain_argmax(case: Case) -> None:
-    n_blocks = len(list(blocks(np.array(case.tokens) == case.mask_id, Recipe(**case.options))))
+    n_blocks = len(tiles_of(case))
     canvas = np.array(case.tokens)
     for lo, hi, _ in spans(case):
         positions = lo + np.flatnonzero(canvas[lo:hi] == case.mask_id)
