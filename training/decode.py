@@ -48,19 +48,27 @@ def _jobs(tokenizer: Tokenizer, items: list[Item], room: int) -> Iterable[_Job]:
         yield _Job([number for number, _ in members], n_prompt, n_reply, ids)
 
 
+def _settle_surest(block: Tensor, logits: Tensor) -> None:
+    """In place, one masked position in each row; all rows have as many of them."""
+    logits[..., _NEVER] = -torch.inf
+    confidence, token = logits.softmax(-1).max(-1)
+    confidence[block != MASK] = -1
+    best = confidence.argmax(-1, keepdim=True)
+    block.scatter_(1, best, token.gather(1, best))
+
+
+def _all_ended(replies: Tensor) -> bool:
+    return bool(((replies == EOT) | (replies == EOS)).any(1).all())
+
+
 def _masked(model: Transformer, job: _Job, shift: bool, block: int) -> Tensor:
     """LLaDA's rule: in every block, settle the surest masked position, one a pass. Stops when all rows have ended."""
     ids = job.ids
     for lo in range(job.n_prompt, ids.shape[1], block):
         hi = min(lo + block, ids.shape[1])
         for _ in range(hi - lo):
-            logits = model(ids)[:, lo - shift : hi - shift].float()
-            logits[..., _NEVER] = -torch.inf
-            confidence, token = logits.softmax(-1).max(-1)
-            confidence[ids[:, lo:hi] != MASK] = -1
-            best = confidence.argmax(-1, keepdim=True)
-            ids[:, lo:hi] = ids[:, lo:hi].scatter(1, best, token.gather(1, best))
-        if ((ids[:, job.n_prompt : hi] == EOT) | (ids[:, job.n_prompt : hi] == EOS)).any(1).all():
+            _settle_surest(ids[:, lo:hi], model(ids)[:, lo - shift : hi - shift].float())
+        if _all_ended(ids[:, job.n_prompt : hi]):
             break
     return ids
 
@@ -73,13 +81,8 @@ def _blocks(model: Transformer, job: _Job, length: int) -> Tensor:
         hi = lo + length
         sight = torch.from_numpy(block_sight(hi, length)).to(ids.device)
         while (ids[:, lo:hi] == MASK).any():
-            logits = model(ids[:, :hi], sight=sight)[:, lo:hi].float()
-            logits[..., _NEVER] = -torch.inf
-            confidence, token = logits.softmax(-1).max(-1)
-            confidence[ids[:, lo:hi] != MASK] = -1
-            best = confidence.argmax(-1, keepdim=True)
-            ids[:, lo:hi] = ids[:, lo:hi].scatter(1, best, token.gather(1, best))
-        if ((ids[:, job.n_prompt : hi] == EOT) | (ids[:, job.n_prompt : hi] == EOS)).any(1).all():
+            _settle_surest(ids[:, lo:hi], model(ids[:, :hi], sight=sight)[:, lo:hi].float())
+        if _all_ended(ids[:, job.n_prompt : hi]):
             break
     return ids
 

@@ -13,7 +13,7 @@ from hoshikage._block import BlockCanvas, BlockSession
 from hoshikage.checks import Whole
 from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
-from hoshikage.engine.diffusion import CanvasAnswer
+from hoshikage.engine.diffusion import CanvasAnswer, common_options
 from hoshikage.engine.recipe import RULE_OPTIONS, given, useless_rule_options
 from hoshikage.engine.request import BlockRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result
@@ -178,13 +178,5 @@ def make_block_canvas(
             n_credited=n if recipe.algorithm == "credit" else 0,
         ),
         steps=recipe.steps,
-        seed=request.seed,
-        temperature=request.temperature,
-        top_k=request.top_k,
-        top_p=request.top_p,
-        shift=model.shift,
-        eos_last=request.confidence_eos_eot_inf,
-        eos_id=model.eos_id,
-        eot_id=model.eot_id,
-        n_top=request.n_top,
+        **common_options(model, request),
     )

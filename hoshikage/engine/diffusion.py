@@ -18,7 +18,7 @@ from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
 from hoshikage.engine.quality import CURVE_ROWS, Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
-from hoshikage.engine.request import DiffusionRequest, check_bias, fitted, read
+from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.text import TextReader
@@ -248,6 +248,21 @@ class Denoiser:
         return known
 
 
+def common_options(model: Any, request: DiffusionRequest | BlockRequest) -> dict[str, Any]:
+    """What canvases of every kind take from the model and the request as it stands there."""
+    return {
+        "seed": request.seed,
+        "temperature": request.temperature,
+        "top_k": request.top_k,
+        "top_p": request.top_p,
+        "shift": model.shift,
+        "eos_last": request.confidence_eos_eot_inf,
+        "eos_id": model.eos_id,
+        "eot_id": model.eot_id,
+        "n_top": request.n_top,
+    }
+
+
 def make_canvas(
     model: Any,
     request: DiffusionRequest,
@@ -278,15 +293,7 @@ def make_canvas(
         growth=growth,
         steps=recipe.steps,
         block_length=recipe.block_length,
-        seed=request.seed,
-        temperature=request.temperature,
-        top_k=request.top_k,
-        top_p=request.top_p,
-        shift=model.shift,
-        eos_last=request.confidence_eos_eot_inf,
-        eos_id=model.eos_id,
-        eot_id=model.eot_id,
-        n_top=request.n_top,
+        **common_options(model, request),
     )
 
 

@@ -109,20 +109,12 @@ class System(Check[str]):
         return "\n".join(block["text"] for block in blocks)
 
 
-@dataclass(frozen=True, slots=True)
-class Functions(Check[list[dict[str, Any]]]):
+class Functions(Tools):
     """Tools with a schema of their input."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
 
-    most: int
-
-    def check(self, name: str, value: object) -> list[dict[str, Any]]:
-        if not isinstance(value, list):
-            raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
-        return Tools(self.most).check(name, [self._function(f"{name}[{i}]", tool) for i, tool in enumerate(value)])
-
-    def _function(self, name: str, value: object) -> dict[str, Any]:
+    def _tool(self, name: str, value: object) -> dict[str, Any]:
         tool = table_of(name, value, ())
         if tool.get("type") not in (None, "custom"):
             cause = f"tools of the type {shown(tool.get('type'))} run at Anthropic's"
@@ -130,7 +122,7 @@ class Functions(Check[list[dict[str, Any]]]):
         function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
         if tool.get("description") is not None:
             function["description"] = as_text(f"{name}.description", tool["description"])
-        return {"type": "function", "function": function}
+        return super()._tool(name, {"type": "function", "function": function})
 
 
 class Choice(Check[str]):

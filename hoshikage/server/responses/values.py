@@ -95,18 +95,10 @@ def call_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": NAME.check(f"{name}.call_id", item.get("call_id")), "type": "function", "function": function}
 
 
-@dataclass(frozen=True, slots=True)
-class Functions(Check[list[dict[str, Any]]]):
+class Functions(Tools):
     """Functions that a model may call; tools that run elsewhere are none."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
-
-    most: int
-
-    def check(self, name: str, value: object) -> list[dict[str, Any]]:
-        if not isinstance(value, list):
-            raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
-        return Tools(self.most).check(name, [self._tool(f"{name}[{i}]", tool) for i, tool in enumerate(value)])
 
     def _tool(self, name: str, value: object) -> dict[str, Any]:
         tool = table_of(name, value, ())
@@ -114,7 +106,7 @@ class Functions(Check[list[dict[str, Any]]]):
             cause = f"tools of the type {shown(tool.get('type'))} run at OpenAI's"
             raise ParameterError(f"{name}.type", cause, "send functions of your own")
         known = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
-        return {"type": "function", "function": known}
+        return super()._tool(name, {"type": "function", "function": known})
 
 
 class Choice(Check[str]):
