@@ -7,6 +7,7 @@ cdef struct board_words:
     int32_t cancel      # in: stop as soon as possible, inside a forward pass as well
     int32_t attend      # in: return to the caller after the present step
     int64_t n_steps     # out: steps taken
+    int64_t n_nodes     # out: nodes of CPU graphs computed, which grow inside a long pass as well
     float progress      # out: loading, 0 to 1
 
 

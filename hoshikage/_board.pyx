@@ -37,6 +37,10 @@ cdef class Board:
         return self.words.n_steps
 
     @property
+    def nodes(self):
+        return self.words.n_nodes
+
+    @property
     def progress(self):
         return self.words.progress
 

@@ -38,9 +38,12 @@ cdef int checked_threads(str name, int n_threads) except -1:
 
 
 cdef cbool asked_to_stop(void *data) noexcept nogil:
-    """llama.cpp's abort callback: asked between the nodes of a CPU graph."""
+    """llama.cpp's abort callback: asked between the nodes of a CPU graph, by one of its threads."""
     cdef board_words *board = (<Context> data).board
-    return board != NULL and board.cancel != 0
+    if board == NULL:
+        return False
+    board.n_nodes += 1
+    return board.cancel != 0
 
 
 cdef _choice(str name, value, table):

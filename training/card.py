@@ -1,6 +1,6 @@
 """The model card: what a model was trained on, for how long, and what it gets right.
 
-The results are those of `hoshikage eval` on the exported file; only gaps of unknown length are judged by torch.
+The results are those of `hoshikage eval` on the exported file.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from hoshikage.evaluate.questions import questions
 from hoshikage.evaluate.score import evaluate, interval
-from hoshikage.evaluate.subject import GapFiller, ModelFile
+from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
 from hoshikage.evaluate.tasks import TASKS
 
-from .export import NANO, load_weights
-from .judge import Score, judge
+from .export import NANO
+from .judge import Score
 from .model import Transformer
 from .recipe import RECIPES, Recipe
 from .runs import Run
@@ -25,12 +25,12 @@ Results = dict[str, dict[str, Score]]
 
 def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> Results:
     """Right answers per kind of question and task."""
-    if recipe.variable_gap:
-        return {"Gaps of unknown length": judge(recipe, load_weights(recipe.name), n_per_task)}
     from hoshikage import load
 
     kinds: dict[str, type[ModelFile]] = {"Replies": ModelFile}
-    if not recipe.objective.causal and not recipe.block_length:
+    if recipe.variable_gap:
+        kinds = {"Gaps of unknown length": OpenGapFiller}
+    elif not recipe.objective.causal and not recipe.block_length:
         kinds["Gaps of given length"] = GapFiller
     results: Results = {}
     with load(path, n_threads=n_threads, n_threads_batch=n_threads) as engine:

@@ -21,7 +21,7 @@ from hoshikage.errors import ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
 from hoshikage.evaluate.score import Report, evaluate
 from hoshikage.evaluate.show import picture, table
-from hoshikage.evaluate.subject import GapFiller, ModelFile, Server, Subject, check_url
+from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Server, Subject, check_url
 from hoshikage.evaluate.tasks import TASKS, Item
 from hoshikage.registry import Registry
 
@@ -37,7 +37,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", metavar="NAME", action="append", default=[], help=f"only this; of: {', '.join(TASKS)}"
     )
-    parser.add_argument("--gaps", action="store_true", help="fill gaps of given length instead of answering")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--gaps", action="store_true", help="fill gaps of given length instead of answering")
+    instead.add_argument("--open-gaps", action="store_true", help="fill gaps whose length the model has to find")
     parser.add_argument(
         "--question-seed", metavar="N", type=int, default=SEED, help=f"another set of questions [{SEED}]"
     )
@@ -86,11 +88,17 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
         from hoshikage.engine.engine import load
 
         with load(model.path, settings=settings) as engine:
-            kind = GapFiller if arguments.gaps else ModelFile
-            subject = kind(engine, Path(model.label).stem, {"stop": model.stop, **given})
+            subject = _kind(arguments)(engine, Path(model.label).stem, {"stop": model.stop, **given})
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
     finally:
         progress.clear()
+
+
+def _kind(arguments: argparse.Namespace) -> type[ModelFile]:
+    """What a model file is asked."""
+    if arguments.open_gaps:
+        return OpenGapFiller
+    return GapFiller if arguments.gaps else ModelFile
 
 
 def _telling(subject: Subject, wanted: bool, progress: Progress) -> Subject:

@@ -15,6 +15,7 @@ from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.tasks import TASKS, Item
 
 LONGEST_GAP = 12
+LONGEST_OPEN_GAP = 32  # what may be put there
 USUAL: dict[str, object] = {"temperature": 0.0, "max_tokens": 128}
 """What is asked for unless a person says otherwise: the likeliest answer, with room to spare for the longest right one.
 A diffusion model computes the whole room at every step."""
@@ -61,8 +62,10 @@ class ModelFile:
 
 
 class GapFiller(ModelFile):
-    """The same engine, asked to fill a gap of given length in the right reply. Right is what stood there, and in
-    a story whatever keeps it consistent."""
+    """The same engine, asked to fill a gap in the right reply and told how long it is. Right is what stood there, and
+    in a story whatever keeps it consistent."""
+
+    told_length = True
 
     def answer(self, item: Item) -> Reply:
         engine = self._engine
@@ -70,18 +73,24 @@ class GapFiller(ModelFile):
         rng = Random(f"{item.task}/{item.key}")
         n = rng.randint(1, min(LONGEST_GAP, len(reply)))
         lo = rng.randint(0, len(reply) - n)
+        length = n if self.told_length else [0, LONGEST_OPEN_GAP]
         suffix = [*reply[lo + n :], *self._end()]
-        result = engine.infill([*prompt, *reply[:lo]], suffix, length=n, **self._options)
-        tokens = list(result.tokens)
-        text = engine.detokenize([*reply[:lo], *tokens, *reply[lo + n :]])
+        result = engine.infill([*prompt, *reply[:lo]], suffix, length=length, **self._options)
+        text = engine.detokenize([*reply[:lo], *result.tokens, *reply[lo + n :]])
         free = item.task == "story" and TASKS[item.task].passes(item, text)
-        return self._reply(result, free or tokens == reply[lo : lo + n])
+        return self._reply(result, free or text == item.answer)
 
     def _end(self) -> list[int]:
         """The token that ends a turn: behind the reply, so that the model knows where it stops."""
         model = self._engine.model
         end = model.eot_id if model.eot_id >= 0 else model.eos_id
         return [end] if end >= 0 else []
+
+
+class OpenGapFiller(GapFiller):
+    """The same, and it has to find the length itself."""
+
+    told_length = False
 
 
 class Server:

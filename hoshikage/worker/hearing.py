@@ -6,6 +6,7 @@ answers takes a tokenizer and a template, which may be slow: the steps of others
 
 from __future__ import annotations
 
+import select
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from hoshikage.worker.speech import leave
 from hoshikage.worker.wire import FrameError, Frames
 
 AT_ONCE = 1 << 18
+BEAT = 1.0  # seconds between two looks at a pass
 PATIENCE = 1  # seconds for the end of the process that renders templates
 
 
@@ -36,6 +38,8 @@ class Hearing:
         self._loop = loop
         self._load_board = Board()
         self._asked: SimpleQueue[Task] = SimpleQueue()
+        self._news = select.poll()
+        self._news.register(end, select.POLLIN)
 
     def start(self) -> None:
         """Hear from now on."""
@@ -47,7 +51,7 @@ class Hearing:
     def _read(self) -> None:
         frames = Frames()
         try:
-            while data := self._socket.recv(AT_ONCE):
+            while data := self._next():
                 for frame in frames.feed(data):
                     self._take(frame)
         except ConnectionError:
@@ -57,6 +61,12 @@ class Hearing:
         except BaseException:
             traceback.print_exc()
         self._leave()
+
+    def _next(self) -> bytes:
+        """What the parent sends next. While that takes its time, a pass may: it is told that one still moves."""
+        while not self._news.poll(BEAT * 1000 if self._loop.tasks else None):
+            self._loop.show_life()
+        return self._socket.recv(AT_ONCE)
 
     def _leave(self) -> None:
         """There is no parent, or none that is understood."""

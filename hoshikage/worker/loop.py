@@ -62,6 +62,7 @@ class Loop:
         self._desk: Desk | None = None
         self._held: AbstractContextManager[Any] = nullcontext()  # while something is computed
         self._spoke = time.monotonic()
+        self._nodes_seen = 0
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Let the loop do something, after the present step. Any thread."""
@@ -72,6 +73,12 @@ class Loop:
         """The last events of an ask. Any thread, once."""
         del self.tasks[task.number]
         self._speech.tell(task.number, *events)
+
+    def show_life(self) -> None:
+        """A sign of it if a pass has moved since the last look: one may take minutes. The reading thread."""
+        if (n_nodes := self.board.nodes) != self._nodes_seen:
+            self._nodes_seen = n_nodes
+            self._speech.hint(steps=self.board.steps)
 
     def run(self) -> NoReturn:
         """Make calls and steps, for ever."""

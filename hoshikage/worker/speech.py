@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Mapping
 from socket import socket
@@ -25,10 +26,24 @@ class Speech:
     def __init__(self, end: socket) -> None:
         self._socket = end
         self._lock = threading.Lock()
+        self._room = select.poll()
+        self._room.register(end, select.POLLOUT)
 
     def say(self, **words: Any) -> None:
         """One frame."""
         self._send(frame(words))
+
+    def hint(self, **words: Any) -> None:
+        """One frame, if that waits for nobody: a later one will say as much."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._room.poll(0):
+                self._socket.sendall(frame(words))
+        except OSError:
+            leave(0)
+        finally:
+            self._lock.release()
 
     def tell(self, number: int, *events: Said | Answered | Done | Failed) -> None:
         """What has happened to an ask."""

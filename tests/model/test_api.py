@@ -137,6 +137,13 @@ def test_a_cancel_is_heard_from_another_thread(engine: Engine) -> None:
     assert engine.generate("hello", max_tokens=2, steps=1).counts.n_passes == 1
 
 
+def test_a_pass_shows_that_it_moves(engine: Engine) -> None:
+    board = Board()
+    engine.generate("hello", max_tokens=1, board=board)
+    assert board.steps == 1
+    assert board.nodes > 10, "it is asked between the nodes of its graph"
+
+
 # -- loading
 
 

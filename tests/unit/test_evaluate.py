@@ -21,7 +21,16 @@ from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.questions import chosen_tasks, questions
 from hoshikage.evaluate.score import Report, Score, evaluate, interval
 from hoshikage.evaluate.show import picture, table
-from hoshikage.evaluate.subject import GapFiller, ModelFile, Reply, Server, check_url, messages_of
+from hoshikage.evaluate.subject import (
+    LONGEST_OPEN_GAP,
+    GapFiller,
+    ModelFile,
+    OpenGapFiller,
+    Reply,
+    Server,
+    check_url,
+    messages_of,
+)
 from hoshikage.evaluate.tasks import TASKS, Item
 
 
@@ -51,13 +60,14 @@ class Knowing:
     def detokenize(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))
 
-    def infill(self, prefix: list[int], suffix: list[int], *, length: int, **_: Any) -> Any:
+    def infill(self, prefix: list[int], suffix: list[int], *, length: int | list[int], **_: Any) -> Any:
         self.asked += 1
         end = suffix.pop()
         assert end == self.model.eot_id
         whole = next(a for q, a in self.answers.items() if prefix[1 : 2 + len(q)] == [*map(ord, q), 3])
-        lo = len(whole) - len(suffix) - length
-        tokens = [63] * length if self.asked % 3 == 0 else list(map(ord, whole[lo : lo + length]))
+        lo, hi = len(prefix) - prefix.index(3) - 1, len(whole) - len(suffix)
+        assert length in (hi - lo, [0, LONGEST_OPEN_GAP])
+        tokens = [63] * (hi - lo) if self.asked % 3 == 0 else list(map(ord, whole[lo:hi]))
         return self._result("", tokens)
 
     @staticmethod
@@ -67,7 +77,7 @@ class Knowing:
         )
 
 
-@pytest.mark.parametrize("kind", [ModelFile, GapFiller])
+@pytest.mark.parametrize("kind", [ModelFile, GapFiller, OpenGapFiller])
 def test_an_engine_is_judged_question_by_question(kind: type[ModelFile]) -> None:
     items = [item for item in questions(4) if item.task != "story"]  # where more than one filling is right
     told: list[tuple[int, int]] = []

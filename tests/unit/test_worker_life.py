@@ -1,0 +1,84 @@
+"""A pass that takes longer than the watchdog waits: the child's reading thread tells that it moves."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hoshikage.worker import hearing
+from hoshikage.worker.hearing import Hearing
+from hoshikage.worker.loop import Loop
+from hoshikage.worker.speech import Speech
+from hoshikage.worker.wire import Frames
+
+
+class Ends:
+    """Both ends of a worker's socket, and its loop in the middle of a pass."""
+
+    def __init__(self) -> None:
+        self.parent, self.child = socket.socketpair()
+        self.parent.settimeout(10)
+        self.loop = Loop(Speech(self.child), None)
+        self.pass_under_way: Any = SimpleNamespace(nodes=0, steps=3)
+        self.loop.board = self.pass_under_way
+        self.hearing = Hearing(self.child, self.loop)
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What the child has said and the parent has not heard yet."""
+        self.parent.setblocking(False)
+        try:
+            return list(Frames().feed(self.parent.recv(1 << 20)))
+        except BlockingIOError:
+            return []
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    monkeypatch.setattr(hearing, "BEAT", 0.01)
+    ends = Ends()
+    yield ends
+    ends.parent.close()
+    ends.child.close()
+
+
+def test_one_that_moves_shows_life_and_one_that_hangs_does_not(ends: Ends) -> None:
+    ends.loop.show_life()
+    assert ends.heard() == [], "nothing has been computed"
+    ends.pass_under_way.nodes = 100
+    ends.loop.show_life()
+    ends.loop.show_life()
+    assert ends.heard() == [{"steps": 3}]
+
+
+def test_a_look_is_taken_while_the_parent_is_silent(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look() -> None:
+        looks.append(len(looks))
+        if len(looks) == 3:
+            ends.parent.sendall(b"a word")
+
+    monkeypatch.setattr(ends.loop, "show_life", look)
+    ends.loop.tasks[1] = SimpleNamespace()  # type: ignore[assignment]  # somebody waits for the pass
+    assert ends.hearing._next() == b"a word"
+    assert looks == [0, 1, 2]
+
+
+def test_none_is_taken_while_there_is_no_work(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends.loop, "show_life", lambda: pytest.fail("nothing is under way"))
+    ends.parent.sendall(b"a word")
+    assert ends.hearing._next() == b"a word"
+
+
+def test_a_parent_that_does_not_listen_is_not_waited_for(ends: Ends) -> None:
+    ends.child.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            ends.child.send(bytes(1 << 16))
+    ends.child.setblocking(True)
+    ends.pass_under_way.nodes = 1
+    ends.loop.show_life()  # would never return
