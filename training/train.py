@@ -63,6 +63,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
         self.step, self.n_steps, self.seconds, self.tokens = 0, recipe.n_steps, 0.0, 0
+        self.released = released  # whether it was on its way before this run
         if self.run.checkpoint.exists():
             state = self.run.load()
             self.model.load_state_dict(state["model"])
@@ -74,6 +75,7 @@ class Trainer:
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
+            self.released = state.get("released", False)
             self.stream.state = state["stream"]
             while self.stream.n_drawn % team.size:  # the others' batches of the last step
                 next(self.stream)
@@ -84,7 +86,7 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
-        self.run.save(state | place | {"stream": self.stream.state})
+        self.run.save(state | place | {"released": self.released, "stream": self.stream.state})
 
     def samples(self) -> Iterator[Sample]:
         """From the seed, dealt out to the team."""

@@ -64,21 +64,24 @@ def make_form(rng: Random) -> Item:
 
 
 def make_table(rng: Random) -> Item:
-    """What is known of the row and what is wanted stand side by side, then the sentence."""
+    """The rows are gone through as far as the right one: `lamp 58, key 24. The key costs 24.`"""
     n = rng.randint(3, 5)
     things, prices, colours = rng.sample(THINGS, n), rng.sample(range(2, 100), n), rng.sample(COLOURS, n)
     rows = "\n".join(f"| {t} | {p} | {c} |" for t, p, c in zip(things, prices, colours, strict=True))
     table = f"| thing | price | color |\n{rows}"
     row = rng.randrange(n)
     thing, price, colour = things[row], prices[row], colours[row]
-    question, answer, expected = rng.choice(
+    of_price, of_colour = f"The {thing} costs {price}.", f"The {thing} is {colour}."
+    question, values, sentence, expected = rng.choice(
         (
-            (f"What is the price of the {thing}?", f"Row: {thing} {price}. The {thing} costs {price}.", str(price)),
-            (f"What color is the {thing}?", f"Row: {thing} {colour}. The {thing} is {colour}.", colour),
-            (f"Which thing costs {price}?", f"Row: {price} {thing}. The {thing} costs {price}.", thing),
-            (f"Which thing is {colour}?", f"Row: {colour} {thing}. The {thing} is {colour}.", thing),
+            (f"What is the price of the {thing}?", prices, of_price, str(price)),
+            (f"What color is the {thing}?", colours, of_colour, colour),
+            (f"Which thing costs {price}?", prices, of_price, thing),
+            (f"Which thing is {colour}?", colours, of_colour, thing),
         )
     )
+    read = ", ".join(f"{t} {value}" for t, value in zip(things[: row + 1], values, strict=False))
+    answer = f"{read}. {sentence}"
     return ask("table", f"{rows} {question}", f"{table}\n{question}", answer, (expected, things, colours))
 
 
@@ -97,9 +100,9 @@ def check_form(item: Item, reply: str) -> bool:
 
 
 def check_table(item: Item, reply: str) -> bool:
-    """The value asked for is named, and nothing of another row is."""
+    """The last sentence names the value asked for, and nothing of another row."""
     expected, things, colours = item.expected
-    words = reply.replace(".", " ").split()
+    words = reply.strip().removesuffix(".").rpartition(". ")[2].split()
     asked = item.turns[-1].text.rsplit("\n", 1)[-1].replace("?", " ").split()
     strange = [w for w in words if (w in things or w in colours or w.isdigit()) and w != expected and w not in asked]
     return expected in words and not strange
