@@ -84,6 +84,8 @@ def event_of(record: logging.LogRecord) -> dict[str, Any]:
 
 def visible(text: str) -> str:
     """With what a terminal would obey or not show spelled out."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
