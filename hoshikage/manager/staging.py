@@ -212,18 +212,14 @@ def copied(sources: list[Source], disk: Path, tell: Tell, cancelled: Callable[[]
     folder, lock = locked_folder(disk)
     work = Work(sum(source.n_bytes for source in sources), tell, cancelled)
     try:
-        for number, source in enumerate(sources):
-            # A split model's other files are found by name.
-            work.copy(source, folder / name_of(number, len(sources)))
-        return Staged(folder, lock, folder / name_of(0, len(sources)), sources)
+        for source in sources:
+            # By their names a split model's other files are found, and some families of models are known.
+            work.copy(source, folder / source.path.name)
+        return Staged(folder, lock, folder / sources[0].path.name, sources)
     except BaseException:
         remove_folder(folder)
         os.close(lock)
         raise
-
-
-def name_of(number: int, count: int) -> str:
-    return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
 
 
 class Work:

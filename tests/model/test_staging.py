@@ -97,6 +97,14 @@ def test_a_copy_of_several_files_is_found_by_its_first(tmp_path: Path, on: Setti
     assert list(disk.iterdir()) == []
 
 
+def test_a_copy_of_a_family_known_by_its_name_is_known(tmp_path: Path, tiny_model: TinyModel, on: Settings) -> None:
+    path = tmp_path / "SDAR-1.7B-Chat.gguf"
+    path.symlink_to(tiny_model("qwen3", mask_text="<|MASK|>"))
+    copy = staged(path, on)
+    assert (shape_of(copy.path).kind, shape_of(copy.path).block_length) == ("block", 4)
+    copy.remove()
+
+
 def test_a_copy_is_mapped_and_counted_as_there_already(tiny_model: TinyModel, on: Settings) -> None:
     path = tiny_model("llada")
     copy = staged(path, on)
