@@ -1,8 +1,8 @@
 from libc.stdint cimport int32_t, int64_t
 
-from hoshikage._board cimport board_words
 from hoshikage._context cimport Context
 from hoshikage._llama cimport llama_token_data
+from hoshikage._running cimport Running
 from hoshikage._stream cimport Stream
 
 
@@ -19,13 +19,12 @@ cdef struct Reading:        # a row of the present pass
     const float *row        # [n_vocab], valid until the next pass
 
 
-cdef class CausalSession:
+cdef class CausalSession(Running):
     cdef readonly Context context
     cdef readonly int32_t n_threads
     cdef readonly int32_t n_batch   # tokens of one pass, at most
     cdef list _streams              # those at work, in the order of their coming
     cdef list _kept                 # [n_seq] whose tokens each slot holds, finished or not
-    cdef bint _busy                 # one thread at a time; read and written under the GIL
     cdef bint _cuts                 # a sequence can be cut back; a recurrent state cannot
     cdef int64_t _clock
     cdef Slot *_slots               # [n_seq]
@@ -36,7 +35,6 @@ cdef class CausalSession:
     cdef int32_t _n_shares          # threads among which the readings are shared
     cdef llama_token_data *_room    # [a share each, n_vocab] candidates, or NULL while no stream draws
 
-    cdef int _check_made(self) except -1
     cdef _release(self, Stream stream)
     cdef _borrow_streams(self)
     cdef _make_room(self)
@@ -44,8 +42,6 @@ cdef class CausalSession:
     cdef int32_t _usable(self, Stream stream, int32_t seq)
     cdef int32_t _longest_idle(self, bint filled) noexcept nogil
     cdef void _cut(self, int32_t seq, int32_t n) noexcept nogil
-    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil
-    cdef int _step(self) except -1 nogil
     cdef void _fill_batch(self) noexcept nogil
     cdef int _decode(self) except -1 nogil
     cdef void _read_rows(self) noexcept nogil

@@ -5,13 +5,14 @@ from typing_extensions import disjoint_base
 from hoshikage._board import Board
 from hoshikage._context import Context
 from hoshikage._model import Model
+from hoshikage._running import Running
 from hoshikage._sampler import Sampler as Sampler
 from hoshikage._stream import Stream as Stream
 
 __all__ = ["CausalSession", "Sampler", "Stream"]
 
 @disjoint_base
-class CausalSession:
+class CausalSession(Running):
     def __init__(
         self,
         model: Model,

@@ -11,21 +11,20 @@ a sequence has left in the cache serves the next stream that begins with the sam
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
-from hoshikage._board cimport Board, board_words, job_begins, job_ends
+from hoshikage._board cimport board_words
 from hoshikage._csrc cimport pool_run
 from hoshikage._llama cimport *
 from hoshikage._model cimport Model
+from hoshikage._running cimport Running
 from hoshikage._sampler cimport Sampler
 from hoshikage._stream cimport END_NOT, Stream
 
-from contextlib import contextmanager
-
 from hoshikage._context import CAUSAL_UBATCH, usable_cores
-from hoshikage.errors import Cancelled, ContextOverflowError, ParameterError, UnsupportedModelError
+from hoshikage.errors import ContextOverflowError, ParameterError, UnsupportedModelError
 
 __all__ = ["CausalSession", "Sampler", "Stream"]
 
-cdef class CausalSession:
+cdef class CausalSession(Running):
     """A batch of streams on one context of `n_ctx` positions and `n_seq` sequences.
 
     A pass computes at most `n_batch` tokens (0: what llama.cpp computes at once) and returns at most `n_rows` rows of
@@ -64,12 +63,6 @@ cdef class CausalSession:
         free(self._readings)
         free(self._room)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
     def close(self):
         """Give the context's memory back."""
         with self._alone():
@@ -82,17 +75,6 @@ cdef class CausalSession:
         if self._readings == NULL:
             raise RuntimeError("the session was not opened")
         return 0
-
-    @contextmanager
-    def _alone(self):
-        self._check_made()
-        if self._busy:
-            raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
 
     @property
     def n_ctx(self):
@@ -256,53 +238,22 @@ cdef class CausalSession:
 
     # -- running
 
-    def step(self, Board board=None):
-        """One forward pass; returns the streams that it finished."""
-        return self.run(board, max_steps=1)
-
-    def run(self, Board board=None, int32_t max_steps=0):
-        """Steps until a stream is finished, the board asks for attention, or `max_steps` are done (0: no limit).
-
-        Returns the finished streams, which have left the session. Raises Cancelled when the board says so; the others
-        go on from where they were with the next call.
-        """
-        cdef Board watched = board if board is not None else Board()
-        with self._alone():
-            if not self._streams:
-                return []
+    cdef bint _has_work(self) except -1:
+        if self._streams:
             self.context.check_open()
-            job_begins(watched)
-            self.context.board = &watched.words
-            try:
-                with nogil:
-                    self._many_steps(&watched.words, max_steps)
-            finally:
-                self.context.board = NULL
-                job_ends(watched)
-            finished = [stream for stream in self._streams if stream.done]
-            for stream in finished:
-                self._release(stream)
-            return finished
+        return len(self._streams) > 0
 
-    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil:
-        cdef int32_t n = 0
-        cdef bint finished
-        while max_steps == 0 or n < max_steps:
-            if board.cancel:
-                with gil:
-                    raise Cancelled("the run was cancelled")
-            finished = self._step()
-            n += 1
-            board.n_steps += 1
-            if finished:
-                return 0
-            if board.attend:
-                board.attend = 0
-                return 0
-        return 0
+    cdef void _watch(self, board_words *board) noexcept:
+        self.context.board = board
 
-    cdef int _step(self) except -1 nogil:
-        """One pass, and a token for every stream whose row it returned; 1 when a stream has ended."""
+    cdef list _let_go(self):
+        finished = [stream for stream in self._streams if stream.done]
+        for stream in finished:
+            self._release(stream)
+        return finished
+
+    cdef int _one_step(self) except -1 nogil:
+        """One pass, and a token for every stream whose row it returned."""
         cdef int32_t k
         self._fill_batch()
         self._decode()

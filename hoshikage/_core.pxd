@@ -2,8 +2,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from posix.time cimport timespec
 
-from hoshikage._board cimport Board, board_words
 from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowView, Span
+from hoshikage._running cimport Running
 
 
 cdef struct Turn:           # one canvas's part in the present step
@@ -19,13 +19,12 @@ cdef struct Job:            # one row to read: what a scoring thread is handed
     RowView view
 
 
-cdef class Session:
+cdef class Session(Running):
     cdef readonly Forward forward
     cdef readonly int32_t n_threads
     cdef readonly int64_t n_passes
     cdef readonly double forward_seconds, reading_seconds   # of all passes: computing rows, reading them
     cdef list _canvases     # keeps alive what `_turns` borrows
-    cdef bint _busy         # one thread at a time; read and written under the GIL
     cdef list _free_streams
     cdef Turn *_turns       # [n_streams], like the others NULL when closed
     cdef Span *_spans       # [n_streams]
@@ -45,4 +44,3 @@ cdef class Session:
     cdef void _read_rows(self, timespec *start) noexcept nogil
     cdef int _check_rows(self) except -1 nogil
     cdef bint _settle(self) noexcept nogil
-    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil

@@ -12,13 +12,14 @@ from hoshikage._canvas import RowEdit as RowEdit
 from hoshikage._canvas import Rule as Rule
 from hoshikage._canvas import Schedule as Schedule
 from hoshikage._model import Model as Model
+from hoshikage._running import Running
 
 __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
 
 def instruction_set() -> str: ...
 
 @disjoint_base
-class Session:
+class Session(Running):
     def __init__(self, model: Any, *, n_threads: int = ..., **context: Any) -> None: ...
     def __enter__(self) -> Session: ...
     def __exit__(self, *_: object) -> None: ...

@@ -17,6 +17,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._canvas cimport Canvas, Forward, Row, RowEdit, RowView, Span, row_probability
 from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
+from hoshikage._running cimport Running
 
 import os
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from hoshikage._canvas import Plan, Rule, Schedule
 from hoshikage._context import usable_cores
 from hoshikage._model import Model
 from hoshikage._raw import logits_of_span, logits_of_table
-from hoshikage.errors import Cancelled, ContextOverflowError, DecodeError, ParameterError
+from hoshikage.errors import ContextOverflowError, DecodeError, ParameterError
 
 __all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
 
@@ -117,7 +118,7 @@ cdef void read_job(void *jobs, int32_t i) noexcept nogil:
     read_row(<Canvas> job.canvas, job)
 
 
-cdef class Session:
+cdef class Session(Running):
     """A batch of canvases on one context.
 
     `model` opens the context with whatever else is given here (`n_ctx`, `n_seq`, `n_rows`, `flash_attn`,
@@ -142,12 +143,6 @@ cdef class Session:
     def __dealloc__(self):
         free_arrays(self)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
     def close(self):
         """Give the context's memory back."""
         with self._alone():
@@ -156,16 +151,6 @@ cdef class Session:
             if self.forward is not None:
                 self.forward.close()
             free_arrays(self)
-
-    @contextmanager
-    def _alone(self):
-        if self._busy:
-            raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
 
     @property
     def n_ctx(self):
@@ -266,47 +251,21 @@ cdef class Session:
 
     # -- running
 
-    def step(self, Board board=None):
-        """One step of every canvas; returns those that it finished."""
-        return self.run(board, max_steps=1)
+    cdef bint _has_work(self) except -1:
+        return len(self._canvases or ()) > 0
 
-    def run(self, Board board=None, int32_t max_steps=0):
-        """Steps until a canvas is finished, the board asks for attention, or `max_steps` are done (0: no limit).
+    cdef void _watch(self, board_words *board) noexcept:
+        self.forward.board = board
 
-        Returns the finished canvases, which have left the session. Raises Cancelled when the board says so.
-        """
-        cdef Board watched = board if board is not None else Board()
-        with self._alone():
-            if not self._canvases:
-                return []
-            job_begins(watched)
-            self.forward.board = &watched.words
-            try:
-                with nogil:
-                    self._many_steps(&watched.words, max_steps)
-            finally:
-                self.forward.board = NULL
-                job_ends(watched)
-            finished = [canvas for canvas in self._canvases if canvas.done]
-            for canvas in finished:
-                self._release(canvas)
-            return finished
+    cdef list _let_go(self):
+        finished = [canvas for canvas in self._canvases if canvas.done]
+        for canvas in finished:
+            self._release(canvas)
+        return finished
 
-    cdef int _many_steps(self, board_words *board, int32_t max_steps) except -1 nogil:
-        cdef int32_t n = 0
-        while max_steps == 0 or n < max_steps:
-            if board.cancel:
-                with gil:
-                    raise Cancelled("the run was cancelled")
-            self._step()
-            n += 1
-            board.n_steps += 1
-            if self._settle():
-                return 0
-            if board.attend:
-                board.attend = 0
-                return 0
-        return 0
+    cdef int _one_step(self) except -1 nogil:
+        self._step()
+        return self._settle()
 
     cdef int _step(self) except -1 nogil:
         """One forward pass for all canvases that need one, and the reading of its rows."""

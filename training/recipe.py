@@ -45,9 +45,6 @@ class Recipe:
 _RECIPES = (
     Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal, the equal-size partner of nano-llada"),
     Recipe(
-        "nano-llada", "llada", BASE, Masked(), 9_000, "masked diffusion with LLaDA's objective", grown_from="nano-ar"
-    ),
-    Recipe(
         "nano-dream",
         "dream",
         replace(BASE, qkv_bias=True),
@@ -76,6 +73,18 @@ _RECIPES = (
         6_000,
         "block diffusion, grown from the causal model as SDAR was",
         grown_from="nano-ar",
+        peak_lr=3e-3,
+    ),
+    # A pass of LLaDA's objective teaches the few tokens that a decoder would settle next, one of the block objective
+    # those of every block: what a sum is, is learnt there, and here that the text behind is not yet written.
+    Recipe(
+        "nano-llada",
+        "llada",
+        BASE,
+        Masked(),
+        4_000,
+        "masked diffusion with LLaDA's objective, grown from the block model",
+        grown_from="nano-block",
         peak_lr=3e-3,
     ),
     Recipe(
