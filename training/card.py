@@ -27,17 +27,26 @@ def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> Resu
     """Right answers per kind of question and task."""
     from hoshikage import load
 
-    kinds: dict[str, type[ModelFile]] = {"Replies": ModelFile}
-    if recipe.variable_gap:
-        kinds = {"Gaps of unknown length": OpenGapFiller}
-    elif not recipe.objective.causal and not recipe.block_length:
-        kinds["Gaps of given length"] = GapFiller
     results: Results = {}
     with load(path, n_threads=n_threads, n_threads_batch=n_threads) as engine:
-        for title, kind in kinds.items():
-            report = evaluate(kind(engine, recipe.name, {}), questions(n_per_task), {})
-            results[title] = {task: (score.right, score.n) for task, score in report.tasks.items()}
+        for title, kind, options in _exams(recipe):
+            report = evaluate(kind(engine, recipe.name, options), questions(n_per_task), {})
+            heading = f"{title}, {report.total.tokens_per_pass or 0:.2f} tokens a pass"
+            results[heading] = {task: (score.right, score.n) for task, score in report.tasks.items()}
     return results
+
+
+def _exams(recipe: Recipe) -> list[tuple[str, type[ModelFile], dict[str, object]]]:
+    """What a model is asked to do, and the options of the requests."""
+    if recipe.variable_gap:
+        return [("Gaps of unknown length", OpenGapFiller, {})]
+    replies = ("Replies", ModelFile, dict[str, object]())
+    if recipe.objective.causal:
+        return [replies]
+    if recipe.block_length:
+        one_a_pass: dict[str, object] = {"algorithm": "low_confidence"}
+        return [("Replies", ModelFile, one_a_pass), ("Replies by its own rule", ModelFile, {})]
+    return [replies, ("Gaps of given length", GapFiller, {})]
 
 
 def _table(scores: dict[str, Score]) -> str:
@@ -103,8 +112,8 @@ small talk, and nothing else. {_verdict(results)}
 
 ## Results
 
-Questions of the test split, none of them in the training data, at temperature 0; a masked model settles one token a
-step. A gap is right when it is filled as in the original; in a story, when the story stays consistent.
+Questions of the test split, none of them in the training data, at temperature 0. A gap is right when it is filled as
+in the original; in a story, when the story stays consistent.
 
 {tables}
 """

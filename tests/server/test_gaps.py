@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import TinyModel
 from tests.server.client import Answer
 from tests.server.conftest import Server
 
@@ -64,3 +67,37 @@ def test_what_is_no_template_is_named(server: Server, more: dict[str, Any], para
 def test_a_gap_longer_than_the_canvas(server: Server) -> None:
     answer = fill(server, ["a", 600, "b"])
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+
+
+def test_a_model_finds_the_length_of_a_gap(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """By every door: at least and at most so many tokens where a range is given, any number where none is."""
+    file = tiny_model("dream", with_expand=True, metadata={"general.name": "DreamOn, tiny"})
+    entry = {"path": str(file.parent), "model": file.name, "stop": []}
+    (tmp_path / "model_map.json").write_text(json.dumps({"elastic": entry}))
+    server = Server(tmp_path)
+    try:
+        lengths = {
+            door: found_lengths(server, door) for door in ("completions", "fim/completions", "infill", "template")
+        }
+    finally:
+        server.close()
+    assert all(2 <= n <= 9 for found in lengths.values() for n in found)
+    assert all(len(found) > 2 for found in lengths.values())
+
+
+def found_lengths(server: Server, door: str) -> set[int]:
+    """Tokens that came to stand in a gap of two to nine, for some seeds."""
+    expand, eos = (server.client.post("/tokenize", {"model": "elastic", "content": token, "parse_special": True}).json
+                   ["tokens"][0] for token in ("<|expand|>", "<|endoftext|>"))  # fmt: skip
+    body: dict[str, Any] = {"model": "elastic", "temperature": 1, "logit_bias": {expand: 4.0, eos: 3.0}}
+    before, behind = ("input_prefix", "input_suffix") if door == "infill" else ("prompt", "suffix")
+    gap = (
+        {"template": ["def f(", [2, 9], "):"]}
+        if door == "template"
+        else {before: "def f(", behind: "):", "length": [2, 9]}
+    )
+    path = {"infill": "/infill", "template": "/v1/completions"}.get(door, f"/v1/{door}")
+    answers = [server.client.post(path, {**body, **gap, "seed": seed}) for seed in range(10)]
+    assert {answer.status for answer in answers} == {200}, answers[0].body
+    told = [answer.json for answer in answers]
+    return {one["tokens_predicted"] if door == "infill" else one["usage"]["completion_tokens"] for one in told}

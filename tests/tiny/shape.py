@@ -39,6 +39,7 @@ class Shape:
     add_bos: bool | None = None  # None: as the architecture's converter writes it
     with_mask: bool = True
     mask_text: str | None = None  # how the mask token is written; None: as LLaDA writes it
+    with_expand: bool = False  # has DreamOn's token, so that it finds the length of a gap
     seed: int = 0
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)  # further keys; bool, int, float, str, [int]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gguf import TokenType
 
 BOS, EOS, EOT, MASK = "<|startoftext|>", "<|endoftext|>", "<|eot_id|>", "<|mdm_mask|>"
+EXPAND = "<|expand|>"
 SPECIALS = (BOS, EOS, EOT, MASK)
 MERGES = (
     "t h", "h e", "i n", "e r", "a n", "o n", "r e", "a t", "e n", "o u", "l l", "th e", "an d", "in g",

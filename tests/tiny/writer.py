@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
 from gguf.quants import quantize
 
 from tests.tiny.shape import MOE, PRE_TOKENIZER, SHIFTED, Shape
-from tests.tiny.vocabulary import BOS, EOS, EOT, MASK, Vocabulary
+from tests.tiny.vocabulary import BOS, EOS, EOT, EXPAND, MASK, Vocabulary
 from tests.tiny.weights import Tensor, tensors
 
 FILE_TYPE = {"F32": LlamaFileType.ALL_F32, "F16": LlamaFileType.MOSTLY_F16, "Q8_0": LlamaFileType.MOSTLY_Q8_0}
@@ -76,6 +76,10 @@ def add_vocabulary(writer: GGUFWriter, shape: Shape) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER.get(shape.architecture, "qwen2"))
     renamed = {MASK: shape.mask_text} if shape.mask_text is not None else {}
+    if shape.with_expand:
+        unused = vocabulary.types.index(TokenType.UNUSED)
+        renamed[vocabulary.tokens[unused]] = EXPAND
+        vocabulary.types[unused] = TokenType.CONTROL
     writer.add_token_list([renamed.get(token, token) for token in vocabulary.tokens])
     writer.add_token_types(vocabulary.types)
     writer.add_token_merges(vocabulary.merges)
