@@ -13,6 +13,7 @@ cdef class BlockCanvas(Canvas):
     cdef readonly int32_t n_prompt, max_tokens
     cdef readonly int32_t clean         # positions, from 0 on, whose cached keys and values are those of whole blocks
     cdef readonly int32_t n_reused      # of these, what was in the cache when it came into the session
+    cdef int32_t most_rungs             # blocks that one pass may compute
     cdef int32_t settled_to             # all before it is settled for good
     cdef int32_t n_after                # passes of this block that began without a mask in it
     cdef bint changed                   # something was written since the last pass over this block
@@ -22,7 +23,8 @@ cdef class BlockCanvas(Canvas):
 
     cdef _take_stop_ids(self, stop_ids)
     cdef bint feeds(self) noexcept nogil
-    cdef bint wants_first(self) noexcept nogil
+    cdef int32_t present(self) noexcept nogil
+    cdef int32_t fed_to(self) noexcept nogil
     cdef void fill(self, Span *out) noexcept nogil
     cdef bint block_is_over(self) noexcept nogil
     cdef void look_for_end(self) noexcept nogil

@@ -4,9 +4,9 @@
     session.add(BlockCanvas(tokens, max_tokens=256, grid=4, mask_id=model.mask_id, rule=..., schedule=..., steps=4))
     finished = session.run()
 
-A pass computes one block of each canvas: a whole block of the prompt, or the block that is being settled, or that
-block once more when it is settled, so that its keys and values are those of its tokens. What they are depends on
-nothing behind them, so the cache is exact, and what a canvas has left there serves the next that begins with the same
+A pass computes the block that is being settled, and before it the whole blocks that the cache lacks: those of the
+prompt, and the one that was settled last, whose keys and values are to be those of its tokens. Each sees nothing of
+those behind it, so the cache is exact, and what a canvas has left there serves the next that begins with the same
 blocks. Blocks are counted from the first token: the end of a prompt shares its block with the first new tokens.
 """
 
@@ -27,10 +27,11 @@ from hoshikage.errors import ParameterError
 __all__ = ["BlockCanvas", "BlockSession"]
 
 MOST = 1 << 24      # tokens of a block or an answer
+N_RUNGS = 8         # blocks of one pass: it is bounded, for the others wait for it
 
 
 cdef class Blockwise(Plan):
-    """One block: the present one, or the first before it whose keys and values are not written."""
+    """The present block with those before it whose keys and values are not written, or as many of these as fit."""
 
     def __cinit__(self):
         self.caches = True
@@ -45,7 +46,7 @@ cdef class BlockCanvas(Canvas):
     `grid` is the length of the model's blocks; positions are settled `sub_block` at a time (0: the whole block), in
     `steps` steps (0: one a token) where the schedule counts them. It is done when one of `stop_ids` is settled and
     nothing before it is masked, or with `max_tokens`. With `shift` a block's first token follows from the row before
-    it, which the block before has; the others from the rows before them.
+    it, which the block before has and which is read when that is computed; the others from the rows before them.
     """
 
     def __init__(self, prompt, *, int32_t max_tokens, int32_t grid, int32_t sub_block=0, stop_ids=(), int32_t mask_id,
@@ -67,6 +68,7 @@ cdef class BlockCanvas(Canvas):
         super().__init__(tokens + [mask_id] * (n - self.n_prompt), mask_id=mask_id, block_length=sub_block,
                          steps=steps or sub_block, plan=Blockwise(), **options)
         self.settled_to = self.lo
+        self.most_rungs = 1
 
     def __dealloc__(self):
         free(self._stop_ids)
@@ -108,24 +110,30 @@ cdef class BlockCanvas(Canvas):
     # -- a pass
 
     cdef bint feeds(self) noexcept nogil:
-        """Whether a block before the present one has to be computed first."""
-        return self.clean < self.block_lo // self.grid * self.grid
+        """Whether blocks before the present one have to be computed first, in a pass of their own."""
+        return self.present() - self.clean > (0 if self.shift else (self.most_rungs - 1) * self.grid)
 
-    cdef bint wants_first(self) noexcept nogil:
-        """Whether the block that is fed is followed by a token that only its last row tells."""
-        return self.shift and self.clean + self.grid == self.block_lo and self.masked(self.block_lo)
+    cdef int32_t present(self) noexcept nogil:
+        """Where the block that is being settled starts."""
+        return self.block_lo // self.grid * self.grid
+
+    cdef int32_t fed_to(self) noexcept nogil:
+        """How far the keys and values of whole blocks will be written by a pass that feeds."""
+        return min(self.present(), self.clean + self.most_rungs * self.grid)
 
     cdef void fill(self, Span *out) noexcept nogil:
         """What a pass computes."""
         cdef bint feeds = self.feeds()
-        self.takes_first = feeds and self.wants_first()
-        out.lo = self.clean if feeds else self.block_lo // self.grid * self.grid
-        out.hi = out.end = out.lo + self.grid
+        # The token behind the blocks that are fed, which only their last row tells.
+        self.takes_first = feeds and self.shift and self.fed_to() == self.block_lo and self.masked(self.block_lo)
+        out.lo = self.clean
+        out.hi = out.end = self.fed_to() if feeds else self.present() + self.grid
+        out.rung = self.grid
         out.warm = True
         out.row_lo, out.row_hi = out.hi - self.takes_first, out.hi
         if not feeds:
             self.row_span(&out.row_lo, &out.row_hi)
-            out.row_lo = max(out.row_lo, out.lo)
+            out.row_lo = max(out.row_lo, self.present())
             out.row_hi = max(out.row_hi, out.row_lo + 1)
 
     cdef bint moves(self, Quota *quota) noexcept nogil:
@@ -142,6 +150,7 @@ cdef class BlockCanvas(Canvas):
     cdef void computed(self, const Span *span) noexcept nogil:
         Canvas.computed(self, span)
         if not self.feeds():
+            self.clean = self.present()
             self.changed = False
             self.n_after += self.n_masked == 0
 
@@ -153,7 +162,7 @@ cdef class BlockCanvas(Canvas):
         """A pass is over. Only what may have settled something is a step: the noise knows nothing of the cache."""
         cdef bint fed = self.feeds()
         if fed:
-            self.clean += self.grid
+            self.clean = self.fed_to()
             if not self.takes_first:
                 return
         self.step += 1
@@ -184,7 +193,7 @@ cdef class BlockCanvas(Canvas):
 
     cdef int32_t most_clean(self) noexcept nogil:
         """How much of the cache can serve it; a row that is still to be read was not kept."""
-        cdef int32_t n = self.block_lo // self.grid * self.grid
+        cdef int32_t n = self.present()
         if self.shift and n == self.block_lo > 0 and self.masked(n):
             n -= self.grid
         return n
@@ -194,7 +203,7 @@ cdef class BlockSession(Session):
     """A batch of block canvases on one context. What those that left have computed serves those that come."""
 
     def __init__(self, model, **options):
-        super().__init__(model, **options)
+        super().__init__(model, n_rungs=N_RUNGS, **options)
         self._kept = [[] for _ in range(self.forward.n_streams)]
         self._left_at = [0] * self.forward.n_streams
 
@@ -211,7 +220,7 @@ cdef class BlockSession(Session):
         self.forward.cut(seq, n)
         self._kept[seq] = []
         self._free_streams.remove(seq)
-        one.seq, one.clean, one.n_reused = seq, n, n
+        one.seq, one.clean, one.n_reused, one.most_rungs = seq, n, n, self.forward.n_rungs
         self._make_room(one)
 
     cdef _unseat(self, Canvas canvas):

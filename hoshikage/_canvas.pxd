@@ -49,6 +49,7 @@ cdef struct Span:           # one stream's part of a forward pass
     int32_t n
     int32_t lo, hi          # positions to recompute; those before lo are in the cache already,
     int32_t end             # and so are those from hi to end, behind which nothing is seen
+    int32_t rung            # so many positions see nothing of those behind them; 0: all see all
     bint warm               # nothing that this pass looks at is older than the plan wants it at its best
     int32_t row_lo, row_hi  # positions whose logits are wanted
     int32_t tail_lo, tail_hi    # positions behind those whose logits are wanted too; most often none
@@ -101,6 +102,7 @@ cdef class Forward:
     cdef readonly int32_t n_cells       # positions that fit, over all streams
     cdef readonly int32_t n_streams     # streams that fit
     cdef readonly int32_t n_rows        # rows that one pass may return
+    cdef readonly int32_t n_rungs       # that a span may have
     cdef readonly bint caches           # keeps what a span leaves out before it
     cdef readonly bint patches          # and behind it
     cdef board_words *board             # the present job's, or NULL

@@ -10,7 +10,7 @@ cdef class Context(Forward):
     cdef readonly Model model
     cdef llama_context *ptr     # NULL when closed
     cdef llama_memory_t memory  # NULL for a native diffusion model
-    cdef llama_batch batch      # room for n_cells tokens, one sequence each
+    cdef llama_batch batch      # room for n_cells tokens, each of n_rungs sequences
     cdef int32_t n_wanted       # rows flagged in the batch
     cdef int32_t *wanted        # [n_rows] their batch indices
     cdef int32_t n_tokens_max   # tokens that one pass takes
@@ -20,6 +20,9 @@ cdef class Context(Forward):
 
     cdef void clear_batch(self) noexcept nogil
     cdef void put(self, int32_t token, int32_t position, int32_t seq, bint wants_row) noexcept nogil
+    cdef void raise_ladder(self, const Span *span) noexcept nogil
+    cdef void take_ladder_down(self, const Span *span) noexcept nogil
+    cdef int32_t home(self, int32_t seq) noexcept nogil
     cdef int decode(self) except -1 nogil
     cdef int decode_loosely(self) except -1 nogil
     cdef int open_bare(self) except -1 nogil

@@ -23,6 +23,7 @@ class Context(Forward):
         n_ctx: int = ...,
         n_seq: int = ...,
         n_rows: int = ...,
+        n_rungs: int = ...,
         n_threads: int = ...,
         n_threads_batch: int = ...,
         flash_attn: str = ...,
@@ -33,3 +34,5 @@ class Context(Forward):
     def model(self) -> Model: ...
     def memory_bytes(self) -> int: ...
     def close(self) -> None: ...
+
+def ladders_hold(context: Context) -> bool: ...

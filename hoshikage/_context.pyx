@@ -12,6 +12,7 @@ from hoshikage._model cimport Model
 
 import os
 
+from hoshikage._raw import fault_of_ladders
 from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted, ParameterError
 
 FLASH_ATTENTION = {"auto": LLAMA_FLASH_ATTN_TYPE_AUTO, "on": LLAMA_FLASH_ATTN_TYPE_ENABLED,
@@ -52,16 +53,36 @@ cdef _choice(str name, value, table):
     return table[value]
 
 
+cdef object fault_of_any_ladder = ""    # None: none; "": nobody has looked
+
+
+def ladders_hold(Context context):
+    """Whether this llama.cpp lets blocks of one pass see what they should, which is looked at once in a process.
+
+    It keeps a token's sequences in a hash table and masks by the one that comes first when it goes through that, which
+    nothing promises. With GNU's library it is the last that went in, as long as all fall into buckets of their own; of
+    thirteen buckets numbers in a row do.
+    """
+    global fault_of_any_ladder
+    if fault_of_any_ladder == "":
+        fault_of_any_ladder = fault_of_ladders(context)
+    return fault_of_any_ladder is None
+
+
+cdef int32_t n_rungs_of(const Span *span) noexcept nogil:
+    return 1 if span.rung == 0 else (span.hi - span.lo + span.rung - 1) // span.rung
+
+
 @cython.no_gc_clear  # a context is freed before its model, and finds it by this attribute then
 cdef class Context(Forward):
     """A context of `n_ctx` positions over at most `n_seq` streams, of which one pass returns at most `n_rows` rows.
 
     A diffusion model attends in both directions. Its canvas must go through in one piece, so the
-    physical batch is as long as the context.
+    physical batch is as long as the context. A span of blocks may be a ladder of at most `n_rungs`, if there is room.
     """
 
-    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0,
-                 int n_threads_batch=0, str flash_attn="auto", str type_k="f16", str type_v="f16"):
+    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_rungs=1,
+                 int n_threads=0, int n_threads_batch=0, str flash_attn="auto", str type_k="f16", str type_v="f16"):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         model.check_open()
@@ -72,7 +93,11 @@ cdef class Context(Forward):
         params.n_ctx = params.n_batch = params.n_ubatch = self.n_cells
         if not model.is_diffusion or model.block_length > 0:
             params.n_ubatch = min(self.n_cells, max(CAUSAL_UBATCH, n_seq * model.block_length))
-        params.n_seq_max, params.n_outputs_max = self.n_streams, self.n_rows
+        if model.block_length > 0:
+            self.n_rungs = max(1, min(n_rungs, llama_max_parallel_sequences() // n_seq,
+                                      params.n_ubatch // (n_seq * model.block_length)))
+            self.n_rows = max(self.n_rows, n_seq * self.n_rungs)  # llama.cpp wants a row for each sequence
+        params.n_seq_max, params.n_outputs_max = self.n_streams * self.n_rungs, self.n_rows
         params.n_threads = checked_threads("n_threads", n_threads) or usable_cores()
         params.n_threads_batch = checked_threads("n_threads_batch", n_threads_batch) or params.n_threads
         params.flash_attn_type = _choice("flash_attn", flash_attn, FLASH_ATTENTION)
@@ -98,7 +123,7 @@ cdef class Context(Forward):
 
     cdef _open(self, llama_context_params params):
         forget_lines()
-        self.batch = llama_batch_init(self.n_cells, 0, 1)
+        self.batch = llama_batch_init(self.n_cells, 0, self.n_rungs)
         self.wanted = <int32_t *> calloc(self.n_rows, sizeof(int32_t))
         if self.batch.token == NULL or self.wanted == NULL:
             raise MemoryError
@@ -112,7 +137,7 @@ cdef class Context(Forward):
                                   "use a shorter context (n_ctx), another cache type, or fewer GPU layers")
         self.bare_params = params
         self.bare_params.n_ctx = CELL_MULTIPLE
-        self.bare_params.n_ubatch = self.bare_params.n_outputs_max = self.n_streams
+        self.bare_params.n_ubatch = self.bare_params.n_outputs_max = self.bare_params.n_seq_max = self.n_streams
         # Or its batches would be no longer than its cache:
         self.bare_params.attention_type = LLAMA_ATTENTION_TYPE_NON_CAUSAL
         self.memory = llama_get_memory(self.ptr)
@@ -121,6 +146,8 @@ cdef class Context(Forward):
         self.n_tokens_max = llama_n_ubatch(self.ptr) if self.model.is_diffusion else llama_n_batch(self.ptr)
         if self.model.is_diffusion:
             llama_set_causal_attn(self.ptr, False)
+        if self.n_rungs > 1 and not ladders_hold(self):
+            self.n_rungs = 1
 
     def __dealloc__(self):
         self.free_context()
@@ -159,7 +186,7 @@ cdef class Context(Forward):
         self.check_idle()
         if self.memory == NULL:
             return 0
-        return sum(llama_state_seq_get_size(self.ptr, seq) for seq in range(self.n_streams))
+        return sum(llama_state_seq_get_size(self.ptr, self.home(seq)) for seq in range(self.n_streams))
 
     # -- one forward pass
 
@@ -224,7 +251,7 @@ cdef class Context(Forward):
                               "if memory is short, use a shorter context or fewer GPU layers")
 
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
-        cdef int32_t k, i
+        cdef int32_t k, i, rc
         cdef bint behind = False
         cdef Span *span
         self.check_spans(spans, n_spans)
@@ -235,12 +262,45 @@ cdef class Context(Forward):
             behind = behind or span.hi < span.end
             if self.memory != NULL:
                 # What is computed again has to go first: a cell that is there twice is attended to twice.
-                llama_memory_seq_rm(self.memory, span.seq, span.lo, span.hi)
-                llama_memory_seq_rm(self.memory, span.seq, span.end, -1)
+                llama_memory_seq_rm(self.memory, self.home(span.seq), span.lo, span.hi)
+                llama_memory_seq_rm(self.memory, self.home(span.seq), span.end, -1)
             for i in range(span.lo, span.hi):
-                self.put(span.tokens[i], i, span.seq,
+                self.put(span.tokens[i], i, self.home(span.seq),
                          span.row_lo <= i < span.row_hi or span.tail_lo <= i < span.tail_hi)
-        return self.decode_loosely() if behind else self.decode()
+            self.raise_ladder(span)
+        if behind:
+            return self.decode_loosely()
+        rc = llama_decode(self.ptr, self.batch)
+        for k in range(n_spans):
+            self.take_ladder_down(&spans[k])
+        return self.check(rc)
+
+    cdef void raise_ladder(self, const Span *span) noexcept nogil:
+        """Let each rung of the span that was put last see what is before it, and itself.
+
+        A token sees the cells of one sequence, whatever others its own cell belongs to. So every rung but the last has
+        a sequence, which begins as a copy of the span's, and to which all up to this rung belong. Which one a token
+        sees by is the one that was named last, because of how llama.cpp happens to keep them: see `ladders_hold`.
+        """
+        cdef int32_t n = n_rungs_of(span), home = self.home(span.seq), token = self.batch.n_tokens, i, k, rung
+        for k in range(n - 1):
+            llama_memory_seq_cp(self.memory, home, home + 1 + k, -1, -1)
+        token -= span.hi - span.lo
+        for i in range(span.hi - span.lo if n > 1 else 0):
+            rung = i // span.rung
+            for k in range(rung, n - 1):
+                self.batch.seq_id[token + i][n - 1 - k] = home + 1 + k
+            self.batch.n_seq_id[token + i] = n - rung  # the span's own, which `put` has named, is the first
+
+    cdef void take_ladder_down(self, const Span *span) noexcept nogil:
+        """All its cells stay the span's."""
+        cdef int32_t k
+        for k in range(n_rungs_of(span) - 1):
+            llama_memory_seq_rm(self.memory, self.home(span.seq) + 1 + k, -1, -1)
+
+    cdef int32_t home(self, int32_t seq) noexcept nogil:
+        """A stream's own sequence; those of its rungs come next."""
+        return seq * self.n_rungs
 
     cdef int check_spans(self, Span *spans, int32_t n_spans) except -1 nogil:
         """What would end the process inside llama.cpp is an exception here."""
@@ -251,7 +311,7 @@ cdef class Context(Forward):
             n_rows += spans[k].row_hi - spans[k].row_lo + spans[k].tail_hi - spans[k].tail_lo
             fits = fits and 0 <= spans[k].seq < self.n_streams and 0 <= spans[k].lo <= spans[k].row_lo
             fits = fits and spans[k].row_lo <= spans[k].row_hi <= spans[k].hi <= spans[k].end
-            fits = fits and self.holds(&spans[k])
+            fits = fits and n_rungs_of(&spans[k]) <= self.n_rungs and self.holds(&spans[k])
         if fits and n_tokens <= self.n_tokens_max and n_rows <= self.n_rows:
             return 0
         with gil:
@@ -265,7 +325,7 @@ cdef class Context(Forward):
         if span.lo == 0 and span.hi == span.end:
             return True
         if self.memory != NULL and 0 <= span.seq < self.n_streams:
-            n_cached = llama_memory_seq_pos_max(self.memory, span.seq) + 1
+            n_cached = llama_memory_seq_pos_max(self.memory, self.home(span.seq)) + 1
         return span.lo <= n_cached and (span.hi == span.end or span.end <= n_cached)
 
     cdef float *row(self, int32_t number) noexcept nogil:
@@ -273,8 +333,8 @@ cdef class Context(Forward):
 
     cdef void cut(self, int32_t seq, int32_t n) noexcept nogil:
         if self.memory != NULL:
-            llama_memory_seq_rm(self.memory, seq, n, -1)
+            llama_memory_seq_rm(self.memory, self.home(seq), n, -1)
 
     cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
         if self.memory != NULL:
-            llama_memory_seq_cp(self.memory, source, seq, -1, -1)
+            llama_memory_seq_cp(self.memory, self.home(source), self.home(seq), -1, -1)

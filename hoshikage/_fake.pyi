@@ -8,7 +8,14 @@ from hoshikage.gguf import Kind
 @disjoint_base
 class FakeContext(Forward):
     def __init__(
-        self, model: FakeModel, *, n_ctx: int = ..., n_seq: int = ..., n_rows: int = ..., n_threads: int = ...
+        self,
+        model: FakeModel,
+        *,
+        n_ctx: int = ...,
+        n_seq: int = ...,
+        n_rows: int = ...,
+        n_rungs: int = ...,
+        n_threads: int = ...,
     ) -> None: ...
     @property
     def model(self) -> Any: ...

@@ -29,7 +29,7 @@ cdef class FakeContext(Forward):
     cdef uint64_t *written  # [n_streams, n_cells]: the canvas that each cell was computed in
     cdef int32_t *lengths   # [n_streams]: cells in use, from 0 on
 
-    def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_threads=0):
+    def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_rungs=1, int n_threads=0):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         self.model = model
@@ -38,6 +38,7 @@ cdef class FakeContext(Forward):
         self.n_cells = n_ctx or 4096
         self.n_streams = n_seq
         self.n_rows = n_rows or self.n_cells
+        self.n_rungs = n_rungs
         self.caches, self.patches = not model.native, model.patches
         self.logits = <float *> calloc(<size_t> self.n_rows * self.n_vocab, sizeof(float))
         self.tokens = <int32_t *> calloc(<size_t> self.n_streams * self.n_cells, sizeof(int32_t))
@@ -70,12 +71,27 @@ cdef class FakeContext(Forward):
         for k in range(n_spans):
             spans[k].first_row = n
             self.rows_computed += spans[k].hi - spans[k].lo
-            canvas_hash = self.compute(&spans[k])
+            canvas_hash = self.climb(&spans[k])
             for i in range(spans[k].row_lo, max(spans[k].row_hi, spans[k].tail_hi)):
                 if i < spans[k].row_hi or i >= spans[k].tail_lo:
                     fakerow_fill(canvas_hash, i, self.row(n), self.n_vocab)
                     n += 1
         return 0
+
+    cdef uint64_t climb(self, const Span *span) except? 0 nogil:
+        """Compute rung after rung; the hash of what the last one sees, of which alone rows are wanted."""
+        cdef Span rung = span[0]
+        if span.rung > 0:
+            if (span.hi - span.lo) > span.rung * self.n_rungs:
+                with gil:
+                    raise DecodeError(f"{span.hi - span.lo} positions are more than {self.n_rungs} blocks",
+                                      "feed fewer")
+            while rung.lo + span.rung < span.hi:
+                rung.hi = rung.end = rung.lo + span.rung
+                self.compute(&rung)
+                rung.lo = rung.hi
+            rung.hi, rung.end = span.hi, span.end
+        return self.compute(&rung)
 
     cdef uint64_t compute(self, const Span *span) except? 0 nogil:
         """Write the span's cells; the hash of all that is seen then."""

@@ -14,6 +14,7 @@ from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterErro
 
 PROOF_LENGTH = 12               # positions of the proof, and its block
 PROOF_LO, PROOF_HI = 4, 8
+PROOF_RUNG = 2
 # Of the change that other tokens in the block make: below this two passes are the same but for rounding, 16-bit keys
 # and values included. A cell that is left out or attended to twice changes as much as other tokens do.
 PROOF_TOLERANCE = 0.1
@@ -78,8 +79,33 @@ def fault_of_block_passes(session):
     return None
 
 
+def fault_of_ladders(Forward forward):
+    """Why blocks cannot go through in one pass, each of which sees nothing of those behind it; None: they can.
+
+    The measure is what it changes in the last one when they see each other.
+    """
+    n = forward.n_rungs * PROOF_RUNG
+    tokens = np.array([(i * 3 + 1) % forward.n_vocab for i in range(n)], np.int32)
+    alone, ladder, large = (np.empty((n, forward.n_vocab), np.float32) for _ in range(3))
+    try:
+        for lo in range(0, n, PROOF_RUNG):
+            compute(forward, 0, tokens, lo, lo + PROOF_RUNG, lo + PROOF_RUNG, alone[lo:])
+        forward.forget(0)
+        compute(forward, 0, tokens, 0, n, n, large)
+        forward.forget(0)
+        compute(forward, 0, tokens, 0, n, n, ladder, PROOF_RUNG)
+    except HoshikageError as error:
+        return f"llama.cpp refused one: {error.cause}"
+    finally:
+        forward.forget(0)
+    change, difference = (float(np.abs(rows - alone)[n - PROOF_RUNG:].max()) for rows in (large, ladder))
+    if not difference <= PROOF_TOLERANCE * change:
+        return f"its logits differ by {difference:.3g} where those of one large block differ by {change:.3g}"
+    return None
+
+
 cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t lo, int32_t hi, int32_t end,
-             float[:, ::1] out):
+             float[:, ::1] out, int32_t rung=0):
     """One pass per `n_rows` rows: what a context returns of a pass is bounded."""
     cdef Span span
     cdef int32_t i
@@ -88,6 +114,7 @@ cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t
     span.seq, span.tokens, span.n = stream, &tokens[0], <int32_t> tokens.shape[0]
     span.lo, span.hi, span.end, span.warm = lo, hi, end, True
     span.tail_lo = span.tail_hi = 0
+    span.rung = rung
     span.row_lo = lo
     while span.row_lo < hi:
         span.row_hi = min(span.row_lo + forward.n_rows, hi)

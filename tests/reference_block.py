@@ -41,8 +41,11 @@ class Block:
     stop_ids: Sequence[int]
     margin: Margin = field(default_factory=Margin)
     credit: Credit = field(default_factory=Credit)
+    together: int = 8  # blocks that one pass may compute
+    waiting: int = 0  # whole blocks whose keys and values nothing has needed yet
     step: int = 0
     n_passes: int = 0
+    n_computed: int = 0  # blocks, in all passes
 
     def __post_init__(self) -> None:
         n = -(-(len(self.prompt) + self.max_tokens) // self.length) * self.length
@@ -61,9 +64,30 @@ class Block:
         return int(self.options.get("most_edits", MOST_EDITS)) if joint else 0
 
     def forward(self, s: int) -> Floats:
-        """A pass over the block at s."""
-        end = s + self.length
+        """A pass over the block at s, and over those that wait before it. Where rows are shifted they go apart."""
+        self.write_waiting(0 if self.recipe.shift else self.together - 1)
+        self.count(self.waiting + 1)
+        self.waiting = 0
+        return self.seen(s)
+
+    def feed(self, s: int) -> Floats:
+        """The block at s is what it will be: it is computed with what needs it first."""
+        self.waiting += 1
+        return self.seen(s)
+
+    def write_waiting(self, most_left: int) -> None:
+        while self.waiting > most_left:
+            n = min(self.waiting, self.together)
+            self.waiting -= n
+            self.count(n)
+
+    def count(self, n_blocks: int) -> None:
         self.n_passes += 1
+        self.n_computed += n_blocks
+
+    def seen(self, s: int) -> Floats:
+        """The rows of the block at s, which sees all before it and itself."""
+        end = s + self.length
         rows = np.array(self.network(self.x[None, :end], s, end, end)[0], dtype=np.float64)
         out = np.full((len(self.x), rows.shape[-1]), np.nan)
         out[s:end] = rows[s:end]
@@ -84,12 +108,13 @@ class Block:
         first = len(self.prompt) // self.length * self.length
         out = np.empty(0)
         for s in range(0, first, self.length):
-            out = self.forward(s)
+            out = self.feed(s)
         for s in range(first, len(self.x), self.length):
             n_masked = [int(np.count_nonzero(self.x[lo : lo + self.sub_block] == self.mask_id))
                         for lo in range(s, s + self.length, self.sub_block)]  # fmt: skip
             if self.recipe.shift and s > 0 and self.x[s] == self.mask_id:
                 # Fast-dLLM v2: the next block's first token is the causal one, from the last row of the block before.
+                self.write_waiting(0)
                 self.reveal(self.rows(out, np.array([s])), np.array([s]), np.array([True]), 1)
                 self.step += 1
                 over = self.over(s, s + self.sub_block, 0, changed=True)  # a part of one token is full with it
@@ -103,7 +128,7 @@ class Block:
                 if ended:
                     return
             if not clean or self.recipe.shift:
-                out = self.forward(s)
+                out = self.feed(s)
 
     def denoise(self, s: int, lo: int, hi: int, n_start: int) -> tuple[bool, bool]:
         """Reveal [lo, hi). Whether the text has ended, and whether the last pass saw what stands there now."""
@@ -226,9 +251,20 @@ def decode_blocks(
     length: int,
     sub_block: int = 0,
     stop_ids: Sequence[int] = (),
+    together: int = 8,
     **options: Any,
 ) -> Result:
     """Prompt and answer, masks behind its end; `options` are the fields of Recipe, `steps` those of one block."""
-    one = Block(network, prompt, mask_id, Recipe(**options), max_tokens, length, sub_block or length, stop_ids)
+    one = Block(
+        network,
+        prompt,
+        mask_id,
+        Recipe(**options),
+        max_tokens,
+        length,
+        sub_block or length,
+        stop_ids,
+        together=together,
+    )
     one.decode()
-    return Result(one.x, one.settled_at, one.n_passes, one.margin.least, one.n_passes * length, one.n_passes)
+    return Result(one.x, one.settled_at, one.n_passes, one.margin.least, one.n_computed * length, one.n_passes)

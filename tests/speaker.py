@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hoshikage._fake import FakeModel
+from hoshikage.worker.fake import CONTEXT
 from tests.letters import BOS, EOS, EOT, MASK, Letters
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|eot|>{% endfor %}[assistant]"
@@ -35,7 +36,7 @@ class Speaker(FakeModel):
 
     def open_context(self, **options: Any) -> Any:
         """A context; how it would be laid out on a machine means nothing here."""
-        return super().open_context(**{name: options[name] for name in ("n_threads", "n_ctx", "n_seq", "n_rows")})
+        return super().open_context(**{name: options[name] for name in CONTEXT if name in options})
 
     def close(self) -> None:
         self.closed = True

@@ -18,7 +18,7 @@ OPTIONS: dict[str, tuple[Check[Any], Any]] = {
     "shift": (Flag(), False),
     "n_ctx": (Whole(1, 1 << 20), 4096),
 }
-CONTEXT = ("n_threads", "n_ctx", "n_seq", "n_rows")  # what the rest lays out on a machine means nothing here
+CONTEXT = ("n_threads", "n_ctx", "n_seq", "n_rows", "n_rungs")  # what the rest lays out on a machine means nothing here
 
 
 class FakeSpeaker(FakeModel):

@@ -36,7 +36,8 @@ def test_an_answer_and_what_it_took(engine: Engine) -> None:
     result = engine.generate("hello", max_tokens=11, algorithm="low_confidence")
     assert (result.stop_reason, result.counts.n_tokens) in {("length", 11), ("stop", result.counts.n_tokens)}
     assert result.how.startswith("low_confidence, denoising schedule, a model's blocks of 4")
-    assert result.counts.n_rows == LENGTH * result.counts.n_passes
+    n_whole = (result.counts.n_prompt + result.counts.n_tokens - 1) // LENGTH  # each computed with what comes behind it
+    assert result.counts.n_rows == LENGTH * (result.counts.n_passes + n_whole)
     assert len(result.canvas) == result.counts.n_prompt + 11
     assert engine.generate("hello", max_tokens=11, algorithm="low_confidence").tokens == result.tokens
 

@@ -149,3 +149,21 @@ def test_a_causal_architecture_as_a_masked_model(architecture: str, tiny_model: 
         run_all(session, [canvas])
     assert oracle.margin >= DECIDED
     assert canvas.tokens == oracle.tokens.tolist()
+
+
+@pytest.mark.parametrize("n_seq", [1, 2, 3, 5, 8, 13, 16])
+def test_a_pass_takes_as_many_blocks_as_there_is_room_for(n_seq: int, tiny_model: TinyModel) -> None:
+    """Whatever numbers their sequences have: what is kept of a long prompt makes no answer another one."""
+    path = tiny_model("qwen3")
+    options: dict[str, Any] = {"algorithm": "threshold", "schedule": "adaptive", "steps": 0, "max_tokens": 12}
+    with block_model(path, 8) as model:
+        network, prompts = BlockNetwork(path, 8), [list(range(first, first + 90)) for first in range(n_seq)]
+        with BlockSession(model, n_ctx=128 * n_seq, n_seq=n_seq, n_threads=1, **FLOAT32) as session:
+            assert session.forward.n_rungs == min(8, 512 // (8 * n_seq), 16 * n_seq)
+            canvases = [make_block_canvas(prompt, model.mask_id, length=8, **options) for prompt in prompts]
+            run_all(session, canvases)
+            together = session.forward.n_rungs
+        for canvas, prompt in zip(canvases, prompts, strict=True):
+            expected = decode_blocks(network, prompt, model.mask_id, length=8, together=together, **options)
+            if expected.margin >= DECIDED:
+                assert_same(result_of(canvas), expected)
