@@ -240,7 +240,7 @@ def test_a_tiny_model_and_the_embedded_one_side_by_side(tmp_path: Path, tiny_mod
     with real(registry) as manager:
         for label in ("tiny", "nano-ar"):
             heard, _ = submit(manager, label, "hello", max_tokens=8)
-            assert outcome(heard)[0]
+            assert outcome(heard)[1] in ("stop", "length")  # an empty text is an answer, too
             state = comes(manager, label, lambda state: state.state == "resident")
             assert state.n_bytes > 0
             assert state.facts is not None
