@@ -23,7 +23,6 @@ cdef class Context(Forward):
     cdef void raise_ladder(self, const Span *span) noexcept nogil
     cdef void take_ladder_down(self, const Span *span) noexcept nogil
     cdef int32_t home(self, int32_t seq) noexcept nogil
-    cdef int decode(self) except -1 nogil
     cdef int decode_loosely(self) except -1 nogil
     cdef int open_bare(self) except -1 nogil
     cdef int check(self, int32_t rc) except -1 nogil

@@ -206,10 +206,6 @@ cdef class Context(Forward):
             self.wanted[self.n_wanted] = i
             self.n_wanted += 1
 
-    cdef int decode(self) except -1 nogil:
-        """Run the batch."""
-        return self.check(llama_decode(self.ptr, self.batch))
-
     cdef int decode_loosely(self) except -1 nogil:
         """Run the batch although the cache holds positions behind its own."""
         cdef int32_t i, k

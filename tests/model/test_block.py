@@ -163,7 +163,10 @@ def test_a_pass_takes_as_many_blocks_as_there_is_room_for(n_seq: int, tiny_model
             canvases = [make_block_canvas(prompt, model.mask_id, length=8, **options) for prompt in prompts]
             run_all(session, canvases)
             together = session.forward.n_rungs
-        for canvas, prompt in zip(canvases, prompts, strict=True):
-            expected = decode_blocks(network, prompt, model.mask_id, length=8, together=together, **options)
-            if expected.margin >= DECIDED:
-                assert_same(result_of(canvas), expected)
+        expected = [
+            decode_blocks(network, prompt, model.mask_id, length=8, together=together, **options) for prompt in prompts
+        ]
+        decided = [(one, canvas) for one, canvas in zip(expected, canvases, strict=True) if one.margin >= DECIDED]
+        assert len(decided) >= 0.7 * n_seq
+        for one, canvas in decided:
+            assert_same(result_of(canvas), one)

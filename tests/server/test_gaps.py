@@ -70,7 +70,7 @@ def test_a_gap_longer_than_the_canvas(server: Server) -> None:
 
 
 def test_a_model_finds_the_length_of_a_gap(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """By every door: at least and at most so many tokens where a range is given, any number where none is."""
+    """By every door: at least and at most as many tokens as its range says."""
     file = tiny_model("dream", with_expand=True, metadata={"general.name": "DreamOn, tiny"})
     entry = {"path": str(file.parent), "model": file.name, "stop": []}
     (tmp_path / "model_map.json").write_text(json.dumps({"elastic": entry}))
