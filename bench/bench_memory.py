@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers import diffusion_command
+from bench.peers import diffusion_command, in_blocks
 from bench.results import record
 from bench.shapes import LLADA_SMALL, model
 from hoshikage._context import usable_cores
@@ -58,7 +58,7 @@ def test_memory_against_the_example(path: Path) -> None:
         "peak memory at canvas 4096, of the bound that inspect prints", 100 * ours / bound, "%", asked="at most 100",
         detail=f"{ours / 1e6:.0f} of {bound / 1e6:.0f} MB, weights {weights / 1e6:.0f}", command=COMMAND,
     )  # fmt: skip
-    theirs = peak_of(diffusion_command(path, N_POSITIONS, N_POSITIONS, 1, usable_cores()))
+    theirs = peak_of(diffusion_command(path, N_POSITIONS, 1, usable_cores(), *in_blocks(N_POSITIONS)))
     share = (ours - weights) / (theirs - weights)
     record(
         "peak memory over weights at canvas 4096, of llama-diffusion-cli's", 100 * share, "%", asked="at most 20",

@@ -26,15 +26,19 @@ def program(name: str) -> Path:
 
 
 def diffusion_command(
-    model: Path, n_positions: int, block_length: int, n_steps: int, n_threads: int, *more: str
+    model: Path, n_positions: int, n_steps: int, n_threads: int, *more: str, prompt: str = "hello"
 ) -> list[str | Path]:
-    """llama-diffusion-cli, at temperature 0 over a canvas of so many positions; `more` comes last and wins."""
+    """llama-diffusion-cli, at temperature 0 over a canvas of so many positions; `more` names at least its schedule."""
     return [
-        program("llama-diffusion-cli"), "-m", model, "-p", "hello", "-ub", str(n_positions), "-b", str(n_positions),
-        "-c", str(n_positions), "-t", str(n_threads), "-tb", str(n_threads), "--temp", "0", "--top-k", "0",
-        "--diffusion-steps", str(n_steps), "--diffusion-block-length", str(block_length),
-        "--diffusion-algorithm", "4", *more,
+        program("llama-diffusion-cli"), "-m", model, "-p", prompt, "--no-escape", "--no-log-prefix",
+        "-ub", str(n_positions), "-b", str(n_positions), "-c", str(n_positions), "-t", str(n_threads),
+        "-tb", str(n_threads), "--temp", "0", "--top-k", "0", "--diffusion-steps", str(n_steps), *more,
     ]  # fmt: skip
+
+
+def in_blocks(length: int, algorithm: int = 4) -> tuple[str, ...]:
+    """Its schedule of blocks, by confidence unless another of its algorithms is named."""
+    return "--diffusion-block-length", str(length), "--diffusion-algorithm", str(algorithm)
 
 
 def diffusion_cli(
@@ -42,7 +46,7 @@ def diffusion_cli(
 ) -> tuple[float, float]:
     """Seconds per step of llama-diffusion-cli, and the part of them that it spends on sampling."""
     done = subprocess.run(
-        diffusion_command(model, n_positions, block_length, n_steps, n_threads, *more),
+        diffusion_command(model, n_positions, n_steps, n_threads, *in_blocks(block_length), *more),
         check=False, capture_output=True, text=True, errors="replace",  # random weights write no text
     )  # fmt: skip
     found = re.search(r"time per step: ([\d.]+)ms, sampling time per step: ([\d.]+)ms", done.stdout + done.stderr)

@@ -103,6 +103,7 @@ cdef class Forward:
     cdef readonly int32_t n_streams     # streams that fit
     cdef readonly int32_t n_rows        # rows that one pass may return
     cdef readonly int32_t n_rungs       # that a span may have
+    cdef readonly int32_t n_threads     # that compute a pass, and read its rows
     cdef readonly bint caches           # keeps what a span leaves out before it
     cdef readonly bint patches          # and behind it
     cdef board_words *board             # the present job's, or NULL

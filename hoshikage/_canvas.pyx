@@ -98,7 +98,7 @@ cdef class Forward:
     """Something that turns canvases into rows of logits: a llama.cpp context, or a hash in the tests."""
 
     def __cinit__(self):
-        self.n_rungs = 1
+        self.n_rungs = self.n_threads = 1
 
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
         with gil:

@@ -19,7 +19,7 @@ from hoshikage._running cimport Running
 from hoshikage._sampler cimport Sampler
 from hoshikage._stream cimport END_NOT, Stream
 
-from hoshikage._context import CAUSAL_UBATCH, usable_cores
+from hoshikage._context import CAUSAL_UBATCH
 from hoshikage.errors import ContextOverflowError, ParameterError, UnsupportedModelError
 
 __all__ = ["CausalSession", "Sampler", "Stream"]
@@ -42,7 +42,7 @@ cdef class CausalSession(Running):
                                  "use at least n_seq, or 0")
         self.context = model.open_context(n_ctx=n_ctx, n_seq=n_seq, n_rows=max(n_rows, n_seq), n_threads=n_threads,
                                           **context)
-        self.n_threads = n_threads if n_threads > 0 else usable_cores()
+        self.n_threads = self.context.n_threads
         if self.context.memory == NULL:
             self.context.close()
             raise UnsupportedModelError(model.path, f"{model.architecture} makes embeddings and writes no text",

@@ -8,11 +8,13 @@ from hoshikage._model import Model
 FLASH_ATTENTION: Final[dict[str, int]]
 CACHE_TYPES: Final[dict[str, int]]
 DEFAULT_CTX: Final[int]
+PARAMS_A_THREAD: Final[int]
 MOST_THREADS: Final[int]
 CELL_MULTIPLE: Final[int]
 CAUSAL_UBATCH: Final[int]
 
 def usable_cores() -> int: ...
+def threads_for(n_params: int) -> int: ...
 
 @disjoint_base
 class Context(Forward):

@@ -21,6 +21,7 @@ CACHE_TYPES = {"f32": GGML_TYPE_F32, "f16": GGML_TYPE_F16, "bf16": GGML_TYPE_BF1
                "q5_1": GGML_TYPE_Q5_1, "q5_0": GGML_TYPE_Q5_0, "q4_1": GGML_TYPE_Q4_1, "q4_0": GGML_TYPE_Q4_0,
                "iq4_nl": GGML_TYPE_IQ4_NL}
 DEFAULT_CTX = 4096      # at most, when no length is asked for: a model's own may be 128k and cost gigabytes
+PARAMS_A_THREAD = 8_000_000
 MOST_THREADS = 1024     # llama.cpp does not survive a thread that the system refuses
 CELL_MULTIPLE = 256     # llama.cpp rounds a context up to this
 CAUSAL_UBATCH = 512     # a causal prompt goes in parts; a bidirectional canvas must go whole
@@ -31,10 +32,19 @@ def usable_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_for(n_params):
+    """One per core, fewer for a small model.
+
+    llama.cpp's threads wait for each other after every operation, and while one of them is kept off its core by some
+    other program the rest spin: a model that one thread computes in milliseconds then takes a second.
+    """
+    return min(usable_cores(), max(1, n_params // PARAMS_A_THREAD))
+
+
 cdef int checked_threads(str name, int n_threads) except -1:
     if not 0 <= n_threads <= MOST_THREADS:
         raise ParameterError(name, f"{n_threads} threads are out of range",
-                             f"use at most {MOST_THREADS}, or 0 for one per core")
+                             f"use at most {MOST_THREADS}, or 0 for as many as suit the model")
     return n_threads
 
 
@@ -98,7 +108,7 @@ cdef class Context(Forward):
                                       params.n_ubatch // (n_seq * model.block_length)))
             self.n_rows = max(self.n_rows, n_seq * self.n_rungs)  # llama.cpp wants a row for each sequence
         params.n_seq_max, params.n_outputs_max = self.n_streams * self.n_rungs, self.n_rows
-        params.n_threads = checked_threads("n_threads", n_threads) or usable_cores()
+        self.n_threads = params.n_threads = checked_threads("n_threads", n_threads) or threads_for(model.n_params)
         params.n_threads_batch = checked_threads("n_threads_batch", n_threads_batch) or params.n_threads
         params.flash_attn_type = _choice("flash_attn", flash_attn, FLASH_ATTENTION)
         params.type_k, params.type_v = _choice("type_k", type_k, CACHE_TYPES), _choice("type_v", type_v, CACHE_TYPES)

@@ -23,7 +23,6 @@ import os
 from contextlib import contextmanager
 
 from hoshikage._canvas import Plan, Rule, Schedule
-from hoshikage._context import usable_cores
 from hoshikage._model import Model
 from hoshikage._raw import logits_of_span, logits_of_table
 from hoshikage.errors import ContextOverflowError, DecodeError, ParameterError
@@ -128,8 +127,8 @@ cdef class Session(Running):
     def __init__(self, model, *, int n_threads=0, **context):
         if self.forward is not None:
             raise RuntimeError("a session is opened once")
-        self.n_threads = n_threads if n_threads > 0 else usable_cores()
-        self.forward = model.open_context(n_threads=self.n_threads, **context)
+        self.forward = model.open_context(n_threads=n_threads, **context)
+        self.n_threads = self.forward.n_threads
         self._canvases = []
         self._free_streams = list(range(self.forward.n_streams))[::-1]
         self._turns = <Turn *> calloc(self.forward.n_streams, sizeof(Turn))

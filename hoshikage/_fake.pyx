@@ -39,6 +39,7 @@ cdef class FakeContext(Forward):
         self.n_streams = n_seq
         self.n_rows = n_rows or self.n_cells
         self.n_rungs = n_rungs
+        self.n_threads = max(1, n_threads)
         self.caches, self.patches = not model.native, model.patches
         self.logits = <float *> calloc(<size_t> self.n_rows * self.n_vocab, sizeof(float))
         self.tokens = <int32_t *> calloc(<size_t> self.n_streams * self.n_cells, sizeof(int32_t))

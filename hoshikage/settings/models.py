@@ -47,7 +47,9 @@ class Loading:
         "tokens of a request, prompt and answer; 0: what each request needs, as far as memory and model allow",
     )
     n_seq: int = setting("HOSHIKAGE_BATCH", Whole(1, 64), 8, "requests decoded side by side in one forward pass")
-    n_threads: int = setting("HOSHIKAGE_THREADS", Whole(0, 1024), 0, "threads of a one-token pass; 0: one per core")
+    n_threads: int = setting(
+        "HOSHIKAGE_THREADS", Whole(0, 1024), 0, "threads of a one-token pass; 0: one per core, fewer for a tiny model"
+    )
     n_threads_batch: int = setting(
         "HOSHIKAGE_THREADS_BATCH", Whole(0, 1024), 0, "threads of every other pass; 0: the same number"
     )
