@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hoshikage import gguf
+from hoshikage._context import PARAMS_A_THREAD, threads_for, usable_cores
 from hoshikage._core import Board, Canvas, Model, Session
 from hoshikage._fake import FakeModel
 from hoshikage.errors import (
@@ -336,3 +337,11 @@ def test_what_left_a_session_is_computed_anew_in_the_next() -> None:
             session.run()
     assert canvas.done
     assert other.done
+
+
+def test_a_small_model_has_fewer_threads_than_there_are_cores(tiny_model: TinyModel) -> None:
+    assert threads_for(0) == threads_for(PARAMS_A_THREAD) == 1
+    assert threads_for(2 * PARAMS_A_THREAD) == min(2, usable_cores())
+    assert threads_for(10**12) == usable_cores()
+    with Model(tiny_model()) as model, Session(model, n_ctx=64) as tiny, Session(model, n_ctx=64, n_threads=3) as told:
+        assert (tiny.n_threads, told.n_threads) == (1, 3)

@@ -190,6 +190,35 @@ def test_a_curve_is_measured_once_and_kept(cache_home: Path) -> None:
     assert curve.stored(files[0]) == FLAT
 
 
+class Disturbed:
+    """A session on a machine that now and then has something else to do."""
+
+    def __init__(self) -> None:
+        self.now, self.n_passes = 0.0, 0
+
+    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int) -> None:
+        assert len(ids) >= hi == end
+        self.n_passes += 1
+        self.now += (hi - lo) / 1000 * (1 if self.n_passes % 4 else 50)
+
+    def forget(self) -> None:
+        pass
+
+
+def test_a_curve_has_the_quickest_pass_of_each_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Disturbed()
+    monkeypatch.setattr(curve, "LONG_ENOUGH", 100.0)
+    monkeypatch.setattr(curve.time, "perf_counter", lambda: session.now)
+    assert curve.measure(session, 100).seconds == pytest.approx([n / 1000 for n in CURVE_ROWS])
+
+
+def test_a_slow_machine_measures_each_length_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Disturbed()
+    monkeypatch.setattr(curve.time, "perf_counter", lambda: 10 * session.now)
+    curve.measure(session, 100)
+    assert session.n_passes == len(CURVE_ROWS) + 2
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"1": 1}', '{"a": 2}', "nonsense", "null", '{"1": "x"}'])
 def test_a_damaged_curve_is_none(content: str, tmp_path: Path) -> None:
     path = tmp_path / "curve.json"
