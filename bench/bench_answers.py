@@ -39,6 +39,7 @@ SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
     "confidence, whole canvas": (CANVAS, ("--diffusion-eps", "0.001", "--diffusion-algorithm", "4")),
 }
 MAX_TOKENS = CANVAS - 64  # the longest of these prompts leave room for it
+LONG_ANSWERS = ("story", "sort-numbers", "calendar")
 COMMAND = "pytest bench/bench_answers.py -s"
 
 
@@ -91,3 +92,16 @@ def test_answers_against_the_example(engine: Any) -> None:
     )  # fmt: skip
     assert times >= 30
     assert right >= scores[best].right
+
+
+def test_rows_of_long_answers(engine: Any) -> None:
+    """Room for 256 tokens costs nothing that is not used."""
+    longest = ModelFile(engine, "balanced", {"quality": "balanced", "max_tokens": 256})
+    score = Score.of([longest.answer(item) for item in questions(10, LONG_ANSWERS)])
+    rows = score.rows_per_token or 0.0
+    record(
+        "rows computed for a token, balanced, max_tokens 256", rows, "rows", asked="at most 16",
+        detail=f"{MODEL}, {score.n} answers of {score.n_tokens / score.n:.0f} tokens in the mean, "
+        f"{score.tokens_per_pass:.1f} tokens a pass", command=COMMAND,
+    )  # fmt: skip
+    assert rows <= 16

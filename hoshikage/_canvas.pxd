@@ -170,6 +170,7 @@ cdef class Canvas:
     cdef void advance(self) noexcept nogil
     cdef void computed(self, const Span *span) noexcept nogil
     cdef bint looks(self, Forward forward, const Span *span) noexcept nogil
+    cdef bint ends_with(self, int32_t token) noexcept nogil
     cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
     cdef void erase(self, int32_t position) noexcept nogil

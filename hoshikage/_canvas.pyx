@@ -305,6 +305,10 @@ cdef class Canvas:
         self.n_since_warm = 1 if span.warm else self.n_since_warm + 1
         self.n_block_passes += 1
 
+    cdef bint ends_with(self, int32_t token) noexcept nogil:
+        """Whether this token would be the end of the text."""
+        return token == self.eos_id or token == self.eot_id
+
     cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil:
         """Take the rows out that would end the text, when old keys and values may have made them so sure of it.
 
@@ -315,7 +319,7 @@ cdef class Canvas:
         if self.warm:
             return n_rows
         for i in range(n_rows):
-            if not self.masked(rows[i].position) or (rows[i].token != self.eos_id and rows[i].token != self.eot_id):
+            if not self.masked(rows[i].position) or not self.ends_with(rows[i].token):
                 rows[n_kept] = rows[i]
                 n_kept += 1
         return n_kept

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from hoshikage._block import BlockCanvas
 from hoshikage.strategies import make_edits, make_rule, make_schedule
-from tests.cases import ALGORITHMS, PARALLEL, PROBABILITIES, RULE_OPTIONS, recipes
+from tests.cases import ALGORITHMS, PARALLEL, RULE_OPTIONS, recipes
 from tests.fake import FakeNetwork
 from tests.reference import Recipe, Result
 from tests.reference_block import decode_blocks
 
-RULES = ("sequential", "joint_threshold", *PARALLEL, *ALGORITHMS)
+RULES = ("sequential", *PARALLEL, *ALGORITHMS)
 SCHEDULES = ("denoising", "adaptive", "block", "timestep")
 LENGTHS = (1, 2, 4, 6, 8, 16, 32)
-JOINT = {"threshold": PROBABILITIES, "edit": st.sampled_from([0.0, 0.05, 0.5]), "most_edits": st.integers(0, 6)}
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,10 @@ def block_cases(
         "stop_ids": tuple(draw(st.lists(token, max_size=1))),
     }
     options |= fixed
-    numbers = {**RULE_OPTIONS, "joint_threshold": JOINT}.get(options["algorithm"], {})
+    numbers = RULE_OPTIONS.get(options["algorithm"], {})
     options["rule_options"] = {name: draw(values) for name, values in numbers.items() if draw(st.booleans())}
-    if options["algorithm"] in ("sequential", "joint_threshold"):
-        options.pop("alg_temp", None)
     if options["algorithm"] == "sequential":
-        options.pop("confidence_eos_eot_inf", None)
-    if options["algorithm"] == "joint_threshold":
+        options.pop("alg_temp", None)
         options.pop("confidence_eos_eot_inf", None)
     return BlockCase(tuple(prompt), mask_id, n_vocab, salt, options)
 

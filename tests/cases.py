@@ -16,7 +16,7 @@ from tests.reference import Result, decode
 LLADA = ("low_confidence", "random")
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 ALGORITHMS = LLADA + DREAM
-PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber")
+PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber", "joint_threshold")
 SCHEDULES = ("block", "timestep")
 CACHING = ("prefix", "window", "dual", "vicinity")
 
@@ -92,6 +92,11 @@ RULE_OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "entropy_bounded": {"bound": st.sampled_from([0.0, 0.1, 1.0, 5.0])},
     "hierarchical": {"threshold": PROBABILITIES, "low": PROBABILITIES},
     "saber": {"least": st.integers(1, 5)},
+    "joint_threshold": {
+        "threshold": PROBABILITIES,
+        "edit": st.sampled_from([0.0, 0.05, 0.5]),
+        "most_edits": st.integers(0, 6),
+    },
 }
 
 

@@ -24,7 +24,7 @@ from tests.fake import ALG_TEMP_DRAW, ORIGIN_REVEAL, RANDOM_SCORE, noise_gumbel,
 from tests.margin import Margin
 from tests.reference_growth import Canvas, Growth, make_growth
 from tests.reference_plans import PLANS, Passes
-from tests.reference_rules import RULES, Choice, Credit, remasked
+from tests.reference_rules import RULES, Choice, Credit, edited, remasked
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -114,7 +114,7 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
                 break
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps)
-            if k:
+            if k or recipe.algorithm == "joint_threshold":  # which also looks at what it has revealed
                 first = passes.of_block == 0
                 rows = model_rows(passes, canvas, np.arange(lo, hi), recipe, growth)
                 logits = rows[mask_index - lo]
@@ -157,6 +157,8 @@ def reveal(
             n_left = int(np.count_nonzero(canvas.masked[block.lo : block.hi]))
             options = recipe.rule_options or {}
             canvas.mask(revealed[remasked(canvas.conf[revealed] - now, len(where), n_left, margin, **options)])
+    if recipe.algorithm == "joint_threshold":
+        edit(canvas, passes, block, revealed, recipe, margin)
     n_left = int(np.count_nonzero(canvas.masked[block.lo : block.hi]))
     passes.only_ends = 0 < n_left == int(np.count_nonzero(late))
     if not recipe.grow:
@@ -164,6 +166,16 @@ def reveal(
     cut, x0 = proposals(logits, keys, recipe, margin)
     scored = cut if recipe.algorithm in SCORED_AFTER_CUT else logits
     return ~late, np.exp(-surprise_of(scored, x0))[~late]
+
+
+def edit(canvas: Canvas, passes: Passes, block: Block, revealed: Ints, recipe: Recipe, margin: Margin) -> None:
+    """Other tokens over those that were revealed before; what is given stays."""
+    rows = block.rows[revealed - block.lo]
+    tokens, p = edited(rows, canvas.x[revealed], margin, **(recipe.rule_options or {}))
+    changed = p > 0
+    if not passes.warm:
+        changed &= (tokens != recipe.eos_id) & (tokens != recipe.eot_id)
+    canvas.write(revealed[changed], tokens[changed], block.step, p[changed])
 
 
 def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:

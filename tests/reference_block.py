@@ -21,7 +21,7 @@ from tests.fake import ORIGIN_REVEAL, noise_key, noise_uniform
 from tests.margin import Margin
 from tests.reference import Floats, Ints, Recipe, Result, Scene, model_rows, proposals, quota, surprise_of, transfer
 from tests.reference_growth import Canvas, Growth
-from tests.reference_rules import RULES, Choice, Credit, remasked
+from tests.reference_rules import Credit, edited, remasked
 
 REMASKING = ("saber", "joint_threshold")
 MOST_EDITS = 16
@@ -196,8 +196,6 @@ class Block:
             _, x0 = proposals(logits, keys, self.recipe, self.margin)
             index: Ints = np.arange(min(k, len(positions)))
             x0 = x0[index]
-        elif self.recipe.algorithm == "joint_threshold":
-            index, x0 = self.mask_to_token(logits, keys, k, scene)
         else:
             index, x0 = transfer(logits, keys, k, self.recipe, self.margin, scene)
         where = positions[index]
@@ -205,30 +203,11 @@ class Block:
         self.conf[where] = np.exp(-surprise_of(logits[index], x0))
         return len(where)
 
-    def mask_to_token(self, logits: Floats, keys: Any, k: int, scene: Scene) -> tuple[Ints, Ints]:
-        """LLaDA 2.1: Gamma = {i masked: c_i > tau_mask}, the best one at least."""
-        _, x0 = proposals(logits, keys, self.recipe, self.margin)
-        doubt = surprise_of(logits, x0)
-        order = np.argsort(doubt, kind="stable")
-        choice = Choice(
-            order, np.exp(-doubt), doubt, doubt, scene.positions, scene.masked, max(k, 1), scene.mean_conf, self.margin
-        )
-        index: Ints = RULES["threshold"](choice, threshold=self.options.get("threshold", 0.5))
-        return index, x0[index]
-
     def edit(self, logits: Floats, positions: Ints) -> None:
-        """LLaDA 2.1: Delta = {i revealed: argmax != x_i and p_i(argmax) > tau_edit}. The prompt is not touched."""
-        top_two = np.sort(logits, axis=-1)[:, -2:]
-        self.margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)))
-        self.margin.absolute(top_two[:, 1], top_two[:, 0])
-        best = np.argmax(logits, axis=-1)
-        p = np.exp(-surprise_of(logits, best))
-        edit = self.options.get("edit", 0.0)
-        if edit > 0:
-            self.margin.absolute(p[best != self.x[positions]], edit)
-        changed = (best != self.x[positions]) & (p > edit)
-        where = positions[changed]
-        self.x[where], self.settled_at[where], self.conf[where] = best[changed], self.step, p[changed]
+        """The prompt is not touched."""
+        tokens, p = edited(logits, self.x[positions], self.margin, **self.options)
+        where = positions[p > 0]
+        self.x[where], self.settled_at[where], self.conf[where] = tokens[p > 0], self.step, p[p > 0]
 
     def ends(self, bound: int) -> bool:
         """Whether an end is revealed for good with nothing masked before it, or all that was asked for is."""

@@ -47,6 +47,26 @@ def threshold(c: Choice, *, threshold: float = 0.9) -> Ints:
     return c.first(max(c.k, int(np.count_nonzero(c.x0_p >= threshold))))
 
 
+def joint_threshold(c: Choice, *, threshold: float = 0.5, **_of_edits: Any) -> Ints:
+    """LLaDA 2.1: Gamma = {i masked: c_i > tau_mask}, the best one at least."""
+    c.margin.absolute(c.x0_p, threshold)
+    return c.first(max(c.k, 1, int(np.count_nonzero(c.x0_p >= threshold))))
+
+
+def edited(logits: Floats, x: Ints, margin: Margin, *, edit: float = 0.0, **_of_masks: Any) -> tuple[Ints, Floats]:
+    """LLaDA 2.1: Delta = {i revealed: argmax != x_i and p_i(argmax) > tau_edit}. What stands there then, and how
+    probable it is where it is another token; 0 elsewhere."""
+    top_two = np.sort(logits, axis=-1)[:, -2:]
+    margin.spread = max(1.0, float(np.max(np.abs(logits), where=np.isfinite(logits), initial=0.0)))
+    margin.absolute(top_two[:, 1], top_two[:, 0])
+    best = np.argmax(logits, axis=-1)
+    p = np.exp(np.max(logits, axis=-1, initial=-np.inf) - np.logaddexp.reduce(logits, axis=-1))
+    if edit > 0:
+        margin.absolute(p[best != x], edit)
+    changed = (best != x) & (p > edit)
+    return np.where(changed, best, x), np.where(changed, p, 0.0)
+
+
 def factor(c: Choice, *, factor: float = 1.0) -> Ints:
     """Fast-dLLM: the largest n with (n + 1)(1 - c_(n)) <= f. (Its code differs by one where the last row ends it.)"""
     n = np.arange(1, len(c.order) + 1)
@@ -121,6 +141,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "hierarchical": hierarchical,
     "credit": threshold,
     "saber": saber,
+    "joint_threshold": joint_threshold,
 }
 
 

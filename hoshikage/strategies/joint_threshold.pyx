@@ -46,8 +46,10 @@ cdef class JointThreshold(Rule):
             canvas.write(&rows[i])
 
     cdef void reconsider(self, Canvas canvas, Row *row) noexcept nogil:
-        """Write the likeliest token in place of the one that stands there."""
+        """Write the likeliest token in place of the one that stands there; the end of the text only in a warm pass."""
         if row.scan.best == row.token or exp(-<double> row.scan.excess) <= self.edit:
+            return
+        if not canvas.warm and canvas.ends_with(row.scan.best):
             return
         row.token, row.logit = row.scan.best, row.scan.best_logit
         canvas.erase(row.position)

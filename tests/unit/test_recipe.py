@@ -33,7 +33,7 @@ def test_the_tables_name_what_there_is() -> None:
     assert set(ALGORITHMS.values()) == set(strategies.RULES)
     assert set(SCHEDULES.values()) == set(strategies.SCHEDULES)
     assert set(PLANS) == set(strategies.PLANS) == set(PLAN_OPTIONS)
-    assert set(RULE_OPTIONS) == {*PARALLEL, "joint_threshold"}
+    assert set(RULE_OPTIONS) == set(PARALLEL)
     assert set(PATCHING) == {name for name in PLANS if strategies.make_plan(name).patches}
 
 
