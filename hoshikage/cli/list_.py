@@ -9,7 +9,6 @@ from hoshikage.cli import complain
 from hoshikage.cli.models import add_registry_flags, cells, in_columns, line_of, registry_of, told
 from hoshikage.cli.ps import cards_of
 from hoshikage.cli.remote import add_place_flags, server_of_names
-from hoshikage.errors import RegistryError
 from hoshikage.registry import as_json
 
 HEAD = ["LABEL", "KIND", "ARCHITECTURE", "SIZE", "CONTEXT", "FILE"]
@@ -51,11 +50,7 @@ def lines_here(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def with_files(lines: list[dict[str, Any]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """What a server told, which never says where files are, with those that the same file of names has here."""
-    try:
-        here = {line["label"]: line for line in lines_here(arguments)}
-    except RegistryError as error:
-        complain(str(error))
-        return lines
+    here = {line["label"]: line for line in lines_here(arguments)}
     return [line | here[line["label"]] if is_about(here.get(line["label"]), line) else line for line in lines]
 
 

@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
         metrics=Metrics(),
         limits=Limits.of(settings),
     )
-    serve(services, lambda url: None if arguments.quiet else welcome(url, registry), bound)
+    serve(services, lambda url: started(url, registry, quiet=arguments.quiet), bound)
     return 0
 
 
@@ -65,9 +65,17 @@ def warn(settings: Settings) -> None:
         complain(f"everybody who reaches {settings.host} may use the models; HOSHIKAGE_API_KEYS asks them for a key")
 
 
-def welcome(url: str, registry: Registry) -> None:
+def started(url: str, registry: Registry, *, quiet: bool) -> None:
+    """What an owner should know of the models, and how to talk to them."""
+    catalogue = registry.catalogue()
+    for remark in catalogue.remarks:
+        complain(remark)
+    if not quiet:
+        welcome(url, list(catalogue.models))
+
+
+def welcome(url: str, names: list[str]) -> None:
     """How to talk to it, in the words that can be copied."""
-    names = list(registry.catalogue().models)
     example: Any = names[0] if names else "MODEL"
     print(
         f"""hoshikage serves {len(names)} model{"" if len(names) == 1 else "s"} at {url}

@@ -34,6 +34,7 @@ class Catalogue:
     models: dict[str, Model] = field(default_factory=dict)
     broken: dict[str, HoshikageError] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    fault: RegistryError | None = None  # why nothing of the map file is here
 
 
 class Registry:
@@ -58,7 +59,7 @@ class Registry:
     # -- asking
 
     def catalogue(self) -> Catalogue:
-        """Everything there is, the embedded models first. Raises RegistryError for a file that cannot be read."""
+        """Everything there is, the embedded models first. A map file that cannot be read is a remark."""
         whole = Catalogue()
         for source in self._sources():
             taken = whole.models.keys() | whole.broken.keys()
@@ -68,14 +69,18 @@ class Registry:
         return whole
 
     def find(self, label: str) -> Model:
-        """The model of this name. Raises UnknownModelError, or what is wrong with its entry."""
+        """The model of this name. Raises UnknownModelError, or what is wrong with its entry or with the map file."""
         known: list[str] = []
+        fault: RegistryError | None = None
         for source in self._sources():
+            fault = fault or source.fault
             if label in source.models:
                 return source.models[label]
             if label in source.broken:
                 raise source.broken[label].with_traceback(None)
             known += source.models
+        if fault is not None:
+            raise fault
         raise UnknownModelError(f"there is no model {shown(label)}{near(label, known)}")
 
     def choose(self, word: str) -> Model:
@@ -93,11 +98,14 @@ class Registry:
             raise
 
     def _sources(self) -> Iterator[Catalogue]:
-        """The strongest first. Each is read when its turn comes: a broken file hides no embedded model."""
+        """The strongest first. Each is read when its turn comes, and a map file that is broken hides no other."""
         yield Catalogue(
             {name: Model(name, path, EMBEDDED, settings=nano.SETTINGS) for name, path in nano.files().items()}
         )
-        yield self._registered()
+        try:
+            yield self._registered()
+        except RegistryError as fault:
+            yield Catalogue(remarks=[str(fault)], fault=fault)
         if self._folder is not None:
             found = scan(self._folder)
             models = {label: Model(label, path, FOLDER) for label, path in found.paths.items()}

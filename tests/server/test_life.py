@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.house import ROOT
-from tests.server.client import CHAT, SECONDS, Answer, until
+from tests.server.client import CHAT, SECONDS, Answer, Client, until
 from tests.server.conftest import NewServer, Server, children
 
 LONG: dict[str, Any] = {
@@ -183,15 +184,38 @@ def test_an_address_that_is_not_ours(tmp_path: Path, host: str) -> None:
     assert process.returncode == 2 and "HOST: " in said and "127.0.0.1" in said
 
 
-@pytest.mark.parametrize("words", [["serve", "--port", "0"], []])
-def test_the_command_says_how_to_talk_to_it_and_ends_by_ctrl_c(tmp_path: Path, words: list[str]) -> None:
-    process = hoshikage(*words, HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), PORT="0")
+def greeting(process: subprocess.Popen[str]) -> str:
+    """What a server says until it is ready."""
     assert process.stderr is not None
     said = ""
     while "Ctrl-C" not in said:
         said += (line := process.stderr.readline())
         assert line, said
+    return said
+
+
+@pytest.mark.parametrize("words", [["serve", "--port", "0"], []])
+def test_the_command_says_how_to_talk_to_it_and_ends_by_ctrl_c(tmp_path: Path, words: list[str]) -> None:
+    process = hoshikage(*words, HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), PORT="0")
+    said = greeting(process)
     assert "/v1/chat/completions" in said and "http://127.0.0.1:" in said
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+
+
+def test_a_broken_map_stops_no_start_and_hides_no_other_model(tmp_path: Path) -> None:
+    """Nor does one that breaks under a server that runs: what there is beside it is listed and served."""
+    (tmp_path / "hoshikage").mkdir()
+    (tmp_path / "hoshikage" / "model_map.json").write_text("{broken")
+    process = hoshikage("serve", "--port", "0", HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    said = greeting(process)
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found and "line 1, column 2" in said and "Traceback" not in said
+    client = Client(found[0])
+    assert {client.get(path).status for path in ("/v1/models", "/v1/models/nano-ar", "/metrics")} == {200}
+    assert client.post("/admin/models/nano-ar/unload", {}).status == 202
+    assert client.chat(model="nano-ar", max_tokens=2).status == 200
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SECONDS)
     assert process.returncode == 0

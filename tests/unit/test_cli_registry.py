@@ -186,7 +186,7 @@ def test_everything_about_one_model(command: Command, model: Path, map_file: Pat
         (["add", "models/llada.gguf", "x", "--n-ctxx", "1"], "did you mean --n-ctx?"),
         (["add", "models/llada.gguf", "x", ""], "a string is empty"),
         (["add", "models/llada.gguf"], "the following arguments are required: LABEL"),
-        (["list", "--model-map-file", "models"], "models: it cannot be read"),
+        (["show", "mine", "--model-map-file", "models"], "models: it cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_code_2(
@@ -202,7 +202,10 @@ def test_what_cannot_be_done_is_one_sentence_and_code_2(
 def test_a_broken_map_is_only_set_aside_when_a_person_says_so(command: Command, model: Path, map_file: Path) -> None:
     map_file.parent.mkdir(parents=True)
     map_file.write_text('{\n  "mine": {},\n')
-    for words in (["list"], ["show", "mine"], ["rm", "mine"], ["add", str(model), "x"]):
+    listed = command("list")
+    assert (listed.code, len(listed.out.splitlines())) == (0, 2), "the embedded one"
+    assert "line 3, column 1" in listed.err
+    for words in (["show", "mine"], ["rm", "mine"], ["add", str(model), "x"]):
         done = command(*words)
         assert (done.code, done.out) == (2, "")
         assert "line 3, column 1" in done.err

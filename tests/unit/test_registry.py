@@ -230,10 +230,23 @@ def test_a_map_that_cannot_be_read_hides_no_embedded_model(registry: Registry, m
     map_file.parent.mkdir()
     map_file.write_text('{"a": {}')
     assert registry.find("nano-llada").origin == EMBEDDED
-    for ask in (registry.catalogue, lambda: registry.find("a"), lambda: registry.remove("a")):
+    for ask in (lambda: registry.find("a"), lambda: registry.remove("a")):
         with pytest.raises(RegistryError, match="line 1, column"):
             ask()
     assert map_file.read_text() == '{"a": {}'
+
+
+def test_a_map_that_cannot_be_read_is_a_remark_and_hides_no_file_of_the_folder(model: Path, map_file: Path) -> None:
+    write_map(map_file, {"mine": {"path": str(model.parent), "model": model.name}})
+    registry = Registry(map_file, model.parent)
+    assert registry.find("mine").origin == REGISTERED
+    map_file.write_text("{broken")
+    catalogue = registry.catalogue()
+    assert set(catalogue.models) == {"nano-llada", "nano-other", "llada"}
+    assert [str(map_file) in remark and "line 1, column 2" in remark for remark in catalogue.remarks] == [True]
+    assert registry.find("llada").origin == FOLDER
+    with pytest.raises(RegistryError, match="line 1, column 2"):
+        registry.find("mine")
 
 
 # -- a model of it: a dictionary
