@@ -66,8 +66,7 @@ class Manager:
         """Begin. The models of PRELOAD are woken, and stay loaded no longer than others."""
         return_large_pieces()
         self._thread.start()
-        if self._settings.staging != "off":
-            self._desk.aside(partial(sweep, Path(self._settings.ramdisk_path)))
+        self._desk.aside(partial(sweep, Path(self._settings.ramdisk_path)))
         for label in self._settings.preload:
             try:
                 self.wake(label)

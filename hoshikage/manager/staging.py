@@ -1,8 +1,8 @@
 """Copies of models in the RAM disk: a model that left memory comes back from there without its slow disk.
 
-A copy has the header that llama.cpp is to see, so that it is mapped as it lies. It is in a folder of its own, locked
-for as long as its process lives: what a process that was killed has left, the next one finds unlocked and removes. Any
-thread; everything blocks.
+A copy has the header that llama.cpp is to see, so that it is mapped as it lies. It is in a folder of its own, marked as
+ours and locked for as long as its process lives: what a process that was killed has left, the next one finds unlocked
+and removes. Folders without the mark are a person's, whatever they are called. Any thread; everything blocks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,7 +25,8 @@ from hoshikage.gguf.split import other_parts
 from hoshikage.manager.speed import read_speed
 from hoshikage.settings import Settings
 
-PREFIX = "hoshikage."
+PREFIX, MARK = "hoshikage.staged.", ".hoshikage"
+MEANING = "A copy of a model, which Hoshikage removes when the server that made it has ended.\n"
 CHUNK = 16 << 20  # bytes between two looks at whether it is still wanted
 MARGIN = 64 << 20  # bytes that stay free in the RAM disk
 WORTH_SECONDS = 2.0  # a file that is read in less is not copied
@@ -168,16 +168,19 @@ def left_folders(disk: Path) -> Iterator[Path]:
 
 
 def removed_if_left(folder: Path) -> bool:
-    """Removes a folder that nobody holds."""
+    """Removes a folder of ours that nobody holds."""
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:  # removed by its owner just now, or no folder of ours at all
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_folder(folder)
+        if (folder / MARK).is_file():
+            remove_folder(folder)
+        else:
+            folder.rmdir()  # killed before it was marked; what is not empty is not ours
         return True
-    except BlockingIOError:
+    except OSError:  # held, or not ours
         return False
     finally:
         os.close(lock)
@@ -198,7 +201,11 @@ def locked_folder(disk: Path) -> tuple[Path, int]:
 
 
 def remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """The mark goes last, so that a removal that was interrupted is taken up again."""
+    with suppress(OSError):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == MARK):
+            file.unlink()
+        folder.rmdir()
     if folder.exists():
         log.warning("%s could not be removed from the RAM disk; remove it by hand", folder.name)
 
@@ -212,6 +219,7 @@ def copied(sources: list[Source], disk: Path, tell: Tell, cancelled: Callable[[]
     folder, lock = locked_folder(disk)
     work = Work(sum(source.n_bytes for source in sources), tell, cancelled)
     try:
+        (folder / MARK).write_text(MEANING, encoding="ascii")
         for source in sources:
             # By their names a split model's other files are found, and some families of models are known.
             work.copy(source, folder / source.path.name)

@@ -15,6 +15,7 @@ from hoshikage.errors import HoshikageError, InternalError
 from hoshikage.gguf.header import Header
 from hoshikage.gguf.reader import read
 from hoshikage.manager.loader import Loader
+from hoshikage.manager.staging import MARK, PREFIX
 from hoshikage.registry import Registry
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Done, Failed, Loading
@@ -122,11 +123,13 @@ def test_a_staged_copy_of_a_file_that_was_replaced_is_not_used(
             assert len(list(disk.glob("*/*.gguf"))) == 1
 
 
-def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path: Path, disk: Path) -> None:
-    left = disk / "hoshikage.left"
+@pytest.mark.parametrize("wish", ["auto", "off"])
+def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path: Path, disk: Path, wish: str) -> None:
+    left = disk / f"{PREFIX}left"
     left.mkdir()
+    (left / MARK).touch()
     (left / "model.gguf").write_bytes(b"a copy")
-    with real(map_of(tmp_path, ""), staging="auto", ramdisk_path=str(disk)):
+    with real(map_of(tmp_path, ""), staging=wish, ramdisk_path=str(disk)):
         assert eventually(lambda: not left.exists())
 
 

@@ -22,7 +22,7 @@ from hoshikage.errors import Cancelled, ModelFileError
 from hoshikage.manager import staging
 from hoshikage.manager.shape import shape_of
 from hoshikage.manager.speed import read_speed
-from hoshikage.manager.staging import Staged, stage, sweep
+from hoshikage.manager.staging import MARK, PREFIX, Staged, stage, sweep
 from hoshikage.settings import Settings
 from tests.conftest import TinyModel
 from tests.tiny import DIFFUSION, Shape
@@ -90,7 +90,7 @@ def test_a_copy_is_the_same_model_to_the_last_bit(architecture: str, tiny_model:
 def test_a_copy_of_several_files_is_found_by_its_first(tmp_path: Path, on: Settings, disk: Path) -> None:
     parts = write_parts(tmp_path / "big.gguf", Shape("llama"))
     copy = staged(parts[0], on)
-    assert len(list(copy.path.parent.iterdir())) == len(parts) > 1
+    assert len(list(copy.path.parent.glob("*.gguf"))) == len(parts) > 1
     assert copy.n_bytes == sum(part.stat().st_size for part in parts)
     assert np.array_equal(behaviour(parts[0])[2], behaviour(copy.path)[2])
     copy.remove()
@@ -314,8 +314,25 @@ def test_half_a_copy_of_a_killed_process_is_swept_away(tiny_model: TinyModel, di
     with start(tiny_model("llada"), disk, "copying") as process:
         assert process.wait() == -signal.SIGKILL
     (left,) = disk.iterdir()
-    assert next(left.iterdir()).stat().st_size > 0
+    assert next(left.glob("*.gguf")).stat().st_size > 0
     assert sweep(disk) == 1
+    assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["hoshikage.backup", f"{PREFIX}backup", "hoshikage"])
+def test_what_a_person_keeps_there_is_not_swept_away(disk: Path, name: str) -> None:
+    kept = disk / name / "models" / "mine.gguf"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"years of work")
+    assert sweep(disk) == 0
+    assert kept.read_bytes() == b"years of work"
+
+
+def test_a_folder_that_was_not_yet_marked_and_one_half_removed_are_swept_away(disk: Path) -> None:
+    (disk / f"{PREFIX}new").mkdir()
+    (disk / f"{PREFIX}old").mkdir()
+    (disk / f"{PREFIX}old" / MARK).touch()
+    assert sweep(disk) == 2
     assert list(disk.iterdir()) == []
 
 
@@ -323,8 +340,8 @@ def test_only_what_nobody_holds_is_swept_away(tiny_model: TinyModel, disk: Path,
     path = tiny_model("llada")
     mine = staged(path, on)
     (disk / "somebody.elses").mkdir()
-    (disk / "hoshikage.is-a-file").touch()
-    (disk / "hoshikage.link").symlink_to(disk / "somebody.elses")
+    (disk / f"{PREFIX}is-a-file").touch()
+    (disk / f"{PREFIX}link").symlink_to(disk / "somebody.elses")
     with start(path, disk, "holding") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "staged\n"
