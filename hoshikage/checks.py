@@ -22,6 +22,7 @@ from hoshikage.errors import ParameterError
 
 SIZE = re.compile(r"\s*(?P<number>\d{1,30}(?:\.\d{1,9})?)\s*(?P<unit>|B|[KMGT](?:i?B)?)\s*", re.IGNORECASE | re.ASCII)
 SHOWN = 60  # characters of a refused value that an error repeats
+LONG = 64  # characters: a longer word is no slip of a finger, and to compare it takes the square of its length
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -52,8 +53,14 @@ def shown(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """', did you mean X?' for a near miss, otherwise nothing."""
-    match = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f", did you mean {match[0]!r}?" if match else ""
+    match = closest(word.lower(), known, 0.6)
+    return f", did you mean {match!r}?" if match else ""
+
+
+def closest(word: str, known: Iterable[str], cutoff: float) -> str | None:
+    """The known word that is most like this one, by at least so much of difflib's ratio."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff) if len(word) <= LONG else []
+    return near[0] if near else None
 
 
 def as_text(name: str, value: object) -> str:

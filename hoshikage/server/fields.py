@@ -7,13 +7,12 @@ because it was meant to do something; one that means nothing here is answered wi
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
 
-from hoshikage.checks import Check, shown
+from hoshikage.checks import Check, closest, shown
 from hoshikage.engine.request import KINDS, options_of
 from hoshikage.errors import ParameterError
 from hoshikage.server import jsons
@@ -21,7 +20,7 @@ from hoshikage.server.problem import Problem
 from hoshikage.server.shell.exchange import Exchange
 
 NEAR = 0.82  # of difflib's ratio: `temperatur`, `maxtokens`, `diffusion_step`, but not `min_tokens`
-SHOWN_WARNINGS = 20
+N_UNKNOWN = 20  # names that mean nothing here: looking for what each may have been takes time
 LONG = 1 << 16  # bytes of a body
 
 
@@ -78,16 +77,19 @@ class Table:
         values: dict[str, Any] = {}
         options: dict[str, Any] = {}
         warnings: list[str] = []
-        for name, value in body.items():
+        unknown: list[str] = []
+        for name, value in sent(body).items():
             entry = self.by_name.get(name)
-            if entry is None:
-                warnings.append(self._unknown(name))
-            elif value is not None:
+            if entry is not None:
                 self._take(entry, entry.check.check(name, value), values, options)
+            elif name in self.idle:
+                warnings.append(f"{name} has no effect: {self.idle[name]}")
+            else:
+                unknown.append(self._unknown(name, len(unknown)))
         for entry in self.fields:
             if entry.required and entry.name not in values and entry.option not in options:
                 raise ParameterError(entry.name, "it is missing", f"send {entry.meaning}")
-        return Given(values, options, [text for text in warnings if text][:SHOWN_WARNINGS])
+        return Given(values, options, [*warnings, *unknown])
 
     def _take(self, entry: Field, value: Any, values: dict[str, Any], options: dict[str, Any]) -> None:
         if not entry.option:
@@ -98,12 +100,13 @@ class Table:
             raise ParameterError(entry.name, f"{twin} means the same and has another value", "send one of them")
         options[entry.option] = value
 
-    def _unknown(self, name: str) -> str:
-        if name in self.idle:
-            return f"{name} has no effect: {self.idle[name]}"
-        found = difflib.get_close_matches(name.lower().replace("-", "_"), self.by_name, n=1, cutoff=NEAR)
-        if found:
-            cause, remedy = f"there is no such parameter, did you mean {found[0]!r}?", "correct or leave it out"
+    def _unknown(self, name: str, n_before: int) -> str:
+        """The warning of a name that nobody here knows. Raises Problem for a misspelt one, and for too many."""
+        if n_before == N_UNKNOWN:
+            sentence = f"more than {N_UNKNOWN} names are no parameters of this server, {shown(name)} among them"
+            raise Problem(400, f"{sentence}; leave them out", "unknown_parameter", param=name)
+        if found := closest(name.lower().replace("-", "_"), self.by_name, NEAR):
+            cause, remedy = f"there is no such parameter, did you mean {found!r}?", "correct or leave it out"
             raise Problem(400, f"{shown(name)}: {cause} {remedy}", "unknown_parameter", param=name)
         return f"{shown(name)} is no parameter of this server and has no effect"
 
@@ -145,9 +148,14 @@ def alias(name: str, of: str, meaning: str = "") -> Field:
     )
 
 
+def sent(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in a body; null is as if it were absent."""
+    return {name: value for name, value in body.items() if value is not None}
+
+
 def queried(exchange: Exchange, name: str) -> str | None:
     """A value of the query, where it is there."""
-    values = parse_qs(exchange.query.decode("ascii", "replace"), max_num_fields=100).get(name)
+    values = parse_qs(exchange.query.decode("ascii", "replace")).get(name)
     return values[0] if values else None
 
 

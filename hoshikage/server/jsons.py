@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -52,7 +53,7 @@ def without_doubles(pairs: list[tuple[str, Any]]) -> None:
     """Which of two values counts is a matter of taste, and tastes differ between a proxy and a server."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
+        double = next(name for name, n in Counter(names).items() if n > 1)
         raise Problem(400, f"the key {shown(double)} stands twice in one object; send it once", "invalid_json")
 
 

@@ -163,8 +163,24 @@ def test_what_has_no_effect_is_warned_of(server: Server) -> None:
 
 def test_null_is_as_if_it_were_absent(server: Server) -> None:
     names = ("temperature", "max_tokens", "n", "stop", "seed", "stream", "tools", "response_format", "logit_bias")
-    answer = server.client.chat(**dict.fromkeys(names))
+    answer = server.client.chat(**dict.fromkeys([*names, "temperatur", "foo", "user"]))
     assert answer.status == 200 and "warning" not in answer.json
+
+
+def test_so_many_unknown_names_are_refused(server: Server) -> None:
+    answer = server.client.chat(**{f"p{i}": 1 for i in range(6000)})
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "unknown_parameter", "p20")
+    answer = server.client.chat(**{f"p{i}": 1 for i in range(20)}, max_tokens=2)
+    assert answer.status == 200 and "p19" in answer.json["warning"]
+
+
+@pytest.mark.parametrize("asked", [("GET", "/props"), ("GET", "/slots"), ("GET", "/tokenizer_info"),
+                                   ("DELETE", "/models")])  # fmt: skip
+def test_a_query_of_many_parts_is_read_to_its_end(server: Server, asked: tuple[str, str]) -> None:
+    method, path = asked
+    parts = "&".join(f"a{i}=1" for i in range(5000))
+    answer = server.client.ask(method, f"{path}?{parts}&model=nobody")
+    assert (answer.status, answer.error["code"]) == (404, "model_not_found"), answer.body[:300]
 
 
 def test_an_unknown_model_is_not_found(server: Server) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import errors
+from hoshikage.checks import nearest
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.server import jsons, sse
 from hoshikage.server.fields import Table
@@ -102,11 +103,32 @@ def test_tables_are_sound(table: Table) -> None:
 def test_any_name_is_an_error_or_a_warning(name: str) -> None:
     body = {"model": "m", "prompt": "x"}
     try:
-        known = COMPLETIONS.read({**body, name: None})
+        known = COMPLETIONS.read({**body, name: "x"})
     except Problem as problem:
         assert problem.code == "unknown_parameter"
+    except ParameterError:
+        assert name in COMPLETIONS.by_name
     else:
         assert known.warnings or name in COMPLETIONS.by_name
+
+
+@given(st.text(max_size=20))
+def test_null_is_as_if_it_were_absent(name: str) -> None:
+    absent = {"model": "m", "prompt": "x"}
+    assert not COMPLETIONS.read({name: None, **absent}).warnings
+
+
+def test_a_name_nobody_knows_takes_no_time() -> None:
+    """What is compared takes the square of its length, and each of so many names takes as long."""
+    body = {"model": "m", "prompt": "x"}
+    assert COMPLETIONS.read({**body, "t" * 4_000_000: 1}).warnings
+    assert len(COMPLETIONS.read({**body, **{f"{i}" * 9: 1 for i in range(20)}}).warnings) == 20
+    with pytest.raises(Problem, match="more than 20"):
+        COMPLETIONS.read({**body, **{f"temp{i:09}": 1 for i in range(1_000_000)}})
+    assert nearest("user" * 1_000_000, ("user", "system")) == ""
+    doubles = b",".join(b'"%d":1' % i for i in [*range(300_000), 299_999])
+    with pytest.raises(Problem, match="'299999' stands twice"):
+        jsons.read(b"{" + doubles + b"}")
 
 
 @pytest.mark.parametrize(

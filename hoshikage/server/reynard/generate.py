@@ -92,7 +92,7 @@ async def batch(services: Services, exchange: Exchange, tables: tuple[Table, Tab
     """Several answers, in the order of the requests; one that fails leaves the others alone."""
     started = time.monotonic()
     given = await given_in(exchange, tables[0])
-    many = requests_in(exchange, given, tables[1])
+    many = await asyncio.to_thread(requests_in, exchange, given, tables[1])
     n_together = given.get("batch_size", 4) if given.get("parallel_processing", True) else 1
     together = asyncio.Semaphore(n_together)
 
