@@ -157,16 +157,20 @@ def test_what_could_be_read_in_two_ways_is_refused(server: Server, head: bytes) 
     assert error_of(answer)
 
 
-def test_a_length_beside_chunks_smuggles_nothing(server: Server) -> None:
-    """The body is what the chunks say; what follows them is not taken for a request of its own kind."""
+@pytest.mark.parametrize("path", ["/v1/completions", "/health"])
+@pytest.mark.parametrize("kept", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+def test_a_length_beside_chunks_smuggles_nothing(server: Server, path: str, kept: bytes) -> None:
+    """A proxy may have read the length and the server the chunks: what follows is answered by nobody."""
     data = b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    head = (
-        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
-        b"Connection: close\r\n\r\n"
-    )
-    answer = server.client.raw(head + data)
-    assert status_of(answer) == 400
-    assert answer.count(b"HTTP/1.1 ") == 1
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n".encode()
+    answer = server.client.raw(head + kept + b"\r\n" + data)  # to the end, which only the server makes
+    assert (status_of(answer), error_of(answer)) == (400, "bad_request")
+    assert answer.count(b"HTTP/1.1 ") == 1 and b"connection: close" in answer.lower()
+
+
+def test_the_head_of_a_stream_ends(server: Server) -> None:
+    answer = server.client.raw(b"HEAD /models/sse HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert status_of(answer) == 200 and answer.endswith(b"\r\n\r\n") and b"text/event-stream" in answer
 
 
 # -- slow clients
@@ -184,7 +188,8 @@ def test_a_header_that_does_not_end_is_given_up(new_server: NewServer) -> None:
                 break
             if answered(slow):
                 break
-        assert status_of(slow.recv(1 << 16)) == 408
+        answer = slow.recv(1 << 16)
+        assert (status_of(answer), error_of(answer)) == (408, "request_timeout")
         assert silent.recv(1 << 16)[:12] in (b"", b"HTTP/1.1 408")
     assert server.client.get("/health").status == 200
 
@@ -232,6 +237,17 @@ def test_when_connections_run_out_the_idle_ones_go(new_server: NewServer) -> Non
         for _ in range(5):
             assert server.client.get("/health").status == 200
         assert idle[0].recv(1) == b"", "the oldest is still open"
+
+
+def test_when_all_connections_are_at_work_one_more_is_asked_to_come_again(new_server: NewServer) -> None:
+    server = new_server(HOSHIKAGE_MAX_CONNECTIONS="2")
+    with ExitStack() as stack:
+        for _ in range(2):
+            watching = stack.enter_context(server.client.connect())
+            watching.sendall(request("/models/sse", b"", "GET", Content_Type="", Content_Length=""))
+            assert status_of(watching.recv(1 << 16)) == 200
+        answer = server.client.get("/health")
+        assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "too_many_requests", "1")
 
 
 def test_a_reader_that_stops_loses_its_turn(new_server: NewServer) -> None:

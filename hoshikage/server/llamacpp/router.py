@@ -64,7 +64,9 @@ async def watch(services: Services, exchange: Exchange) -> Response:
 
 
 async def changes(services: Services, exchange: Exchange) -> AsyncIterator[bytes]:
-    """Until the client leaves or the server stops."""
+    """Until the client leaves or the server stops; nothing for one that wants the headers alone."""
+    if exchange.method == "HEAD":
+        return
     known: dict[str, Any] = {}
     last = time.monotonic()
     while not exchange.gone and not services.stopping.is_set():

@@ -91,9 +91,10 @@ class Connection(H11Protocol):
         reason = sys.exc_info()[1]
         status = getattr(reason, "error_status_hint", 400)
         if status == 431:
-            self._refuse(431, f"the header is larger than {self._limits.header_bytes} bytes; send less of it")
+            sentence = f"the header is larger than {self._limits.header_bytes} bytes; send less of it"
         else:
-            self._refuse(400, "this is not HTTP/1.1 as it should be; use another client")
+            status, sentence = 400, "this is not HTTP/1.1 as it should be; use another client"
+        self._refuse(Problem(status, sentence, "bad_request"))
 
     # -- its own
 
@@ -114,7 +115,8 @@ class Connection(H11Protocol):
 
     def _header_late(self) -> None:
         self._deadline = None
-        self._refuse(408, f"the header did not arrive within {self._limits.header_seconds:g} s; send it faster")
+        sentence = f"the header did not arrive within {self._limits.header_seconds:g} s; send it faster"
+        self._refuse(Problem(408, sentence, "request_timeout"))
 
     def _make_room(self) -> None:
         """Close the connection that has been idle longest; where all are at work, this one."""
@@ -123,22 +125,21 @@ class Connection(H11Protocol):
         if idle:
             min(idle, key=lambda other: other.since).abort()
         else:
-            self._refuse(503, "every connection is at work; try again soon")
+            sentence = "every connection is at work; try again soon"
+            self._refuse(Problem(503, sentence, "too_many_requests", headers={"retry-after": "1"}))
 
-    def _refuse(self, status: int, sentence: str) -> None:
+    def _refuse(self, problem: Problem) -> None:
         """Answer without the app, and close."""
         if self.transport.is_closing() or self._refused:
             return
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.abort()  # in the middle of an answer, which cannot become another one
             return
-        body = orjson.dumps(Problem(status, sentence, "bad_request").body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        answer = h11.Response(status_code=status, headers=headers, reason=http.HTTPStatus(status).phrase.encode())
+        body = orjson.dumps(problem.body)
+        lines = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        headers = [(name.encode(), value.encode()) for name, value in {**lines, **problem.headers}.items()]
+        reason = http.HTTPStatus(problem.status).phrase.encode()
+        answer = h11.Response(status_code=problem.status, headers=headers, reason=reason)
         for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         # Closing while something unread lies here would reset the connection, and the client would never see why.

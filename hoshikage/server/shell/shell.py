@@ -113,6 +113,10 @@ class Shell:
         for name in ONCE:
             if names.count(name) > 1:
                 raise Problem(400, f"the header {name} stands there twice; send it once", "bad_request")
+        if "content-length" in names and "transfer-encoding" in names:
+            # What came behind may be another's request to a proxy that read the length (RFC 9112, 6.1).
+            sentence = "there is a Content-Length beside Transfer-Encoding; send one of them"
+            raise Problem(400, sentence, "bad_request", headers={"connection": "close"})
 
     async def _fail(self, exchange: Exchange, sender: Sender, error: Exception) -> None:
         problem = noted(error, exchange, self._metrics)
