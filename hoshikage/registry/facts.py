@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from hoshikage.gguf.split import PART_NAME
 Identity: TypeAlias = tuple[int, ...]
 
 REMEMBERED = 4096  # files
+JUST_NOW = 1_000_000_000  # nanoseconds; the times of files are coarser than the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ def identity_of(path: Path) -> Identity:
 
 def identity_from(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def settled_identity(path: Path) -> Identity | None:
+    """What changes with a file or a folder, () where there is none; None where it has just changed and could unseen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    return identity_from(status) if abs(time.time_ns() - changed) > JUST_NOW else None
 
 
 @lru_cache(maxsize=REMEMBERED)

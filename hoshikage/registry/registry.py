@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +16,13 @@ from hoshikage import gguf, nano
 from hoshikage.checks import shown
 from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, expanded, model_of
-from hoshikage.registry.facts import Identity, identity_from
-from hoshikage.registry.folder import scan
+from hoshikage.registry.facts import Identity, settled_identity
+from hoshikage.registry.folder import Folder, Scan
 from hoshikage.registry.labels import check_label, near
 from hoshikage.registry.mapfile import Entries, MapFile
 from hoshikage.settings import Settings, config_folder
 
 MAP_NAME = "model_map.json"
-JUST_NOW = 1_000_000_000  # nanoseconds; the times of files are coarser than the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,9 @@ class Registry:
 
     def __init__(self, map_file: Path, model_dir: Path | None = None) -> None:
         self._file = MapFile(map_file)
-        self._folder = model_dir
+        self._folder = None if model_dir is None else Folder(model_dir)
         self._seen: tuple[Identity, Catalogue] | None = None  # the map file as it was read last
+        self._found: tuple[Scan, Catalogue] | None = None  # the folder likewise
 
     @classmethod
     def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Registry:
@@ -107,9 +106,7 @@ class Registry:
         except RegistryError as fault:
             yield Catalogue(remarks=[str(fault)], fault=fault)
         if self._folder is not None:
-            found = scan(self._folder)
-            models = {label: Model(label, path, FOLDER) for label, path in found.paths.items()}
-            yield Catalogue(models, remarks=found.remarks)
+            yield self._in_folder(self._folder)
 
     def _registered(self) -> Catalogue:
         """What the map file says; read again only when it is another one."""
@@ -121,6 +118,14 @@ class Registry:
         if identity is not None:
             self._seen = identity, registered
         return registered
+
+    def _in_folder(self, folder: Folder) -> Catalogue:
+        """The files of MODEL_DIR as models; made anew only when they are others."""
+        found, known = folder.scan(), self._found
+        if known is None or known[0] is not found:
+            models = {label: Model(label, path, FOLDER) for label, path in found.paths.items()}
+            known = self._found = found, Catalogue(models, remarks=found.remarks)
+        return known[1]
 
     def _read_map(self) -> Catalogue:
         contents = self._file.read()
@@ -195,16 +200,6 @@ def check_free(label: str) -> None:
     """Raises ParameterError for the name of an embedded model, which nothing may hide."""
     if label in nano.files():
         raise ParameterError("label", f"{label!r} is an embedded model", "choose another label")
-
-
-def settled_identity(path: Path) -> Identity | None:
-    """What changes with the file; None where there is none, or where it has just changed and could do so unnoticed."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    return identity_from(status) if abs(time.time_ns() - changed) > JUST_NOW else None
 
 
 def mode_of(path: Path) -> int:

@@ -399,6 +399,17 @@ def test_a_map_is_read_again_only_when_it_is_another_one(
         registry.find("m9")
 
 
+def test_a_file_of_the_folder_is_found_without_another_look_through_it(
+    folder: Path, map_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, later = Registry(map_file, folder), time.time_ns() + 60 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)  # a minute goes by
+    found = registry.find("a")
+    monkeypatch.setattr("hoshikage.registry.folder.scan", None)
+    assert registry.find("a") is found
+    assert registry.catalogue().models["a"] is found
+
+
 def test_what_is_wrong_with_an_entry_is_said_again_and_again(registry: Registry, map_file: Path) -> None:
     write_map(map_file, {"m": {"path": 5}})
     traces = []

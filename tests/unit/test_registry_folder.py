@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hoshikage import gguf
 from hoshikage.errors import ModelFileError
 from hoshikage.registry.facts import facts_of
-from hoshikage.registry.folder import DEPTH_MAX, scan
+from hoshikage.registry.folder import DEPTH_MAX, Folder, scan
 from tests.rawgguf import U16, Draft, of
 
 
@@ -69,6 +71,61 @@ def test_links_are_followed_inside_only(folder: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(folder)
     assert set(scan(linked).paths) == set(found.paths)
+
+
+def test_a_link_that_cannot_be_followed_is_left_out_alone(folder: Path) -> None:
+    (folder / "a1-loop.gguf").symlink_to(folder / "a1-loop.gguf")
+    (folder / "x" / "long.gguf").symlink_to("l" * 300)
+    found = scan(folder)
+    assert set(found.paths) == {"a", "B", "c", "x--same", "y--same"}
+    assert [remark.partition(";")[0] for remark in found.remarks] == [
+        "'a1-loop.gguf' in MODEL_DIR is left out: it cannot be followed (Too many levels of symbolic links)",
+        "'x/long.gguf' in MODEL_DIR is left out: it cannot be followed (File name too long)",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listed(path: Path) -> Any:
+        if path.name == "x":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", listed)
+    found = scan(folder)
+    assert set(found.paths) == {"a", "B", "c", "same"}
+    assert found.remarks[0].startswith("'x' in MODEL_DIR is left out: it cannot be read (Permission denied)")
+
+
+def test_a_folder_is_looked_through_again_only_when_it_has_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the changes is seen by the next look, also within the grain of the times of files."""
+    target = tmp_path / "folder" / ".hidden"
+    (folder / "late.gguf").symlink_to(target)
+    kept, later = Folder(folder), time.time_ns() + 60 * 10**9
+    changes: list[tuple[Callable[[], object], str]] = [
+        (lambda: (folder / "new.gguf").touch(), "new"),
+        (lambda: (folder / "x" / "deep.gguf").touch(), "deep"),
+        (lambda: (folder / "other").mkdir(), "deep"),
+        (lambda: (folder / "other" / "far.gguf").touch(), "far"),
+        (lambda: target.touch(), "late"),
+        (lambda: (folder / "other" / "far.gguf").rename(folder / "near.gguf"), "near"),
+    ]
+    for change, label in changes:
+        kept.scan()
+        change()
+        assert label in kept.scan().paths
+        assert kept.scan() is not kept.scan(), "it has just changed"
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: later)  # a minute goes by
+        assert kept.scan() is kept.scan()
+        assert kept.scan().paths == scan(folder).paths
+        (folder / "a.gguf").unlink()
+        assert "a" not in kept.scan().paths
+        shutil.rmtree(folder)
+        assert kept.scan().paths == {}
+        assert kept.scan() is kept.scan()
 
 
 def split_into(folder: Path, n: int, stem: str = "big") -> list[Path]:
