@@ -10,6 +10,7 @@ from blacksheep import Application, Content, Request, Response, Router
 
 from hoshikage.server import ancestor, ending, health, jsons, manual, tokens
 from hoshikage.server.anthropic.lines import LINES as ANTHROPIC
+from hoshikage.server.anthropic.messages import as_anthropic
 from hoshikage.server.door import Line
 from hoshikage.server.failures import noted
 from hoshikage.server.llamacpp.lines import LINES as LLAMACPP
@@ -17,6 +18,8 @@ from hoshikage.server.mercury import fim
 from hoshikage.server.openai import chat, completions, models, tables
 from hoshikage.server.responses import answer as responses
 from hoshikage.server.responses.tables import RESPONSES
+from hoshikage.server.reynard.generate import as_reynard
+from hoshikage.server.reynard.lines import BASE
 from hoshikage.server.reynard.lines import LINES as REYNARD
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.services import Services
@@ -24,6 +27,8 @@ from hoshikage.server.shell.exchange import IN_SCOPE, Exchange
 from hoshikage.server.shell.hosts import ANY, Hosts
 from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.shell import Shell
+
+TELLERS = {"/v1/messages": as_anthropic, BASE: as_reynard}
 
 
 def lines(*, reynard: bool = True) -> list[Line]:
@@ -59,10 +64,11 @@ def lines(*, reynard: bool = True) -> list[Line]:
 
 def build(services: Services) -> Shell:
     """The ASGI app of one server."""
-    routes = Routes(
+    known = (
         Route(method=method, path=path, handle=partial(answer, services), access=access, about=about, **more)
         for method, path, answer, access, about, more in lines(reynard=services.settings.reynard_enabled)
     )
+    routes = Routes(known, TELLERS)
     services.routes.extend(routes.all)
     app = Application(router=Router())
     for route in routes.all:
@@ -92,6 +98,6 @@ def handler_of(route: Route, services: Services) -> Callable[[Request], Awaitabl
         except Exception as error:
             problem = noted(error, exchange, services.metrics)
             headers = [(name.encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-            return Response(problem.status, headers, Content(b"application/json", jsons.write(route.told(problem))))
+            return Response(problem.status, headers, Content(b"application/json", jsons.write(exchange.told(problem))))
 
     return handle

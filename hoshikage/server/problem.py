@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError
 
@@ -30,6 +30,15 @@ class Problem(Exception):  # noqa: N818 -- what a client sees of an error
         self.headers = dict(headers or {})
         kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code, **(more or {})}}
+
+
+# The body of an answer that is an error, as one kind of client reads it.
+Teller: TypeAlias = Callable[[Problem], Any]
+
+
+def as_openai(problem: Problem) -> Any:
+    """As most clients know it."""
+    return problem.body
 
 
 class Rule(NamedTuple):

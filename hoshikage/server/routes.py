@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from blacksheep import Response
 
 from hoshikage.server.fields import Table
-from hoshikage.server.problem import Problem
+from hoshikage.server.problem import Teller, as_openai
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.shell.keys import Access
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Response]]
-
-
-def as_openai(problem: Problem) -> Any:
-    """An error as most clients know it."""
-    return problem.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +28,14 @@ class Route:
     about: str  # one sentence, for the manual and openapi.json
     access: Access = Access.USER
     table: Table | None = None  # of the body's fields
-    told: Callable[[Problem], Any] = as_openai  # the body of an answer that is an error
 
 
 class Routes:
-    """Finds the routes of a path."""
+    """Finds the routes of a path, and how its clients read an error."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], tellers: Mapping[str, Teller]) -> None:
         self.all: Sequence[Route] = tuple(routes)
+        self._tellers = tellers  # by what the paths of a door begin with
         self._patterns: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
         for route in self.all:
             if route.path not in self._patterns:
@@ -57,3 +52,8 @@ class Routes:
             if matched := pattern.fullmatch(raw_path):
                 return by_method, {name: unquote(value) for name, value in matched.groupdict().items()}
         return {}, {}
+
+    def teller(self, raw_path: str) -> Teller:
+        """How an error is told there, also where a path leads nowhere or is refused before it is looked at."""
+        doors = (start for start in self._tellers if f"{raw_path}/".startswith(f"{start}/"))
+        return self._tellers.get(next(doors, ""), as_openai)

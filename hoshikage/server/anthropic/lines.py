@@ -8,7 +8,7 @@ from hoshikage.server.shell.keys import Access
 
 LINES: list[Line] = [
     ("POST", "/v1/messages", messages.answer, Access.USER, "Answer a conversation, Anthropic's way",
-     {"table": tables.MESSAGES, "told": messages.as_anthropic}),
+     {"table": tables.MESSAGES}),
     ("POST", "/v1/messages/count_tokens", messages.count, Access.USER, "Count the tokens of a conversation",
-     {"table": tables.COUNT, "told": messages.as_anthropic}),
+     {"table": tables.COUNT}),
 ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hoshikage.server.door import Line
 from hoshikage.server.reynard import admin, generate, tables
-from hoshikage.server.reynard.generate import as_reynard
 from hoshikage.server.shell.keys import Access
 
 USER, ADMIN = Access.USER, Access.ADMIN
@@ -29,6 +28,5 @@ _LINES: list[Line] = [
     ("POST", "/admin/cleanup", admin.cleanup, ADMIN, "Unload the diffusion models that nobody uses", {}),
 ]  # fmt: skip
 LINES: list[Line] = [
-    (method, BASE + path, answer, access, about, {**more, "told": as_reynard})
-    for method, path, answer, access, about, more in _LINES
+    (method, BASE + path, answer, access, about, more) for method, path, answer, access, about, more in _LINES
 ]

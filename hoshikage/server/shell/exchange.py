@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hoshikage.server.problem import Teller, as_openai
+
 if TYPE_CHECKING:
     from hoshikage.server.routes import Route
 
@@ -35,6 +37,7 @@ class Exchange:
         given = self.headers.get("x-request-id", "")
         self.id = given if GIVEN_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
         self.route: Route | None = None
+        self.told: Teller = as_openai  # how its client reads an error
         self.values: dict[str, str] = {}  # what the path holds in place of {names}
         self.body = b""
         self.who = self.client  # those who share it share a turn in the queue

@@ -55,6 +55,7 @@ class Shell:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive)
+        exchange.told = self._routes.teller(exchange.raw_path)
         scope[IN_SCOPE] = exchange
         sender = Sender(exchange, send, self._limits, scope.get(protocol.IN_SCOPE))
         started = time.monotonic()
@@ -163,9 +164,7 @@ class Sender:
 
     async def problem(self, problem: Problem) -> None:
         """An error as the whole answer."""
-        route = self._exchange.route
-        body = problem.body if route is None else route.told(problem)
-        await self.whole(problem.status, orjson.dumps(body), problem.headers)
+        await self.whole(problem.status, orjson.dumps(self._exchange.told(problem)), problem.headers)
 
     async def whole(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         """An answer in one piece."""
