@@ -156,6 +156,7 @@ class World:
         self.time = 0.0
         self.memory, self.sizes = memory, sizes or {}
         self.stages = False
+        self.has_threads = True
         self.messages: deque[Callable[[], object]] = deque()
         self.errands: list[Callable[[], object]] = []  # what would run on threads of their own
         self.loads: list[FakeLoad] = []
@@ -173,8 +174,11 @@ class World:
     def post(self, action: Callable[[], object]) -> None:
         self.messages.append(action)
 
-    def aside(self, action: Callable[[], object]) -> None:
-        self.errands.append(action)
+    def aside(self, action: Callable[[], object], or_else: Callable[[], object] | None = None) -> None:
+        if self.has_threads or or_else is None:
+            self.errands.append(action)
+        else:
+            self.post(or_else)
 
     def new_load(self, place: Place, terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> FakeLoad:
         assert terms.n_bytes_held >= sum(self.sizes.get(worker.label, 1) for worker in self.living())

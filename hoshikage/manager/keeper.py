@@ -45,7 +45,8 @@ class Means(Protocol):
 
     def now(self) -> float: ...
     def post(self, action: Action) -> None: ...  # have it done on the manager's thread; from any thread
-    def aside(self, action: Action) -> None: ...  # have it done on a thread of its own
+    # Have it done on a thread of its own; where none can be started, `or_else` is posted, or it is done later.
+    def aside(self, action: Action, or_else: Action | None = None) -> None: ...
     def new_load(self, place: Place, terms: Terms, on_progress: OnProgress, on_death: OnDeath) -> Load: ...
 
 
@@ -83,7 +84,8 @@ class Keeper:
         if place is None:
             settings = replaced(self._settings, model.settings)
             place = self.places[model.label] = Place(model, identity, settings, keep=keep_of(settings))
-        elif place.model != model or place.identity != (identity or place.identity):
+        place.forgotten = False
+        if place.model != model or place.identity != (identity or place.identity):
             self._forget_past(place)
             place.model, place.identity = model, identity or place.identity
             place.settings = replaced(self._settings, model.settings)
@@ -139,7 +141,7 @@ class Keeper:
         place.settings = replaced(self._settings, {**wish_of(place), **place.model.settings})
         load = self._means.new_load(
             place,
-            Terms(sum(other.loaded.n_bytes_host for other in self.places.values() if other.loaded), makes_do),
+            Terms(self._n_bytes_held(place), makes_do),
             lambda progress: post(partial(self._progressed, place, load, progress)),
             lambda error: post(partial(self.died, place, load, error)),
         )
@@ -148,7 +150,18 @@ class Keeper:
         place.since = place.moved_at = self._means.now()
         place.keep = keep_of(place.settings)  # what a request has said is over with what it was said of
         self.n_loads += 1
-        self._means.aside(lambda: post(partial(self._ended_load, place, load, outcome_of(load, place.label))))
+        no_thread = InternalError("no thread could be started for its load", "raise the limit of processes")
+        self._means.aside(partial(self._run_load, place, load), partial(self._ended_load, place, load, no_thread))
+
+    def _run_load(self, place: Place, load: Load) -> None:
+        """On a thread of its own."""
+        self._means.post(partial(self._ended_load, place, load, outcome_of(load, place.label)))
+
+    def _n_bytes_held(self, coming: Place) -> int:
+        """Of the host, by models and by copies; the load of the one that comes counts its own."""
+        loaded = sum(place.loaded.n_bytes_host for place in self.places.values() if place.loaded)
+        copies = (place.staged for place in self.places.values() if place is not coming)
+        return loaded + sum(copy.n_bytes for copy in copies if copy)
 
     def _progressed(self, place: Place, load: Load, progress: float) -> None:
         if place.phase is Phase.LOADING and place.load is load and progress > place.progress:
@@ -245,6 +258,8 @@ class Keeper:
             return
         elif place.phase is Phase.RESIDENT and place.keep >= 0 and not place.pinned:
             place.timer = at(place.used_at + place.keep, partial(self.leave, place))
+        elif place.phase is Phase.COLD and place.forgotten:
+            self._clear(place)
         elif place.phase is Phase.COLD and place.staged and great:
             place.timer = at(place.used_at + great, partial(self._clear, place))
 

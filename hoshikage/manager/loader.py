@@ -85,7 +85,8 @@ class OneLoad:
         """The ways in which it fits now, and what is free of the host. A damaged file is found here."""
         shape, is_staged = shape_of(self._model.path, Wish.of(self._settings)), self.staged is not None
         devices = gpus(self._settings.lib_path)
-        now, ever = rooms(self._settings, host(), devices, self._terms.n_bytes_held)
+        n_bytes_held = self._terms.n_bytes_held + (self.staged.n_bytes if self.staged is not None else 0)
+        now, ever = rooms(self._settings, host(), devices, n_bytes_held)
         found = fit(shape, self._settings, now, ever, is_staged=is_staged)
         if found.n_bytes_short and not self._terms.makes_do:
             raise NoRoom(found.n_bytes_short)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,8 @@ from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Event, Failed
 
 LOOK = 0.2  # seconds of a wait, after which a handler of signals gets its turn
-STRAGGLERS = 5.0  # seconds in which one who was let in is heard of
+STRAGGLERS = 5.0  # seconds in which those who were let in just before the gate was closed are heard of
+AGAIN = 1.0  # seconds until a thread that could not be started is tried again
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,10 @@ class Manager:
         """Take a model out of memory as soon as what it serves is finished; a load under way is given up."""
         self._desk.post(partial(self._steward.unload, label))
 
+    def forget(self, label: str) -> None:
+        """The same for a model whose name is gone: its copy in the RAM disk goes as well."""
+        self._desk.post(partial(self._steward.forget, label))
+
     def models(self) -> list[ModelState]:
         """Every model of the registry, and what is in memory beside. Wakes none."""
         return list(states_of(self._registry.catalogue(), dict(self._steward.keeper.places), self._desk.now()))
@@ -125,8 +131,9 @@ class Manager:
     def _run(self) -> None:
         while not self._steward.is_over:
             self._desk.work()
-        while self._gate.n_inside and self._desk.work(patience=STRAGGLERS):
-            continue  # with those who were let in just before the gate was closed
+        end = self._desk.now() + STRAGGLERS
+        while self._gate.n_inside and (patience := end - self._desk.now()) > 0:
+            self._desk.work(patience)
 
 
 class Desk(Means):
@@ -148,22 +155,26 @@ class Desk(Means):
     def post(self, action: Action) -> None:
         self._messages.put(action)
 
-    def aside(self, action: Action) -> None:
-        threading.Thread(target=action, name="manager's errand", daemon=True).start()
+    def aside(self, action: Action, or_else: Action | None = None) -> None:
+        try:
+            threading.Thread(target=action, name="manager's errand", daemon=True).start()
+        except RuntimeError as error:  # as many run as may
+            log.warning("an errand waits: %s; raise the limit of processes", error)
+            self.post(or_else or partial(self._try_again, action))
 
-    def work(self, patience: float | None = None) -> bool:
-        """Wait for a message or for the time of a timer, and deal with it; False when nothing came for so long."""
+    def _try_again(self, action: Action) -> None:
+        self.timers.at(self.now() + AGAIN, partial(self.aside, action))
+
+    def work(self, patience: float | None = None) -> None:
+        """Wait for a message or for the time of a timer, for so long at most, and deal with it."""
         when = self.timers.next()
         if when is not None:
-            patience = max(0.0, when - self.now())
-        try:
+            until = max(0.0, when - self.now())
+            patience = until if patience is None else min(patience, until)
+        with suppress(Empty):
             self._do(self._messages.get(timeout=patience))
-        except Empty:
-            if when is None:
-                return False
         for action in self.timers.due(self.now()):
             self._do(action)
-        return True
 
     def _do(self, action: Action) -> None:
         self.busy_since = self.now()

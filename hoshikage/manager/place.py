@@ -62,7 +62,7 @@ class Loaded:
 class Terms:
     """What a load has to reckon with."""
 
-    n_bytes_held: int = 0  # of the host's memory, by other models
+    n_bytes_held: int = 0  # of the host's memory, by other models and their copies
     makes_do: bool = False  # nobody can leave: `NoRoom` is no answer
 
 
@@ -119,6 +119,7 @@ class Place:
     load: Load | None = None  # the one under way, or the one that brought what is there
     loaded: Loaded | None = None
     staged: Staged | None = None
+    forgotten: bool = False  # its name is gone: no copy is kept
     failure: Failure | None = None
     progress: float = 0.0
     since: float = 0.0  # in this phase, while it is loading or resident
@@ -159,7 +160,12 @@ class Place:
     def has_room(self) -> bool:
         """Whether its batch can take one more."""
         n_seq = (self.loaded and self.loaded.n_seq) or self.settings.n_seq
-        return sum(not request.is_light for request in self.running) < n_seq
+        return len(self.running) - self.n_light < n_seq
+
+    @property
+    def n_light(self) -> int:
+        """Of those that its worker has, how many need no place in the batch."""
+        return sum(request.is_light for request in self.running)
 
     @property
     def pinned(self) -> bool:

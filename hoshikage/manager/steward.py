@@ -50,7 +50,7 @@ class Steward:
             self._end(request, Stopping())
         elif place.failure and self._means.now() < place.failure.until:
             self._end(request, place.failure.error)
-        elif request.is_light and place.is_serving:
+        elif request.is_light and place.is_serving and place.n_light < self._settings.max_waiting:
             place.line.remove(request)
             self._hand_over(place, request)
         self.changed(place)
@@ -77,6 +77,12 @@ class Steward:
             self.refused(place, Cancelled("the model was unloaded while it was loading"))
         self.keeper.leave(place)
         self.changed(place)
+
+    def forget(self, label: str) -> None:
+        """Nobody can ask for it by this name any more: nothing of it is kept."""
+        if (place := self.keeper.places.get(label)) is not None:
+            place.forgotten = True
+            self.unload(label)
 
     def stop(self, drain: float) -> None:
         """Finish what was let in, for so long; then end it. Again: now."""
@@ -138,7 +144,8 @@ class Steward:
 
     def _begun(self, place: Place, request: Request) -> None:
         now = self._means.now()
-        self._means.timers.cancel(request.wait_timer)
+        if not request.is_light:  # they may still wait for each other: none has a place in the batch
+            self._means.timers.cancel(request.wait_timer)
         self._gate.called(now - max(self._begun_at, request.arrived))
         self.n_begun += 1
         self._begun_at = self.moved_at = place.moved_at = place.used_at = place.served_at = now

@@ -13,13 +13,14 @@ from hoshikage.registry import Catalogue, Facts, Model
 
 
 def states_of(catalogue: Catalogue, places: Mapping[str, Place], now: float) -> Iterator[ModelState]:
-    """Every model of the registry, those whose entry is broken, and those that have left it and are still in memory."""
+    """Every model of the registry, those whose entry is broken, and those that have left it and still take memory."""
     for label, model in catalogue.models.items():
         yield state_of(model, places.get(label), now)
     for label, error in catalogue.broken.items():
         yield ModelState(label=label, state="failed", error=error)
     for label, place in places.items():
-        if label not in catalogue.models and label not in catalogue.broken and place.phase is not Phase.COLD:
+        takes_memory = place.phase is not Phase.COLD or place.staged
+        if takes_memory and label not in catalogue.models and label not in catalogue.broken:
             yield state_of(place.model, place, now)
 
 

@@ -93,7 +93,7 @@ async def forget(services: Services, name: str) -> None:
     except ParameterError as error:
         raise Problem(409, f"{error.cause}; {error.remedy}", "model_fixed", param="name") from None
     services.choices.forget()
-    await asyncio.to_thread(services.manager.unload, name)
+    await asyncio.to_thread(services.manager.forget, name)
 
 
 async def reload(services: Services, exchange: Exchange) -> Response:

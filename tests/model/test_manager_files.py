@@ -14,6 +14,8 @@ import pytest
 from hoshikage.errors import HoshikageError, InternalError
 from hoshikage.gguf.header import Header
 from hoshikage.gguf.reader import read
+from hoshikage.manager import loader
+from hoshikage.manager.fit import rooms
 from hoshikage.manager.loader import Loader
 from hoshikage.manager.staging import MARK, PREFIX
 from hoshikage.registry import Registry
@@ -103,6 +105,33 @@ def test_a_staged_model_says_the_same_and_comes_back_from_its_copy(
         assert text(submit(manager, "tiny", "hello", max_tokens=12)[0]) == expected
         assert [path.stat().st_ino for path in disk.glob("*/*.gguf")] == [inode]
     assert list(disk.iterdir()) == []
+
+
+def test_a_copy_counts_as_held_and_goes_with_the_name_where_it_would_stay_for_good(
+    tmp_path: Path, disk: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def counted(settings: Settings, here: Any, gpus: Any, n_bytes_held: int) -> Any:
+        held.append(n_bytes_held)
+        return rooms(settings, here, gpus, n_bytes_held)
+
+    monkeypatch.setattr(loader, "rooms", counted)
+    registry = map_of(tmp_path, "")
+    registry.add(tiny_model("llada"), "one")
+    registry.add(tiny_model("llama"), "two")
+    with real(registry, staging="on", ramdisk_path=str(disk), great_timeout=0) as manager:
+        for label in ("one", "two"):
+            submit(manager, label, "hello")[0].end()
+            manager.unload(label)
+            comes(manager, label, lambda state: state.state == "staged")
+        one, two = (state_of(manager, label).n_bytes_staged for label in ("one", "two"))
+        assert held == [0, one, one, one + two]
+        registry.remove("one")
+        assert state_of(manager, "one").state == "staged", "it is seen as long as it is there"
+        manager.forget("one")
+        assert eventually(lambda: [path.name for path in disk.glob("*/*.gguf")] == [tiny_model("llama").name])
+        assert "one" not in {state.label for state in manager.models()}
 
 
 def test_a_staged_copy_of_a_file_that_was_replaced_is_not_used(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,56 @@ def test_a_listener_that_hangs_delays_nobody_whose_model_is_another(tmp_path: Pa
         manager.submit(Job(model="a", ask=Ask(kind="generate")), hang)
         assert inside.wait(60)
         assert submit(manager, "b")[0].end()[-1] == Done()
+        go_on.set()
+
+
+def test_threads_that_cannot_be_started_for_a_while_leave_nothing_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "manager's errand" and full.is_set():
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    full, real_start, workers = threading.Event(), threading.Thread.start, list[ThreadWorker]()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr("hoshikage.manager.manager.AGAIN", 0.01)
+    with managing(map_of(tmp_path, "a b"), threads(workers)) as manager:
+        assert submit(manager, "a")[0].end()[-1] == Done()
+        full.set()
+        assert "no thread" in str(submit(manager, "b")[0].error())
+        manager.unload("a")
+        comes(manager, "a", lambda state: state.state == "draining")
+        full.clear()
+        comes(manager, "a", lambda state: state.state == "cold")
+    assert not any(worker.alive for worker in workers)
+
+
+def test_a_stop_waits_for_no_timer_of_what_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose worker never says its last word has a timer of two minutes."""
+    go_on = threading.Event()
+
+    class Stuck(Deaf):
+        def close(self, patience: float) -> None:
+            go_on.wait(60)
+            super().close(patience)
+
+        def cancel(self) -> None:
+            """Not heard."""
+
+    class StuckLoad(ThreadLoad):
+        def run(self) -> Any:
+            return Loaded(worker=Stuck())
+
+    monkeypatch.setattr("hoshikage.manager.steward.LAST", 0.05)
+    monkeypatch.setattr("hoshikage.manager.manager.STRAGGLERS", 0.05)
+    with managing(map_of(tmp_path, "a"), lambda *_: StuckLoad([]), watchdog_timeout=120) as manager:
+        heard, _ = submit(manager, "a")
+        assert eventually(lambda: manager.pulse().n_active == 1)
+        begun = time.monotonic()
+        manager.stop(0)
+        assert time.monotonic() - begun < 60
+        assert isinstance(heard.error(), Stopping)
         go_on.set()
 
 

@@ -175,6 +175,18 @@ def test_what_a_worker_refuses_to_take_fails_alone(monkeypatch: pytest.MonkeyPat
     assert (world.gate.n_inside, world.gate.n_waiting) == (0, 0)
 
 
+def test_a_load_without_a_thread_fails_and_is_tried_again() -> None:
+    world = World()
+    world.has_threads = False
+    client = world.ask("a")
+    assert isinstance(client.error, InternalError) and "no thread" in client.error.cause
+    assert world.state("a") == "failed"
+    world.has_threads = True
+    world.pass_time(1)
+    world.have("a")
+    assert world.state("a") == "resident"
+
+
 # -- ending early
 
 

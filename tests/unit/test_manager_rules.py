@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hoshikage.errors import Cancelled, NoRoomError, QueueFullError
+from hoshikage.errors import Cancelled, NoRoomError, QueueFullError, WaitedTooLong
 from hoshikage.manager.place import NoRoom
+from hoshikage.manager.view import states_of
+from hoshikage.registry import Catalogue
 from hoshikage.worker.ask import Answered, Done, Loading, Waiting
 from tests.world import World, answered
 
@@ -75,6 +77,23 @@ def test_questions_without_a_pass_do_not_wait_for_a_place_in_the_batch() -> None
     assert [ask.ask.kind for ask in world.worker("a").asks] == ["generate", "tokenize"]
     world.finish(world.worker("a").asks[1])
     assert light.told == [Done()]
+
+
+def test_questions_without_a_pass_are_bounded_in_number_and_in_time() -> None:
+    world = World(n_seq=1, max_waiting=3, max_wait=60)
+    world.have("a")
+    world.ask("a")
+    handed_over = [world.ask("a", kind="tokenize") for _ in range(3)]
+    waiting = [world.ask("a", kind="tokenize") for _ in range(3)]
+    assert len(world.worker("a").asks) == 4
+    with pytest.raises(QueueFullError):
+        world.ask("a", kind="tokenize")
+    world.pass_time(60)
+    assert all(isinstance(client.error, WaitedTooLong) for client in (*handed_over, *waiting))
+    assert [ask.cancelled for ask in world.worker("a").asks] == [False, True, True, True]
+    for ask in world.worker("a").asks[1:]:
+        world.finish(ask)
+    assert [ask.ask.kind for ask in world.worker("a").asks] == ["generate"], "whose turn has come waits for no more"
 
 
 def test_keys_take_turns() -> None:
@@ -191,6 +210,53 @@ def test_a_staged_copy_outlives_the_model_by_its_own_time() -> None:
     world.run_errands()
     assert world.state("a") == "cold"
     assert [copy.removed for copy in world.copies] == [True]
+
+
+def test_a_staged_copy_that_stays_for_good_goes_with_the_name_of_its_model() -> None:
+    world = World(idle_timeout=300, great_timeout=0)
+    world.stages = True
+    world.have("a", "b")
+    world.pass_time(1e9)
+    world.run_errands()
+    assert (world.state("a"), world.state("b")) == ("staged", "staged")
+    world.do(lambda: world.steward.forget("a"))
+    world.run_errands()
+    assert (world.state("a"), world.state("b")) == ("cold", "staged")
+    client = world.ask("b")
+    world.run_errands()
+    world.do(lambda: world.steward.forget("b"))
+    assert world.state("b") == "draining"
+    world.finish_all()
+    assert client.end == Done()
+    assert world.state("b") == "cold"
+    assert [copy.removed for copy in world.copies] == [True, True]
+    world.have("a")  # its name has come back, and counts as any other
+    world.do(lambda: world.steward.unload("a"))
+    world.run_errands()
+    assert world.state("a") == "staged"
+
+
+def test_a_copy_can_be_seen_when_the_name_of_its_model_has_gone() -> None:
+    world = World()
+    world.stages = True
+    world.have("a")
+    world.do(lambda: world.steward.unload("a"))
+    world.run_errands()
+    (state,) = states_of(Catalogue(), world.steward.keeper.places, world.time)
+    assert (state.label, state.state, state.n_bytes_staged) == ("a", "staged", 10)
+
+
+def test_a_load_reckons_with_models_and_with_the_copies_of_others() -> None:
+    world = World(sizes={"a": 1, "b": 2, "c": 4})
+    world.stages = True
+    world.have("a", "b")
+    world.do(lambda: world.steward.unload("a"))
+    world.run_errands()
+    world.ask("c")
+    assert world.loads[-1].terms.n_bytes_held == 2 + 2 * 10
+    world.finish_all()
+    world.ask("a")
+    assert world.loads[-1].terms.n_bytes_held == 2 + 4 + 2 * 10, "its own copy is the load's to count"
 
 
 def test_a_staged_copy_is_used_by_the_next_load() -> None:
