@@ -94,6 +94,7 @@ cdef class Rule:
     cdef readonly int32_t most_edits        # passes over a block without masks in which it may write others' tokens
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil
+    cdef bint rewrites(self, Canvas canvas, const Row *row) noexcept nogil
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil
 
 

@@ -81,6 +81,10 @@ cdef class Rule:
         """Whether this step can change anything; when it cannot, no forward pass is spent on it."""
         return quota.count > 0
 
+    cdef bint rewrites(self, Canvas canvas, const Row *row) noexcept nogil:
+        """Whether the likeliest token takes the place of the one that stands there, once the step is settled."""
+        return False
+
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i
         if quota.count < n_rows:

@@ -92,6 +92,8 @@ cdef void reread_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
     row.token = canvas._tokens[row.position]
     row.logit = view.logits[row.token]
     row.score = row_probability(row)
+    if canvas.rule.rewrites(canvas, row):
+        note_tops(canvas, row, view)
 
 
 cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
@@ -359,14 +361,15 @@ cdef class Session(Running):
         with self._by_hand():
             return logits_of_table(self.forward, ids, mask)
 
-    def pass_by_hand(self, ids, int32_t lo, int32_t hi, int32_t end, int32_t stream=0):
-        """One pass over the positions [lo, hi) of a canvas that is seen up to `end`: float32 [hi - lo, vocabulary].
+    def pass_by_hand(self, ids, int32_t lo, int32_t hi, int32_t end, int32_t stream=0, *, int32_t last=0):
+        """One pass over the positions [lo, hi) of a canvas that is seen up to `end`: float32 [hi - lo, vocabulary], or
+        the `last` rows of it.
 
         The others are as earlier passes left them in the cache; `forget` empties it.
         """
         self._check_open()
         with self._by_hand():
-            return logits_of_span(self.forward, stream, ids, lo, hi, end)
+            return logits_of_span(self.forward, stream, ids, lo, hi, end, last)
 
     def forget(self):
         """Empty the cache that passes by hand have filled."""

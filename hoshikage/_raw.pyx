@@ -37,8 +37,8 @@ def logits_of_table(Forward forward, ids, mask):
     return out
 
 
-def logits_of_span(Forward forward, int32_t stream, ids, int32_t lo, int32_t hi, int32_t end):
-    """Logits of [lo, hi), the rest up to `end` from the cache of that stream."""
+def logits_of_span(Forward forward, int32_t stream, ids, int32_t lo, int32_t hi, int32_t end, int32_t last=0):
+    """Logits of [lo, hi), or of its `last` positions; the rest up to `end` from the cache of that stream."""
     tokens = np.asarray(ids)
     if not (tokens.ndim == 1 and 0 <= lo < hi <= end <= tokens.size):
         raise ParameterError("ids", f"{lo}, {hi}, {end} is no span of them", "use 0 <= lo < hi <= end <= len(ids)")
@@ -47,7 +47,9 @@ def logits_of_span(Forward forward, int32_t stream, ids, int32_t lo, int32_t hi,
     if not 0 <= stream < forward.n_streams:
         raise ParameterError("stream", f"there is no stream {stream}", f"use 0 to {forward.n_streams - 1}")
     check_ids(forward, tokens)
-    out = np.empty((hi - lo, forward.n_vocab), np.float32)
+    if not 0 <= last <= hi - lo:
+        raise ParameterError("last", f"{last} are no rows of {hi - lo}", "use 0 for all")
+    out = np.empty((last or hi - lo, forward.n_vocab), np.float32)
     compute(forward, stream, np.ascontiguousarray(tokens, np.int32), lo, hi, end, out)
     return out
 
@@ -106,22 +108,22 @@ def fault_of_ladders(Forward forward):
 
 cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t lo, int32_t hi, int32_t end,
              float[:, ::1] out, int32_t rung=0):
-    """One pass per `n_rows` rows: what a context returns of a pass is bounded."""
+    """The last rows of [lo, hi), as many as `out` has; a pass per `n_rows` of them, which is what a context returns."""
     cdef Span span
-    cdef int32_t i
+    cdef int32_t i, first = hi - min(<int32_t> out.shape[0], hi - lo)
     if end > forward.n_cells:
         raise ContextOverflowError(end, forward.n_cells)
     span.seq, span.tokens, span.n = stream, &tokens[0], <int32_t> tokens.shape[0]
     span.lo, span.hi, span.end, span.warm = lo, hi, end, True
     span.tail_lo = span.tail_hi = 0
     span.rung = rung
-    span.row_lo = lo
+    span.row_lo = first
     while span.row_lo < hi:
         span.row_hi = min(span.row_lo + forward.n_rows, hi)
         with nogil:
             forward.run(&span, 1)
             for i in range(span.row_hi - span.row_lo):
-                memcpy(&out[span.row_lo - lo + i, 0], forward.row(span.first_row + i), forward.n_vocab * sizeof(float))
+    """The last rows of [lo, hi), as many as `out` has: a pass per `n_rows` of them, as a context returns no more."""
         span.row_lo = span.row_hi
 
 

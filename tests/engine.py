@@ -9,6 +9,7 @@ import numpy as np
 
 from hoshikage._canvas import Growth
 from hoshikage._core import Canvas, Session
+from hoshikage.engine.diffusion import SURE_OF_LINE
 from hoshikage.strategies import make_edits, make_ends, make_plan, make_rule, make_schedule
 from hoshikage.strategies.daedal import Daedal
 from hoshikage.strategies.elastic import Elastic
@@ -26,7 +27,12 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
         mask_id=mask_id,
         rule=make_rule(recipe.algorithm, alg_temp=recipe.alg_temp, **(recipe.rule_options or {})),
         schedule=make_schedule(recipe.schedule, eps=recipe.eps),
-        ends=make_ends(recipe.delimiters, length=recipe.block_length, n_masked=list(tokens).count(mask_id))
+        ends=make_ends(
+            recipe.delimiters,
+            length=recipe.block_length,
+            n_masked=list(tokens).count(mask_id),
+            enough=SURE_OF_LINE[recipe.shift],
+        )
         if recipe.delimiters
         else None,
         plan=make_plan(recipe.plan, **(recipe.plan_options or {})),

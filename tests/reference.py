@@ -187,16 +187,17 @@ def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:
 
 
 def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int], recipe: Recipe, margin: Margin) -> int:
-    """AdaBlock: in the next quarter of the answer the delimiter of highest confidence, if above .3, ends the block;
-    otherwise it has its default length. The first masked position is always inside."""
+    """AdaBlock: in the next quarter of the answer the delimiter of highest confidence, if above .3 (Dream: .5), ends
+    the block; otherwise it has its default length. The first masked position is always inside."""
+    enough = 0.5 if recipe.shift else 0.3
     _, x0 = proposals(logits, keys, recipe, margin)
     doubt = np.where(np.isin(x0, recipe.delimiters), surprise_of(logits, x0), np.inf)
     c = np.exp(-doubt)
-    margin.absolute(c, 0.3)
+    margin.absolute(c, enough)
     best = int(np.argmin(doubt))
-    for other in np.delete(doubt, best) if c[best] >= 0.3 else ():
+    for other in np.delete(doubt, best) if c[best] >= enough else ():
         margin.relative(doubt[best], float(other))
-    end = int(positions[best]) + 1 if c[best] >= 0.3 else span[0] + recipe.block_length
+    end = int(positions[best]) + 1 if c[best] >= enough else span[0] + recipe.block_length
     return min(max(end, int(positions[0]) + 1), span[1])
 
 

@@ -7,6 +7,8 @@ from dataclasses import astuple, dataclass
 
 from hoshikage.engine.answer import Answer
 
+SHORT_CELLS = 512  # positions that stay free beside the longest answer: a short one need not wait for its end
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -30,11 +32,11 @@ class Room:
 
 
 def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows_for: Callable[[int], int]) -> Room:
-    """Enough for the largest alone, and for as many side by side as are worth one pass."""
+    """Enough for the largest alone, and for as many side by side as are worth one pass: short ones always are."""
     n_cells = max(answer.n_cells for answer in answers)
     n_rows = max(answer.n_rows for answer in answers)
     return Room(
-        n_cells=min(n_cells * n_together, max(n_cells, shared_cells)),
+        n_cells=min(n_cells * n_together, max(n_cells + SHORT_CELLS, shared_cells)),
         n_streams=max(answer.n_streams for answer in answers) * n_together,
         n_rows=max(n_rows, rows_for(n_rows * n_together)),
     )

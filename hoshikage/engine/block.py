@@ -65,9 +65,10 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
         schedule = "adaptive" if algorithm in RULE_OPTIONS and request.steps is None else "denoising"
     options = {name: value for name, value in way.items() if name in RULE_OPTIONS.get(algorithm, {})}
     options = {RULE_OPTIONS[algorithm][name]: value for name, value in options.items()}
+    schedule = request.schedule or schedule
     recipe = BlockRecipe(
         algorithm,
-        request.schedule or schedule,
+        schedule,
         kind.block_length,
         sub_block,
         request.steps or sub_block,

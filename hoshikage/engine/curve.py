@@ -13,33 +13,38 @@ from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
-from hoshikage.engine.quality import CURVE_ROWS, Curve
+from hoshikage.engine.quality import BLOCK_LENGTH, CURVE_ROWS, Curve
 from hoshikage.settings import Settings
 
 MOST_ROUNDS, LONG_ENOUGH = 8, 0.5  # seconds after which no other round begins
+DECIDES = (  # what passes cost, of the settings
+    *("n_threads", "n_threads_batch", "device_preference", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split"),
+    *("flash_attn", "type_k", "type_v"),
+)
 N_CTX = 256  # positions of the session that is measured: the most rows, and some that are cached
 
 
 class MeasuredSession(Protocol):
     """What is timed."""
 
-    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int) -> Any: ...
+    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int, *, last: int) -> Any: ...
     def forget(self) -> None: ...
 
 
 def measure(session: MeasuredSession, n_vocab: int) -> Curve:
     """The quickest pass of each size, of several where they are short: what is kept for ever should not be what some
-    other program did to this machine in one moment. The first pass of a context also pays for its buffers."""
+    other program did to this machine in one moment. The first pass of a context also pays for its buffers. No more
+    rows of logits are fetched than those of a block: a real pass reads no others."""
     ids = [i % n_vocab for i in range(N_CTX)]
     first = N_CTX - max(CURVE_ROWS)
-    session.pass_by_hand(ids, 0, first, first)
-    session.pass_by_hand(ids, first, first + 1, first + 1)
+    session.pass_by_hand(ids, 0, first, first, last=1)
+    session.pass_by_hand(ids, first, first + 1, first + 1, last=1)
     seconds = dict.fromkeys(CURVE_ROWS, inf)
     began = time.perf_counter()
     for _ in range(MOST_ROUNDS):
         for n_rows in CURVE_ROWS:
             start = time.perf_counter()
-            session.pass_by_hand(ids, first, first + n_rows, first + n_rows)
+            session.pass_by_hand(ids, first, first + n_rows, first + n_rows, last=min(n_rows, BLOCK_LENGTH))
             seconds[n_rows] = min(seconds[n_rows], time.perf_counter() - start)
         if time.perf_counter() - began > LONG_ENOUGH:
             break
@@ -69,13 +74,23 @@ def store(path: Path, curve: Curve) -> None:
         return
 
 
+def processor() -> str:
+    """Its name, as far as the system tells."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        said = ""
+    names = [line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def place_of(model: Any, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
     """The file for this model as it is loaded here."""
     home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", tempfile.gettempdir())) / ".cache")
     about = [
         *(str(getattr(model, name, "")) for name in ("served_as", "description", "n_params", "size", "n_vocab")),
-        *(settings.n_threads, settings.n_threads_batch, settings.n_gpu_layers, settings.flash_attn, settings.type_k),
-        *(platform.machine(), platform.processor(), os.cpu_count()),
+        *(getattr(settings, name) for name in DECIDES),
+        *(platform.machine(), processor(), os.cpu_count()),
     ]
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     return Path(home) / "hoshikage" / "curves" / f"{name}.json"

@@ -16,11 +16,11 @@ from hoshikage.engine import curve
 from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
-from hoshikage.engine.quality import CURVE_ROWS, Curve, Shape
+from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
-from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.sessions import Sessions, most_rows
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
@@ -31,6 +31,7 @@ Does: TypeAlias = Callable[[Callable[[], Any]], Any]  # runs a function where pa
 GROWN_FROM = 64  # masks that an answer begins with when the model says how many it needs
 EXPANDS = ("<|expand|>", "<expand>")
 LINE_ENDS = ("\n", "\n\n", "\r\n")
+SURE_OF_LINE = {False: 0.3, True: 0.5}  # AdaBlock's for LLaDA, and for Dream, whose rows are shifted
 PROOF_CTX = 256  # positions of the session that block passes are tried in
 SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
 
@@ -117,7 +118,7 @@ class Denoiser:
         self._sessions = sessions
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
-        self._able = Able(not model.native, cache(partial(does, self._block_fault)))
+        self._able = Able(not model.native, cache(partial(does, self._block_fault)), most_rows(model.n_vocab))
         self._curve = cache(partial(does, self._measured_curve))
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
@@ -242,7 +243,7 @@ class Denoiser:
         path = curve.place_of(self._model, self._settings)
         known = curve.stored(path)
         if known is None:
-            with self._sessions.apart(curve.N_CTX, max(CURVE_ROWS)) as session:
+            with self._sessions.apart(curve.N_CTX, BLOCK_LENGTH) as session:
                 known = curve.measure(session, self._model.n_vocab)
             curve.store(path, known)
         return known
@@ -280,7 +281,9 @@ def make_canvas(
         rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
-        ends=ends_of(request, recipe, line_ends),
+        ends=ends_of(
+            request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most_rows(model.n_vocab)
+        ),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
@@ -297,8 +300,11 @@ def make_canvas(
     )
 
 
-def ends_of(request: DiffusionRequest, recipe: Recipe, line_ends: Sequence[int]) -> Ends | None:
-    """What ends a block, when it is not its length alone."""
+def ends_of(
+    request: DiffusionRequest, recipe: Recipe, line_ends: Sequence[int], *, enough: float, most: int
+) -> Ends | None:
+    """What ends a block of at most `most` positions, when it is not its length alone."""
     if not line_ends:
         return None
-    return strategies.make_ends(line_ends, length=recipe.block_length, n_masked=request.max_tokens)
+    n_looked_at = min(request.max_tokens, 4 * most)
+    return strategies.make_ends(line_ends, length=recipe.block_length, n_masked=n_looked_at, enough=enough)

@@ -18,6 +18,7 @@ TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles in a whole block: papers
 REFRESH = 4  # passes of a block after which all is computed again, where that is worth it
 WORTH_IT = 1.1  # a way that is less exact has to be so many times cheaper
 CURVE_ROWS = (1, 8, 16, 32, 64, 128)
+FREE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,13 @@ class Curve:
     seconds: Sequence[float] = CURVE_ROWS  # unmeasured: in proportion
 
     def __call__(self, n_rows: float) -> float:
-        """Between two measured ones on a line, and beyond the last on the line through the last two."""
+        """Between two measured ones on a line, and beyond the last on the line through the last two; but where rows
+        cost nothing up to there, as on a GPU that waits for its memory, they will before there are FREE times as many.
+        """
         at = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
         (left, right), (low, high) = self.rows[at - 1 : at + 1], self.seconds[at - 1 : at + 1]
-        return low + (high - low) * (n_rows - left) / (right - left)
+        straight = low + (high - low) * (n_rows - left) / (right - left)
+        return max(straight, self.seconds[-1] * n_rows / (FREE * self.rows[-1]))
 
     @classmethod
     def of(cls, seconds: Mapping[int, float]) -> Curve:
@@ -75,16 +79,18 @@ class Way:
         are refreshed."""
         block = min(self.block_length or BLOCK_LENGTH, shape.n_masked)
         window = self.plan_options.get("window", shape.n_masked)
-        n_blocks = -(-min(shape.n_masked, EXPECTED) // block)
+        # Where text follows, all is filled, and all is seen.
+        n_blocks = -(-(shape.n_masked if shape.n_suffix else min(shape.n_masked, EXPECTED)) // block)
         n_others = max(block / tokens_per_pass(block) - 1, 0)
         refresh = self.plan_options.get("refresh", 0)
         n_warm = n_others / refresh if refresh else 0.0
         is_partial = self.plan == "window" or not self.plan_options.get("whole", True)
         total = 0.0
         for b in range(n_blocks):
-            end = shape.n_prompt + shape.n_suffix + min(shape.n_masked, (b + 1) * block + window)
-            first = min(2 * block + window, end) if b > 0 and is_partial else end
-            others = self._rows_of_others(block, end - b * block - shape.n_prompt, end)
+            end = shape.n if shape.n_suffix else shape.n_prompt + min(shape.n_masked, (b + 1) * block + window)
+            behind = end - shape.n_prompt - b * block
+            first = behind + block if b > 0 and is_partial else end
+            others = self._rows_of_others(block, behind, end)
             total += curve(first) * (1 + n_warm) + curve(others) * (n_others - n_warm)
         return total
 

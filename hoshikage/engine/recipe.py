@@ -42,6 +42,7 @@ class Able:
 
     caches: bool = True
     block_fault: Callable[[], str | None] = nothing_wrong
+    most_rows: int = 1 << 30  # of a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,13 @@ def recipe_of(
         block_length = shape.n_masked
     if shape.elastic and request.block_length is not None:
         changes.append("block_length has no effect: where lengths are not known, all is one block")
-    if request.block_length is not None and block_length > shape.n_masked:
-        changes.append(f"block_length {block_length} became {shape.n_masked}: the canvas is no longer")
-    block_length = min(block_length, shape.n_masked)
+    most = min(shape.n_masked, able.most_rows)
+    if shape.elastic and most < shape.n_masked:
+        raise ParameterError("length", f"{shape.n_masked} positions are decided together", f"use at most {most}")
+    if request.block_length is not None and block_length > most:
+        why = "the canvas is no longer" if most == shape.n_masked else "rows of logits have no memory beyond that"
+        changes.append(f"block_length {block_length} became {most}: {why}")
+    block_length = min(block_length, most)
     n_blocks = -(-shape.n_masked // block_length)
     steps = request.steps or steps_for(request, schedule, shape, n_blocks)
     if steps < n_blocks:
@@ -99,7 +104,7 @@ def recipe_of(
         given(request, RULE_OPTIONS.get(algorithm, {})),
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
     )  # fmt: skip
-    return recipe, (*changes, *useless(request, recipe))
+    return recipe, (*changes, *useless(request, recipe, shape))
 
 
 def schedule_for(request: DiffusionRequest, algorithm: str, way: Way, shape: Shape) -> str:
@@ -149,16 +154,22 @@ class Chosen(Protocol):
     def schedule(self) -> str: ...
 
 
-def useless(request: DiffusionRequest, recipe: Recipe) -> list[str]:
+def useless(request: DiffusionRequest, recipe: Recipe, shape: Shape) -> list[str]:
     """A warning for each value that changes nothing."""
-    idle = idle_options(request, PLAN_OPTIONS, recipe.plan, f"{recipe.plan} plan")
-    return [*useless_rule_options(request, recipe), *idle]
+    warnings = useless_rule_options(request, recipe)
+    if request.most_edits is not None and recipe.algorithm == "joint_threshold":
+        warnings.append("most_edits has no effect on a masked model, whose blocks are left when they are full")
+    if request.window is not None and shape.n_suffix:
+        warnings.append("window has no effect where text follows: all of it is seen")
+    return warnings + idle_options(request, PLAN_OPTIONS, recipe.plan, f"{recipe.plan} plan")
 
 
 def useless_rule_options(request: DenoisingRequest, recipe: Chosen) -> list[str]:
     """The same of what has to do with rules and schedules."""
     algorithm, schedule = recipe.algorithm, recipe.schedule
     warnings = []
+    if request.steps is not None and schedule == "adaptive":
+        warnings.append("steps has no effect with the adaptive schedule, which takes as many as it needs")
     if request.eps != EPS and schedule != "timestep":
         warnings.append(f"eps has no effect with the {schedule} schedule")
     if request.alg_temp > 0 and algorithm == "origin":

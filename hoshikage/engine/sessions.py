@@ -11,7 +11,13 @@ from hoshikage.settings import Settings
 SMALLEST = 256  # positions: llama.cpp's own granularity
 UNBOUNDED = 2**24  # positions, for a model that does not say how many it was trained with
 COARSE = 1024  # up to here sizes double
+MOST_ROWS = 512  # of a block, where they take more than that: twice a usual answer
 LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
+
+
+def most_rows(n_vocab: int) -> int:
+    """Rows that a block may have: their logits are what memory is kept for, whatever the answer's length."""
+    return max(MOST_ROWS, LARGEST_LOGITS // (4 * n_vocab))
 
 
 class SizedModel(Protocol):

@@ -10,14 +10,14 @@ from __future__ import annotations
 from hoshikage.errors import AnyPath, ModelFileError
 from hoshikage.gguf.header import Array, Header, TensorInfo, TensorType
 from hoshikage.gguf.judge import judge_model
-from hoshikage.gguf.kind import Kind, Wish, kind_of
+from hoshikage.gguf.kind import Kind, Wish, check_said, kind_of
 from hoshikage.gguf.reader import read
 from hoshikage.gguf.split import other_parts
 from hoshikage.gguf.twins import Retagged, retag
 
 __all__ = [
-    "Array", "Header", "Kind", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "Wish", "inspect", "kind_of",
-    "retag",
+    "Array", "Header", "Kind", "ModelFileError", "Retagged", "TensorInfo", "TensorType", "Wish", "check_said",
+    "inspect", "kind_of", "retag",
 ]  # fmt: skip
 
 

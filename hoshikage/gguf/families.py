@@ -69,7 +69,7 @@ FAMILIES = (
     ),
     Family(
         name="LLaDA 2.0",
-        pattern=_called(r"llada[-_ ]?2"),
+        pattern=_called(r"llada[-_ ]?2(\.0)?(?![.\d])"),
         architectures=("bailingmoe2",),
         kind=BLOCK,
         mask_token="<|mask|>",

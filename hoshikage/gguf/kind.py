@@ -71,7 +71,6 @@ def kind_of(header: Header, wish: Wish | None = None) -> Kind:
     family = family_of(header)
     name = wish.kind if wish.kind != "auto" else said_kind(header, family, wish)
     if name == CAUSAL:
-        check_only_diffusion(wish)
         return Kind(name=CAUSAL)
     mask_id = mask_of(header, wish, family)
     family = family if family is not None and family.kind == name else None
@@ -150,11 +149,16 @@ def check_possible(header: Header, wish: Wish) -> None:
         raise ParameterError("kind", cause, f"say causal; {wish.kind} models are of {', '.join(sorted(CARRIERS))}")
 
 
-def check_only_diffusion(wish: Wish) -> None:
-    """Refuses what means nothing for a causal model."""
-    for name in ("mask_token", "block_length", "sub_block"):
-        if getattr(wish, name) is not None:
-            raise ParameterError(name, "a causal model has none", "leave it out, or say --kind block or masked")
+def check_said(header: Header, wish: Wish) -> None:
+    """Refuses what was said of this one file and would mean nothing for it. What is said of all files may."""
+    kind = kind_of(header, wish)
+    means_nothing = {CAUSAL: ("mask_token", "block_length", "sub_block", "shift"), MASKED: ("sub_block",)}
+    for name in means_nothing.get(kind.name, ()):
+        if getattr(wish, name) not in (None, "auto"):
+            raise ParameterError(name, f"a {kind.name} model has none", "leave it out, or say another --kind")
+    if kind.name == BLOCK and wish.block_length not in (None, kind.block_length):
+        cause = f"the file's own is {kind.block_length}"
+        raise ParameterError("block_length", cause, "leave it out, or say --kind block as well")
 
 
 # -- its numbers
@@ -211,7 +215,9 @@ def shift_of(header: Header, wish: Wish, family: Family | None) -> bool:
 
 def with_blocks(header: Header, kind: Kind, wish: Wish, family: Family | None) -> Kind:
     """The same with its blocks."""
-    length = wish.block_length or header.whole(BLOCK_LENGTH_KEY) or 0
+    # Said of many models at once, a length is not said of one whose file has its own.
+    own = header.whole(BLOCK_LENGTH_KEY) or 0
+    length = (own if wish.kind != BLOCK else 0) or wish.block_length or own
     length = length or (family.block_length_of(names_of(header)) if family else 0)
     if not length:
         cause = "the file does not say how long its blocks are"

@@ -13,9 +13,10 @@ from hoshikage.manager.shape import Shape
 
 # What sessions are opened for: see `engine.diffusion`, `block`, `causal` and `sessions`, which a test compares.
 SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}
+SHORT_CELLS = 512  # for others beside the longest
 LARGEST_LOGITS = 1 << 28
 CAUSAL_UBATCH = 512
-MOST_ROWS = 512  # of a canvas without blocks: twice a usual answer
+MOST_ROWS = 512
 GRANULE = 256  # positions
 COARSE = 1024  # positions
 
@@ -66,11 +67,12 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     A request takes `n_streams` canvases: two under guidance.
     """
     n_each = n_ctx * n_streams
-    wanted = max(n_each, min(n_each * n_seq, SHARED_CELLS[shape.kind]))
+    wanted = min(n_each * n_seq, max(n_each + SHORT_CELLS, SHARED_CELLS[shape.kind]))
     # As `engine.sessions` rounds: up to a power of two first, in whole thousands later.
     cells = -(-wanted // COARSE) * COARSE if wanted > COARSE else max(GRANULE, 1 << (max(wanted, 1) - 1).bit_length())
     n_tokens = cells if shape.kind == "masked" else min(cells, max(CAUSAL_UBATCH, n_seq * shape.block_length))
-    n_rows = n_tokens if shape.is_native else min(n_tokens, max(MOST_ROWS, LARGEST_LOGITS // (4 * shape.n_vocab)))
+    most = max(MOST_ROWS * n_streams, LARGEST_LOGITS // (4 * shape.n_vocab))
+    n_rows = n_tokens if shape.is_native else min(n_tokens, most)
     return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
 
 

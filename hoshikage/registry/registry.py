@@ -161,7 +161,7 @@ class Registry:
         check_free(label)
         header = gguf.inspect(path)
         entry = entry_of(path, stop, settings or {})
-        gguf.kind_of(header, gguf.Wish.among(entry))
+        gguf.check_said(header, gguf.Wish.among(entry))
         added: list[Model] = []
 
         def edit(entries: Entries) -> None:

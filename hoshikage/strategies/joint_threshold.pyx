@@ -38,19 +38,22 @@ cdef class JointThreshold(Rule):
                 rows[i], rows[n] = rows[n], rows[i]
                 n += 1
         for i in range(n, n_rows):
-            self.reconsider(canvas, &rows[i])
+            if self.rewrites(canvas, &rows[i]):
+                rewrite(canvas, &rows[i])
         sort_rows(rows, n)
         for i in range(n):
             if i >= max(quota.count, 1) and rows[i].score < self.threshold:
                 break
             canvas.write(&rows[i])
 
-    cdef void reconsider(self, Canvas canvas, Row *row) noexcept nogil:
-        """Write the likeliest token in place of the one that stands there; the end of the text only in a warm pass."""
+    cdef bint rewrites(self, Canvas canvas, const Row *row) noexcept nogil:
+        """The end of the text is written only in a warm pass."""
         if row.scan.best == row.token or exp(-<double> row.scan.excess) <= self.edit:
-            return
-        if not canvas.warm and canvas.ends_with(row.scan.best):
-            return
-        row.token, row.logit = row.scan.best, row.scan.best_logit
-        canvas.erase(row.position)
-        canvas.write(row)
+            return False
+        return canvas.warm or not canvas.ends_with(row.scan.best)
+
+
+cdef void rewrite(Canvas canvas, Row *row) noexcept nogil:
+    row.token, row.logit = row.scan.best, row.scan.best_logit
+    canvas.erase(row.position)
+    canvas.write(row)

@@ -44,11 +44,20 @@ def assert_likeliest(found: list[tuple[int, float]], logprobs: NDArray[np.float6
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([0.0, 1.0]), st.booleans())
-def test_a_canvas_keeps_those_of_the_step_that_settled(salt: int, k: int, temperature: float, shift: bool) -> None:
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 1.0]),
+    st.booleans(),
+    st.sampled_from(["low_confidence", "joint_threshold"]),
+)
+def test_a_canvas_keeps_those_of_the_step_that_settled(
+    salt: int, k: int, temperature: float, shift: bool, algorithm: str
+) -> None:
+    """Or that wrote another token over one that was settled before."""
     model = FakeModel(N_VOCAB, salt=salt)
     options = {
-        "algorithm": "low_confidence",
+        "algorithm": algorithm,
         "schedule": "block",
         "steps": 3,
         "shift": shift,

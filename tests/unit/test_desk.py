@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hoshikage._board import Board
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.batch import Room
+from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result
@@ -302,3 +302,10 @@ def test_the_gate_is_held_during_a_step_and_not_between_two() -> None:
     at_desk(desk, Work(3))
     run_out(desk)
     assert (gate.held, gate.taken) == (0, 3)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 512), st.integers(2, 8))
+def test_beside_the_longest_answer_there_is_room_for_a_short_one(n_long: int, n_short: int, n_together: int) -> None:
+    long, short = Work(1, n_long), Work(1, n_short)
+    room = room_for([long], n_together, 4096, lambda n: n)  # type: ignore[list-item]
+    assert room.holds([long, short]) or n_short > n_long  # type: ignore[list-item]

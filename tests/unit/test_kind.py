@@ -9,7 +9,7 @@ import pytest
 
 from hoshikage import gguf
 from hoshikage.errors import AmbiguousKindError, ParameterError
-from hoshikage.gguf import Kind, Wish, kind_of
+from hoshikage.gguf import Kind, Wish, check_said, kind_of
 from hoshikage.gguf.families import FAMILIES
 from tests.tiny import Shape, write
 from tests.tiny.bailing import write_bailing
@@ -103,6 +103,8 @@ def test_what_is_said_is_stronger_than_the_family(tmp_path: Path) -> None:
         ("qwen3", Wish(kind="block", block_length=4, sub_block=3, mask_token="299"), "sub_block", "does not divide"),
         ("qwen3", Wish(kind="block", block_length=9999, mask_token="299"), "block_length", "no length"),
         ("qwen3", Wish(kind="causal", block_length=4), "block_length", "a causal model has none"),
+        ("qwen3", Wish(kind="causal", shift="on"), "shift", "a causal model has none"),
+        ("llada", Wish(sub_block=4), "sub_block", "a masked model has none"),
     ],
 )
 def test_contradictions_are_refused(
@@ -112,7 +114,25 @@ def test_contradictions_are_refused(
     if architecture == "hy_v3":
         monkeypatch.setattr(type(header), "architecture", "hy_v3")
     with pytest.raises(ParameterError) as refused:
-        kind_of(header, wish)
+        check_said(header, wish)
     assert refused.value.name == name
     assert said in refused.value.cause
     assert refused.value.remedy
+
+
+def test_what_is_said_of_all_models_leaves_those_alone_that_it_means_nothing_for(tmp_path: Path) -> None:
+    """As an environment does: HOSHIKAGE_BLOCK_LENGTH=32 is for masked models, and for blocks of unknown length."""
+    wish = Wish(block_length=32, sub_block=4)
+    assert kind_of(made(tmp_path, "qwen3"), wish).name == "causal"
+    header = made(tmp_path, "qwen3", diffusion__block_length=8, tokenizer__ggml__mask_token_id=299)
+    assert kind_of(header, wish).block_length == 8
+    with pytest.raises(ParameterError, match="own is 8"):
+        check_said(header, wish)
+    assert kind_of(header, Wish(kind="block", block_length=32)).block_length == 32
+
+
+def test_a_later_llada_is_not_taken_for_an_earlier_one(tmp_path: Path) -> None:
+    for name, family in (("LLaDA2.0-mini", "LLaDA 2.0"), ("LLaDA2-flash", "LLaDA 2.0"), ("LLaDA2.1-mini", "LLaDA 2.1")):
+        assert kind_of(made(tmp_path, "bailingmoe2", f"{name}.gguf", "<|mask|>")).family == family
+    with pytest.raises(AmbiguousKindError):
+        kind_of(made(tmp_path, "bailingmoe2", "LLaDA2.2-mini.gguf", "<|mask|>"))

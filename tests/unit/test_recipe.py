@@ -71,6 +71,15 @@ def test_what_rows_cost_decides() -> None:
     assert chosen_way("fast", long, Curve, True, lambda: True).plan == "dual"
     assert chosen_way("fast", long, Curve, True, lambda: False).plan == "window"
     assert chosen_way("balanced", short, lambda: FLAT, True, lambda: True).plan == "full"
+    # Nothing is free for ever: what was measured ends at 128 rows.
+    assert chosen_way("balanced", Shape(256, 3800), lambda: FLAT, True, lambda: True).plan == "window"
+
+
+def test_text_behind_a_gap_is_computed_as_well() -> None:
+    """A block of a gap costs the text that follows, whatever its length: so fewer, longer blocks are worth it."""
+    gap = Shape(64, 20, n_suffix=100)
+    assert chosen_way("fast", Shape(64, 20), Curve, True, lambda: True).block_length == 16
+    assert chosen_way("fast", gap, Curve, True, lambda: True).block_length == 32
 
 
 def test_blocks_and_refreshes_are_chosen_as_well() -> None:
@@ -127,6 +136,7 @@ def test_what_is_named_is_done(quality: str, shape: Shape, data: st.DataObject) 
         ({"plan": "window"}, Able(caches=False), {"plan": "full"}, "without a cache"),
         ({"block_length": 64}, Able(), {"block_length": 20}, "block_length 64 became 20"),
         ({"block_length": 5, "steps": 2}, Able(), {"steps": 4}, "steps 2 became 4"),
+        ({"block_length": 18}, Able(most_rows=16), {"block_length": 16}, "no memory beyond that"),
     ],
 )
 def test_the_impossible_becomes_the_nearest_or_is_refused(
@@ -196,8 +206,9 @@ class Disturbed:
     def __init__(self) -> None:
         self.now, self.n_passes = 0.0, 0
 
-    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int) -> None:
+    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int, *, last: int) -> None:
         assert len(ids) >= hi == end
+        assert 1 <= last <= min(hi - lo, 32)
         self.n_passes += 1
         self.now += (hi - lo) / 1000 * (1 if self.n_passes % 4 else 50)
 

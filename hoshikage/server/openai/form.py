@@ -74,9 +74,11 @@ def about_work(answered: Answered) -> dict[str, Any]:
     return {
         "seed": answered.seed,
         "passes": n_passes,
+        "warm_passes": counts.get("n_warm", 0),
         "rows": counts.get("n_rows", 0),
         "seconds": round(counts.get("seconds", 0.0), 6),
         "tokens_per_pass": round(counts["n_tokens"] / n_passes, 3) if n_passes else 0.0,
+        **({"how": answered.how} if answered.how else {}),
     }
 
 
