@@ -123,7 +123,8 @@ cdef compute(Forward forward, int32_t stream, const int32_t[::1] tokens, int32_t
         with nogil:
             forward.run(&span, 1)
             for i in range(span.row_hi - span.row_lo):
-    """The last rows of [lo, hi), as many as `out` has: a pass per `n_rows` of them, as a context returns no more."""
+                memcpy(&out[span.row_lo - first + i, 0], forward.row(span.first_row + i),
+                       forward.n_vocab * sizeof(float))
         span.row_lo = span.row_hi
 
 
