@@ -85,7 +85,7 @@ class Loading:
         "HOSHIKAGE_BLOCK_LENGTH",
         Whole(1, 2**20),
         None,
-        "positions of a block model's blocks; of a masked one's, where a request does not say; unset: the model's own",
+        "positions of a block model's blocks, where its file does not say; of a masked one's, where a request does not",
     )
     sub_block: int | None = setting(
         "HOSHIKAGE_SUB_BLOCK", Whole(1, 2**20), None, "parts in which a block is settled; unset: the model's own"
