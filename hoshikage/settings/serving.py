@@ -104,7 +104,12 @@ class Serving:
     )
     max_headers: int = setting("HOSHIKAGE_MAX_HEADERS", Whole(8, 10_000), 100, "headers of a request")
     max_connections: int = setting("HOSHIKAGE_MAX_CONNECTIONS", Whole(1, 1_000_000), 2048, "connections open at once")
-    max_streams: int = setting("HOSHIKAGE_MAX_STREAMS", Whole(1, 100_000), 256, "answers being streamed at once")
+    max_streams: int = setting(
+        "HOSHIKAGE_MAX_STREAMS",
+        Whole(1, 100_000),
+        256,
+        "requests at work at once, streamed or not, whatever they ask but /health and /ready",
+    )
     requests_per_minute: int = setting(
         "HOSHIKAGE_REQUESTS_PER_MINUTE",
         Whole(0, 10**9),
