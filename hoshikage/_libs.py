@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hoshikage import _fingerprint as fp
-from hoshikage.envfile import own_files, variables_in
+from hoshikage.envfile import expanded, own_files, variables_in
 from hoshikage.errors import LibraryError
 
 PACKAGED = Path(__file__).with_name("lib")
@@ -65,13 +65,13 @@ def named_folder() -> str:
 def variables() -> dict[str, str]:
     """What a child process needs in its environment to load the same libraries."""
     folder = named_folder()
-    return {VARIABLE: str(Path(folder).expanduser().resolve())} if folder else {}
+    return {VARIABLE: str(expanded(folder).resolve())} if folder else {}
 
 
 def library_folder() -> Path:
     """Where the libraries come from in this process."""
     named = named_folder()
-    return Path(named).expanduser().resolve() if named else PACKAGED
+    return expanded(named).resolve() if named else PACKAGED
 
 
 def load_libraries() -> Path:

@@ -28,16 +28,27 @@ class Assignment(NamedTuple):
     line: int  # from 1
 
 
+def expanded(path: str) -> Path:
+    """`~` is the home folder; where that is unknown, it stays as it is written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's own raises
+
+
 def config_folder(environment: Mapping[str, str]) -> Path:
     """Where a person's own files are."""
-    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
-    return Path(home) / "hoshikage"
+    return Path(environment.get("XDG_CONFIG_HOME") or home_folder(environment) / ".config") / "hoshikage"
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    home = expanded(environment.get("HOME", "~"))
+    if home.parts[:1] and home.parts[0].startswith("~"):
+        raise ParameterError("HOME", "this user has no home folder", "set it, or XDG_CONFIG_HOME")
+    return home
 
 
 def env_files_of(environment: Mapping[str, str], named: Sequence[Path] | None = None) -> list[Path]:
     """The `.env` files that exist, the strongest last; `named` are looked at instead of the usual ones."""
     if named is None and (only := environment.get(VARIABLE)):
-        path = Path(only).expanduser()
+        path = expanded(only)
         if not path.is_file():
             raise ParameterError(VARIABLE, f"{path} is not a file", "name a .env file or unset it")
         return [path]
@@ -50,7 +61,11 @@ def own_files(environment: Mapping[str, str]) -> list[Path]:
     """The files that a person has put where only they can, or has named: what is loaded as code is read from these."""
     if environment.get(VARIABLE):
         return env_files_of(environment)
-    return [path for path in [config_folder(environment) / ".env"] if path.is_file()]
+    try:
+        path = config_folder(environment) / ".env"
+    except ParameterError:  # without a home folder nobody has put one there
+        return []
+    return [path] if path.is_file() else []
 
 
 def is_trusted(path: Path) -> bool:

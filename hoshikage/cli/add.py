@@ -7,13 +7,13 @@ has a file of its own: in a container, on another machine.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from hoshikage.cli import complain
 from hoshikage.cli.models import add_registry_flags, cells, line_of, one_line, registry_of, told
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.remote import Remote, add_place_flags, asked_in_passing, segment, server_of_names
+from hoshikage.envfile import expanded
 from hoshikage.errors import ParameterError, RefusedError
 from hoshikage.registry import rows_of_model
 
@@ -22,7 +22,7 @@ NOT_FOUND, CONFLICT = 404, 409
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s PATH LABEL [STOP ...] [flags]"
-    parser.add_argument("path", metavar="PATH", type=Path, help="a GGUF file; of a split model, its first part")
+    parser.add_argument("path", metavar="PATH", help="a GGUF file; of a split model, its first part")
     parser.add_argument("label", metavar="LABEL", help="the name to ask for it by")
     parser.add_argument(
         "stop", metavar="STOP", nargs="*", default=[], help="answers end before this text, beside the usual ones"
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
 def here(arguments: argparse.Namespace, settings: dict[str, object]) -> dict[str, Any]:
     """Write it into the file of names; a line of the list is returned."""
     model = registry_of(arguments).add(
-        arguments.path.expanduser(),
+        expanded(arguments.path),
         arguments.label,
         arguments.stop,
         settings,
@@ -66,7 +66,7 @@ def there(server: Remote, arguments: argparse.Namespace, settings: dict[str, obj
     """Let a server do it; a line of the list is returned."""
     if arguments.set_aside:
         raise ParameterError("--set-aside", "a server does not do this", "say it on its machine, with --here")
-    path = str(arguments.path.expanduser().absolute())
+    path = str(expanded(arguments.path).absolute())
     wish = {"name": arguments.label, "path": path, "stop": arguments.stop, "replace": arguments.replace}
     try:
         card = server.ask("POST", "/admin/models", {**settings, **wish})["model"]

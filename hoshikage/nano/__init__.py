@@ -6,6 +6,8 @@ from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 
+from hoshikage.envfile import expanded
+
 HERE = Path(__file__).parent
 DEFAULT = "nano-ar"  # the one that answers best so far, by the cards
 # They copy, count and sort: what makes a large model's prose livelier makes their answers wrong.
@@ -30,5 +32,5 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def resolve(model: str | PathLike[str]) -> Path:
     """The file of a model: an embedded one by its name, any other by its path."""
-    path = Path(fspath(model)).expanduser()
+    path = expanded(fspath(model))
     return files().get(fspath(model), path) if not path.exists() else path

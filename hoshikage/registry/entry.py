@@ -7,7 +7,6 @@ Beside the three keys, an entry may hold any setting that belongs to a model, by
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hoshikage.checks import Texts, shown
+from hoshikage.envfile import expanded
 from hoshikage.errors import ParameterError
 from hoshikage.gguf import Wish
 from hoshikage.registry.facts import Facts, facts_of
@@ -81,11 +81,6 @@ def path_text(entry: Entries, key: str) -> str:
         what = "is missing" if value is None else f"is {shown(value)}"
         raise ParameterError(key, what, "name a folder as `path` and a GGUF file in it as `model`")
     return value
-
-
-def expanded(folder: str) -> Path:
-    """`~` is the home folder; where that is unknown, it stays as it is written."""
-    return Path(os.path.expanduser(folder))  # noqa: PTH111 -- Path's own raises
 
 
 def entry_of(path: Path, stop: Iterable[str], settings: Mapping[str, object]) -> Entries:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from hoshikage import gguf, nano
 from hoshikage.checks import shown
+from hoshikage.envfile import expanded
 from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
-from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, expanded, model_of
+from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, model_of
 from hoshikage.registry.facts import Identity, settled_identity
 from hoshikage.registry.folder import Folder, Scan
 from hoshikage.registry.labels import check_label, near

@@ -218,6 +218,14 @@ def test_a_broken_map_is_only_set_aside_when_a_person_says_so(command: Command, 
     assert [line["label"] for line in json.loads(command("list", "--json").out)] == ["nano-llada", "x"]
 
 
+def test_a_file_whose_name_begins_like_somebodys_home_folder(command: Command, model: Path) -> None:
+    model.with_name("~backup.gguf").write_bytes(model.read_bytes())
+    os.chdir(model.parent)
+    assert command("add", "~backup.gguf", "mine").out.endswith("/~backup.gguf\n")
+    assert command("inspect", "~backup.gguf").code == 0
+    assert nano.resolve("~backup.gguf") == Path("~backup.gguf")
+
+
 def test_inspect_takes_a_name(command: Command, model: Path) -> None:
     causal = model.with_name("causal.gguf")
     causal.write_bytes(of("llama").bytes())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage.envfile import Assignment, env_files_of, quoted, unquoted, variables_in
+from hoshikage.envfile import Assignment, config_folder, env_files_of, quoted, unquoted, variables_in
 from hoshikage.errors import ParameterError
 from hoshikage.settings import manual
 
@@ -85,3 +85,15 @@ def test_the_example_changes_nothing_and_a_shell_can_read_it(tmp_path: Path) -> 
     )
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert {name: seen[name] for name in given} == {name: assignment.value for name, assignment in given.items()}
+
+
+def test_a_home_folder_that_nobody_knows_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"~nobody-of-this-name/\.env is not a file; name a .env file"):
+        env_files_of({"HOSHIKAGE_CONFIG_PATH": "~nobody-of-this-name/.env"})
+    for environment in ({"HOME": "~nobody-of-this-name"}, {}):
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)  # no HOME, and a user whom no list names
+        with pytest.raises(ParameterError, match="this user has no home folder; set it, or XDG_CONFIG_HOME"):
+            config_folder(environment)
+        assert env_files_of(environment) == []
+    assert config_folder({"XDG_CONFIG_HOME": "/mine"}) == Path("/mine/hoshikage")
