@@ -77,7 +77,7 @@ class MapFile:
                 before = encoded(entries)
                 edit(entries)
                 if broken:
-                    file.path.rename(free_name(file.path))
+                    free_name(file.path).hardlink_to(file.path)
                 if broken or encoded(entries) != before:
                     write(file.path, encoded(entries))
         except OSError as error:
@@ -88,7 +88,7 @@ class MapFile:
         """The file itself, behind any link to it, while nobody else changes it."""
         target = Path(os.path.realpath(self.path))
         make_folder(target.parent)
-        fd = os.open(beside(target, ".lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = open_lock(beside(target, ".lock"))
         try:
             self._lock(fd)
             yield MapFile(target)
@@ -230,6 +230,14 @@ def write(path: Path, data: bytes) -> None:
             part.unlink()
         raise
     fsync_folder(path.parent)
+
+
+def open_lock(path: Path) -> int:
+    """For writing, because NFS locks nothing else for one alone; for reading, where it belongs to somebody else."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def keep_owner(path: Path, fd: int) -> None:

@@ -23,7 +23,7 @@ from hoshikage.errors import BrokenMapError, RegistryError
 from hoshikage.registry.mapfile import SIZE_MAX, Entries, MapFile
 
 CALLS = [
-    *((os, name) for name in ("open", "read", "write", "fsync", "close", "replace", "rename", "unlink", "mkdir")),
+    *((os, name) for name in ("open", "read", "write", "fsync", "close", "replace", "link", "unlink", "mkdir")),
     *((os, name) for name in ("fchmod", "fchown")),
     (fcntl, "flock"),
 ]
@@ -142,6 +142,47 @@ def test_a_broken_file_is_never_lost_while_it_is_set_aside(tmp_path: Path, when:
             break
     assert json.loads((folder / "map").read_text()) == edited({}, add)
     assert (folder / "map.broken").read_bytes() == b'{"mine": '
+
+
+def test_a_broken_file_stays_where_it_is_when_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "map"
+    path.write_bytes(b'{"mine": ')
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(RegistryError, match="and it is as it was"):
+        patch.setattr(os, "write", full)
+        MapFile(path).change(add, set_aside=True)
+    assert path.read_bytes() == b'{"mine": '
+    MapFile(path).change(add, set_aside=True)
+    assert MapFile(path).read().entries == edited({}, add)
+    assert (tmp_path / "map.broken").read_bytes() == b'{"mine": '
+
+
+def test_the_lock_is_open_for_writing_where_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS wants it; not where another user has made it."""
+    modes: list[int] = []
+    flock, open_, forbidden = fcntl.flock, os.open, False
+
+    def locked(fd: int, how: int) -> None:
+        modes.append(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE)
+        flock(fd, how)
+
+    def opened(path: Any, flags: int, mode: int = 0o777) -> int:
+        if forbidden and Path(path).suffix == ".lock" and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_(path, flags, mode)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    monkeypatch.setattr(os, "open", opened)
+    MapFile(tmp_path / "map").change(add)
+    forbidden = True
+    MapFile(tmp_path / "map").change(remove_three)
+    assert modes == [os.O_RDWR, os.O_RDONLY]
+    assert MapFile(tmp_path / "map").read().entries == {}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
