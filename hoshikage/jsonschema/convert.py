@@ -58,6 +58,7 @@ class Converter:
         self._schema = schema
         self._rules: dict[str, str] = {}
         self._referred: dict[str, str] = {}  # pointer -> rule
+        self._open: list[Any] = []  # pointers that lead here, and nothing was written since
         self._length = 0
         self._depth = 0
         self._exclusion = Exclusion(self._opened_whole)
@@ -103,6 +104,13 @@ class Converter:
         return parts[0] if len(parts) == 1 else self._rule(" | ".join(parts))
 
     def _typed(self, where: str, kind: str, schema: Schema) -> str:
+        around, self._open = self._open, []  # what is inside of a value may refer to what is round it
+        try:
+            return self._typed_alone(where, kind, schema)
+        finally:
+            self._open = around
+
+    def _typed_alone(self, where: str, kind: str, schema: Schema) -> str:
         match kind:
             case "object":
                 return self._object(where, schema)
@@ -120,10 +128,14 @@ class Converter:
         if len(plain(schema)) > 1:
             return self._expression(where, self._all_of(where, {**schema, "allOf": [*schema.get("allOf", ())]}))
         pointer = schema["$ref"]
+        if pointer in self._open:
+            raise refuse(where, "its references lead in a circle", "correct it")
         if pointer not in self._referred:
             name = self._referred[pointer] = self._name()
             self._rules[name] = ""  # it may refer to itself
+            self._open.append(pointer)
             self._rules[name] = self._expression(f"{where}: {pointer}", self._found(where, pointer))
+            self._open.pop()
         return self._referred[pointer]
 
     def _found(self, where: str, pointer: Any) -> Any:

@@ -11,6 +11,7 @@ from hoshikage.registry import Facts, Model, Registry
 
 RECENT = 1.0  # seconds
 N_KEPT = 1024
+GAP_KIND = "masked"  # of models that see what stands behind the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Chosen:
     @property
     def fills_gaps(self) -> bool:
         """Whether it sees what stands behind the answer."""
-        return self.facts.kind == "masked"
+        return self.facts.kind == GAP_KIND
 
 
 class Choices:

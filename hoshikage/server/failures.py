@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 def noted(error: BaseException, exchange: Exchange, metrics: Metrics) -> Problem:
     """The problem to be told; what only the owner may know goes to the log."""
-    problem = problem_of(error)
+    problem = problem_of(error, exchange.subject)
     exchange.notes["error"] = problem.code
     metrics.error(problem.code)
     if problem.code == "internal_error":

@@ -7,7 +7,8 @@ because it was meant to do something; one that means nothing here is answered wi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -22,6 +23,7 @@ from hoshikage.server.shell.exchange import Exchange
 NEAR = 0.82  # of difflib's ratio: `temperatur`, `maxtokens`, `diffusion_step`, but not `min_tokens`
 N_UNKNOWN = 20  # names that mean nothing here: looking for what each may have been takes time
 LONG = 1 << 16  # bytes of a body
+SUBJECTS = ("messages", "input", "template", "input_prefix", "prompt", "text", "prefix")  # hold what a model reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,14 @@ class Field:
     required: bool = False
     option: str = ""  # the engine's option that it becomes; the route itself reads those that become none
     kinds: tuple[str, ...] = tuple(KINDS)  # of models on which it has an effect
+    idle: Mapping[str, str] = field(default_factory=dict)  # keys of its object that have none -> why
+    nullable: bool = False  # null is a value of it
+
+    def warnings(self, value: Any) -> Iterator[str]:
+        """Of what stands in it without an effect."""
+        for key, why in self.idle.items():
+            if isinstance(value, Mapping) and value.get(key) is not None:
+                yield f"{self.name}.{key} has no effect: {why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,11 @@ class Given:
     values: Mapping[str, Any]  # of the fields that the route reads itself
     options: Mapping[str, Any]  # of the engine
     warnings: Sequence[str]
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """What stands beside an answer that has no warnings of its own."""
+        return {"warning": "; ".join(self.warnings)} if self.warnings else {}
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -78,10 +93,13 @@ class Table:
         options: dict[str, Any] = {}
         warnings: list[str] = []
         unknown: list[str] = []
-        for name, value in sent(body).items():
+        for name, value in body.items():
             entry = self.by_name.get(name)
-            if entry is not None:
+            if value is None:
+                values |= {name: None} if entry is not None and entry.nullable else {}
+            elif entry is not None:
                 self._take(entry, entry.check.check(name, value), values, options)
+                warnings += entry.warnings(value)
             elif name in self.idle:
                 warnings.append(f"{name} has no effect: {self.idle[name]}")
             else:
@@ -148,11 +166,6 @@ def alias(name: str, of: str, meaning: str = "") -> Field:
     )
 
 
-def sent(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in a body; null is as if it were absent."""
-    return {name: value for name, value in body.items() if value is not None}
-
-
 def queried(exchange: Exchange, name: str) -> str | None:
     """A value of the query, where it is there."""
     values = parse_qs(exchange.query.decode("ascii", "replace")).get(name)
@@ -165,4 +178,27 @@ async def given_in(exchange: Exchange, table: Table) -> Given:
     def read() -> Given:
         return table.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
 
-    return read() if len(exchange.body) < LONG else await asyncio.to_thread(read)
+    given = read() if len(exchange.body) < LONG else await asyncio.to_thread(read)
+    exchange.subject = next((name for name in SUBJECTS if name in given.values), None)
+    return given
+
+
+@contextmanager
+def called(**names: str) -> Iterator[None]:
+    """Errors call a field as the client does, whatever its name is further inside (inside=outside)."""
+    try:
+        yield
+    except ParameterError as error:
+        raise ParameterError(renamed(error.name, names), error.cause, error.remedy) from None
+    except Problem as problem:
+        about = problem.body["error"]
+        about["param"] = about["param"] and renamed(about["param"], names)
+        raise
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """The name of a field, or of a place in it."""
+    for inside, outside in names.items():
+        if name == inside or name.startswith((f"{inside}.", f"{inside}[", f"{inside}:")):
+            return outside + name.removeprefix(inside)
+    return name

@@ -71,15 +71,18 @@ RULES: dict[str, Rule] = {
 }
 
 
-def problem_of(error: BaseException) -> Problem:
-    """The problem that a client is told; paths, prompts and what is not ours stay inside."""
+def problem_of(error: BaseException, subject: str | None = None) -> Problem:
+    """The problem that a client is told; paths, prompts and what is not ours stay inside.
+
+    `subject` is the field that holds what the model reads.
+    """
     if isinstance(error, Problem):
         return error
     if isinstance(error, ParameterError):
         return Problem(400, str(error), "validation_error", param=error.name)
     if isinstance(error, ContextOverflowError):
         more = {"n_prompt_tokens": error.n_prompt, "n_ctx": error.n_ctx}
-        return Problem(400, str(error), "context_length_exceeded", param="messages", more=more)
+        return Problem(400, str(error), "context_length_exceeded", param=subject, more=more)
     if isinstance(error, HoshikageError):
         return by_rule(error)
     return Problem(500, "the server made a mistake; its log says which", "internal_error")

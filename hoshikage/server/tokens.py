@@ -14,8 +14,10 @@ from hoshikage import gguf
 from hoshikage.checks import Text
 from hoshikage.errors import ParameterError, UnknownModelError
 from hoshikage.manager.job import Job
+from hoshikage.manager.state import ModelState
 from hoshikage.registry import Model
-from hoshikage.server.fields import Field, Given, Table, given_in, queried
+from hoshikage.server.choosing import GAP_KIND
+from hoshikage.server.fields import Field, Given, Table, called, given_in, queried
 from hoshikage.server.openai.values import FLAG, Ids
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
@@ -51,15 +53,18 @@ async def tokenize(services: Services, exchange: Exchange) -> Response:
     ids = value["ids"]
     tokens = ids if not given.get("with_pieces", False) else with_pieces(ids, value["pieces"])
     chosen = await services.choices.choose(label)
-    return json_response({"tokens": tokens, "count": len(ids), "max_model_len": chosen.facts.n_ctx})
+    return json_response(
+        {"tokens": tokens, "count": len(ids), "max_model_len": chosen.facts.n_ctx, **given.beside}
+    )
 
 
 async def detokenize(services: Services, exchange: Exchange) -> Response:
     """Tokens as a text."""
     given = await given_in(exchange, DETOKENIZE)
     label = await label_of(services, given)
-    value = await asked(services, exchange, label, "detokenize", {"ids": given["tokens"], "special": True})
-    return json_response({"prompt": value["text"], "content": value["text"]})
+    with called(ids="tokens"):
+        value = await asked(services, exchange, label, "detokenize", {"ids": given["tokens"], "special": True})
+    return json_response({"prompt": value["text"], "content": value["text"], **given.beside})
 
 
 async def info(services: Services, exchange: Exchange) -> Response:
@@ -91,18 +96,23 @@ async def asked(services: Services, exchange: Exchange, label: str, kind: Kind, 
     return await value_of(services, exchange, job)
 
 
-async def label_of(services: Services, given: Given) -> str:
+async def label_of(services: Services, given: Given, *, gap: bool = False) -> str:
     label: str | None = given.get("model")
-    return label if label is not None else await default_label(services)
+    return label if label is not None else await default_label(services, gap=gap)
 
 
-async def default_label(services: Services) -> str:
-    """The model that somebody means who names none."""
-    states = await asyncio.to_thread(services.manager.models)
+async def default_label(services: Services, *, gap: bool = False) -> str:
+    """The model that somebody means who names none; of a gap, one that can fill it."""
+    known = await asyncio.to_thread(services.manager.models)
+    states = [state for state in known if fills_gaps(state)] if gap else known
     resident = [state.label for state in states if state.state == "resident"]
     if not states:
-        raise UnknownModelError("there is no model")
+        raise UnknownModelError("there is no model that fills gaps" if gap else "there is no model")
     return resident[0] if len(resident) == 1 else states[0].label
+
+
+def fills_gaps(state: ModelState) -> bool:
+    return state.facts is not None and state.facts.kind == GAP_KIND
 
 
 def with_pieces(ids: list[int], pieces: list[str]) -> list[dict[str, Any]]:

@@ -116,6 +116,9 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
      ({"system": 5}, "system"), ({"stop_sequences": [""]}, "stop_sequences"), ({"tools": [TOOL]}, "tools"),
      ({"model": "nano-ar", "tools": [{"type": "web_search_20250305", "name": "x"}]}, "tools[0].type"),
      ({"model": "nano-ar", "tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice"),
+     ({"model": "nano-ar", "tools": [{**TOOL, "name": "a b"}]}, "tools[0].name"),
+     ({"model": "nano-ar", "tools": [{**TOOL, "input_schema": 5}]}, "tools[0].input_schema"),
+     ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config"),
      ({"model": "nano-ar", "tool_choice": {"type": "all"}}, "tool_choice.type"), ({"temprature": 1}, "temprature")],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
@@ -141,3 +144,8 @@ def test_what_has_no_effect_is_warned_of(server: Server) -> None:
     thinking = {"type": "enabled", "budget_tokens": 1024}
     answer = ask(server, thinking=thinking, metadata={"user_id": "me"})
     assert answer.status == 200 and "thinking" in answer.json["warning"] and "metadata" in answer.json["warning"]
+    auto = {"type": "auto", "disable_parallel_tool_use": True}
+    answer = ask(server, model="nano-ar", output_config={"effort": "low"}, tools=[TOOL], tool_choice=auto)
+    assert answer.status == 200, answer.body
+    for name in ("output_config.effort", "tool_choice.disable_parallel_tool_use"):
+        assert name in answer.json["warning"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.server.client import until
+from tests.server.client import CHAT, until
 from tests.server.conftest import NewServer, Server
 
 
@@ -74,6 +74,42 @@ def test_a_stop_string_cuts_the_answer_streamed_or_not(server: Server) -> None:
     assert plain["finish_reason"] == "stop"
     events = server.client.chat(stop=stop, stream=True, **wish).events
     assert content_of(events) == text[: text.index(stop)]
+
+
+def test_no_probability_is_told_of_a_stop_string(server: Server) -> None:
+    wish: dict[str, Any] = {"max_tokens": 60, "temperature": 1, "seed": 2, "early_stop": False, "logprobs": True}
+    text = server.client.chat(**wish).json["choices"][0]["message"]["content"]
+    stop = next(text[i : i + 2] for i in range(3, len(text) - 2) if text[i : i + 2].isascii())
+    plain = server.client.chat(stop=[stop], **wish).json["choices"][0]
+    rows = plain["logprobs"]["content"]
+    assert b"".join(bytes(row["bytes"]) for row in rows).decode(errors="replace") == plain["message"]["content"]
+    events = server.client.chat(stop=[stop], stream=True, **wish).events
+    told = [choice["logprobs"] for event in events[:-1] for choice in event["choices"] if choice["logprobs"]]
+    assert [row for part in told for row in part["content"]] == rows
+
+
+def test_a_refusal_that_is_sent_back_is_text(server: Server) -> None:
+    def n_read(part: dict[str, str]) -> int:
+        turns = [{"role": "assistant", "content": [part]}, {"role": "user", "content": "hello"}]
+        answer = server.client.post(CHAT, {"model": "fake", "messages": turns, "max_tokens": 2})
+        assert answer.status == 200, answer.body
+        return int(answer.json["usage"]["prompt_tokens"])
+
+    assert n_read({"type": "refusal", "refusal": "I will not."}) == n_read({"type": "text", "text": "I will not."})
+
+
+def test_tools_that_a_template_does_not_tell_of_are_warned_of(server: Server) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for path, more in ((CHAT, {}), ("/v1/responses", {}), ("/v1/messages", {"max_tokens": 4})):
+        body: dict[str, Any] = {"model": "nano-ar", "messages": [{"role": "user", "content": "hello"}], **more}
+        sent: Any = tools
+        if path == "/v1/responses":
+            body, sent = {"model": "nano-ar", "input": "hello"}, [{"type": "function", "name": "f"}]
+        if path == "/v1/messages":
+            sent = [{"name": "f", "input_schema": {}}]
+        answer = server.client.post(path, {**body, "tools": sent})
+        assert answer.status == 200 and "tools has no effect" in answer.json["warning"], answer.body
+        assert "warning" not in server.client.post(path, body).json
 
 
 def test_the_moving_canvas_is_shown_to_those_who_ask(server: Server) -> None:
@@ -164,6 +200,9 @@ def test_a_causal_model_keeps_to_a_schema(server: Server) -> None:
     assert answer.status == 200, answer.body
     person = json.loads(answer.json["choices"][0]["message"]["content"])
     assert person.keys() == {"name", "age"} and 0 <= person["age"] <= 99
+    circle = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#"}}}
+    refused = server.client.chat("Who?", model="nano-ar", response_format=circle)
+    assert refused.status == 400 and refused.error["param"].startswith("response_format")
     wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "a+"}}}
     refused = server.client.chat("Who?", model="nano-ar", response_format=wrong)
     assert refused.status == 400 and "pattern" in refused.error["message"]

@@ -112,9 +112,26 @@ def test_legacy_probabilities(server: Server, model: str) -> None:
         assert max(streamed_top.values()) == pytest.approx(max(top.values()), abs=1e-3)
 
 
-def test_a_causal_model_judges_its_prompt(server: Server) -> None:
-    answer = server.client.complete("Hello", model="nano-ar", echo=True, logprobs=1, max_tokens=1).json
-    rows = answer["choices"][0]["logprobs"]
+@pytest.mark.parametrize("prompt", ["Hello", [0, 1]], ids=["text", "ids that spell none"])
+@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_causal_model_judges_its_prompt(server: Server, prompt: Any, n: int, stream: bool) -> None:
+    wish: dict[str, Any] = {"model": "nano-ar", "echo": True, "logprobs": 1, "max_tokens": n, "seed": 1}
+    plain = server.client.complete(prompt, **wish)
+    assert plain.status == 200, plain.body
+    usage = plain.json["usage"]
+    (choice,) = plain.json["choices"]
+    if stream:
+        events = server.client.complete(prompt, **wish, stream=True).events
+        ((choice,),) = [event["choices"] for event in events[:-1]]
+    rows = choice["logprobs"]
     assert rows["token_logprobs"][0] is None
-    assert len(rows["tokens"]) == answer["usage"]["total_tokens"]
+    assert len(rows["tokens"]) == usage["total_tokens"] == usage["prompt_tokens"] + n
     assert all(logprob <= 0 for logprob in rows["token_logprobs"][1:])
+    assert n or choice["text"] == ("Hello" if prompt == "Hello" else "")
+
+
+def test_nothing_is_not_wanted_for_nothing(server: Server) -> None:
+    for more in ({"model": "nano-ar"}, {"echo": True}, {}):
+        answer = server.client.complete("Hello", max_tokens=0, **more)
+        assert (answer.status, answer.error["param"]) == (400, "max_tokens"), more

@@ -111,11 +111,59 @@ def test_an_editors_request_is_taken_as_it_is(server: Server) -> None:
     assert "t_max_predict_ms" in answer.json["warning"]
 
 
+def test_an_editor_that_names_no_model_gets_one_that_fills_gaps(new_server: NewServer) -> None:
+    """The first of the list reads from left to right, and is not asked."""
+    server = new_server()
+    (server.folder / "model_map.json").write_text("{}")
+    client = server.client
+    gap = {"input_prefix": "12+", "input_suffix": "=47", "prompt": "", "n_predict": 4}
+    assert client.get("/models").json["data"][0]["id"] == "nano-ar"
+    answer = client.post("/infill", gap)
+    assert (answer.status, answer.json["model"]) == (200, "nano-llada"), answer.body
+    answer = client.post("/v1/fim/completions", {"prompt": "12+", "suffix": "=47", "max_tokens": 4})
+    assert (answer.status, answer.json["model"]) == (200, "nano-llada"), answer.body
+    assert client.post("/v1/fim/completions", {"prompt": "12+", "max_tokens": 4}).status == 200
+
+
+@pytest.mark.parametrize("model", ["fake", "nano-ar"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_is_written_where_nothing_is_wanted(server: Server, model: str, stream: bool) -> None:
+    """What llama.vim warms a cache with."""
+    answer = complete(server, model=model, n_predict=0, n_probs=1, stream=stream)
+    assert answer.status == 200, answer.body
+    (end,) = answer.events if stream else [answer.json]
+    assert (end["content"], end["tokens_predicted"], end["stop_type"]) == ("", 0, "limit")
+    assert end["tokens_evaluated"] > 0 and not end.get("completion_probabilities")
+    assert infill(server, n_predict=0).json["content"] == ""
+
+
+def test_several_answers_are_several_events_in_any_case(new_server: NewServer) -> None:
+    server = new_server(DIFFUSION_STREAM="single")
+    wish = {**WISH, "prompt": ["ab", "cd"]}
+    plain = server.client.post("/completion", wish).json
+    events = server.client.post("/completion", {**wish, "stream": True}).events
+    assert all(isinstance(event, dict) for event in events) and sum(event["stop"] for event in events) == 2
+    for i in range(2):
+        assert "".join(event["content"] for event in events if event["index"] == i) == plain[i]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_probability_is_told_of_a_stop_string(server: Server, stream: bool) -> None:
+    text = complete(server, n_probs=1).json["content"]
+    stop = next(text[i] for i in range(3, 20) if text[i].isascii() and text.index(text[i]) == i)
+    answer = complete(server, n_probs=1, stop=[stop], stream=stream)
+    parts = answer.events if stream else [answer.json]
+    pieces = [bytes(row["bytes"]) for part in parts for row in part.get("completion_probabilities", ())]
+    content = "".join(part["content"] for part in parts)
+    assert content == text[: text.index(stop)]
+    assert b"".join(pieces).decode(errors="replace") == content
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [({"input_prefix": 5}, "input_prefix"), ({"input_extra": "x"}, "input_extra"),
      ({"input_extra": [{"filename": "a"}]}, "input_extra[0].text"), ({"input_extra": [{}] * 2000}, "input_extra"),
-     ({"n_predict": 0}, "n_predict"), ({"model": "nano-ar"}, "model"),
+     ({"n_predict": -2}, "n_predict"), ({"model": "nano-ar"}, "model"),
      ({"n_predict": 4, "max_tokens": 5}, "max_tokens")],
     ids=str,
 )  # fmt: skip
@@ -127,6 +175,22 @@ def test_what_cannot_be_filled_is_named(server: Server, more: dict[str, Any], pa
 def test_a_gap_longer_than_the_context(server: Server) -> None:
     answer = infill(server, n_predict=600)
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+
+
+def test_too_long_a_text_is_named_as_it_was_sent(server: Server) -> None:
+    long = "x" * 600
+    named = {
+        "/infill": "input_prefix", "/completion": "prompt", "/v1/completions": "prompt", "/v1/responses": "input",
+        "/v1/chat/completions": "messages", "/v1/messages": "messages", "/api/diffusion/generate": "text",
+    }  # fmt: skip
+    for path, name in named.items():
+        text: Any = [{"role": "user", "content": long}] if name == "messages" else long
+        more = {"max_tokens": 4} if path == "/v1/messages" else {}
+        model = "model_id" if path.startswith("/api") else "model"
+        error = server.client.post(path, {model: "fake", name: text, **more}).json["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", name)
+    template = {"model": "fake", "template": [long, 4, "."]}
+    assert server.client.post("/v1/completions", template).error["param"] == "template"
 
 
 def test_both_places_of_a_filled_gap(server: Server) -> None:
@@ -196,7 +260,8 @@ def test_names_come_and_go(new_server: NewServer, tiny_model: TinyModel) -> None
     assert client.ask("DELETE", "/models?model=mine").json == {"success": True}
     assert client.get("/v1/models/mine").status == 404
     assert client.ask("DELETE", "/models?model=mine").status == 404
-    assert client.ask("DELETE", "/models?model=nano-ar").status == 409
+    for refused in (client.ask("DELETE", "/models?model=nano-ar"), client.post("/models", {"model": "", "path": path})):
+        assert refused.error["param"] == "model" and refused.status in (400, 409), refused.body
     assert client.ask("DELETE", "/models").error["param"] == "model"
 
 
@@ -206,3 +271,24 @@ def test_a_conversation_as_the_model_reads_it(server: Server) -> None:
     assert answer.status == 200, answer.body
     assert "hello" in answer.json["prompt"] and answer.json["prompt"].endswith("[assistant]")
     assert server.client.post("/apply-template", {"messages": "x"}).error["param"] == "messages"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/apply-template", {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}),
+     ("/tokenize", {"content": "a", "xyzzy": 1}), ("/detokenize", {"tokens": [97], "xyzzy": 1}),
+     ("/models/load", {"xyzzy": 1}), ("/models/unload", {"xyzzy": 1}),
+     ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "a"}], "xyzzy": 1})],
+    ids=str,
+)  # fmt: skip
+def test_what_has_no_effect_is_warned_of(server: Server, path: str, body: dict[str, Any]) -> None:
+    answer = server.client.post(path, {"model": "fake", **body})
+    assert answer.status == 200 and f"{[*body][-1]}" in answer.json["warning"]
+    body.popitem()
+    assert "warning" not in server.client.post(path, {"model": "fake", **body}).json
+
+
+def test_a_token_that_is_none_is_named(server: Server) -> None:
+    answer = server.client.post("/detokenize", {"model": "fake", "tokens": [999_999]})
+    assert (answer.status, answer.error["param"]) == (400, "tokens")
+    assert answer.error["message"].startswith("tokens: ")

@@ -101,9 +101,16 @@ def test_the_openai_package_reads_it(server: Server) -> None:
      ({"previous_response_id": "resp_1"}, "previous_response_id"), ({"background": True}, "background"),
      ({"conversation": "conv_1"}, "conversation"), ({"max_output_tokens": 0}, "max_output_tokens"),
      ({"tools": [TOOL]}, "tools"), ({"model": "nano-ar", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+     ({"model": "nano-ar", "tools": [{**TOOL, "name": "a b"}]}, "tools[0].name"),
+     ({"text": {"format": {"type": "json_object"}}}, "text"),
      ({"text": {"format": {"type": "xml"}}}, "text.format.type"), ({"instruction": "x"}, "instruction")],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
 def test_what_is_wrong_is_named(server: Server, more: dict[str, Any], param: str) -> None:
     answer = ask(server, **more)
     assert (answer.status, answer.error["param"]) == (400, param), answer.body[:300]
+
+
+def test_what_has_no_effect_is_warned_of(server: Server) -> None:
+    answer = ask(server, text={"verbosity": "low"}, reasoning={"effort": "low"}).json
+    assert "text.verbosity" in answer["warning"] and "reasoning" in answer["warning"]

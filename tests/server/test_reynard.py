@@ -158,7 +158,7 @@ def test_one_of_a_list_that_fails_leaves_the_others_alone(server: Server) -> Non
      ("/batch/generate", {"texts": ["a", ""]}, "texts[1].text"),
      ("/batch/infill", {"infill_requests": [GAP] * 51}, "infill_requests"),
      ("/batch/infill", {"infill_requests": [{"prefix": "a"}]}, "infill_requests[0].suffix"),
-     ("/batch/generate", {"texts": ["a"], "batch_size": 17}, "batch_size"), ("/config", {"enabled": False}, "config"),
+     ("/batch/generate", {"texts": ["a"], "batch_size": 17}, "batch_size"), ("/config", {"enabled": False}, "enabled"),
      ("/config", {"temperature": -1}, "temperature"), ("/config", {"temperatur": 1}, "temperatur")],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
@@ -206,6 +206,17 @@ def test_the_owner_changes_what_holds(new_server: NewServer) -> None:
     answer = client.post(f"{BASE}/generate", {**body, "model_id": None}).json
     assert (answer["tokens_generated"], answer["model_id"]) == (7, "fake")
     assert client.post(f"{BASE}/config", {"default_model": "nobody"}).status == 404
+    assert client.post(f"{BASE}/config", changed.json).json == changed.json, "what is shown can be sent back"
+    assert client.post(f"{BASE}/config", {"default_model": None, "top_k": None}).json["default_model"] is None
+    assert client.post(f"{BASE}/config", config).json == config
+
+
+def test_a_default_that_fills_no_gap_is_passed_over(new_server: NewServer) -> None:
+    client = new_server().client
+    assert client.post(f"{BASE}/config", {"default_model": "nano-ar"}).status == 200
+    assert client.post(f"{BASE}/generate", {"text": "12+35=", "max_length": 4}).json["model_id"] == "nano-ar"
+    answer = client.post(f"{BASE}/infill", {**GAP, "max_length": 4})
+    assert answer.status == 200 and answer.json["model_id"] != "nano-ar", answer.body
 
 
 def test_owners_routes_are_for_owners(new_server: NewServer) -> None:

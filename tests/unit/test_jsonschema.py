@@ -255,6 +255,8 @@ def test_what_holds_together_becomes_one() -> None:
         ({"$ref": 5}, "out of the schema"),
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no type in common"),
         ({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "allOf": [{"$ref": "#/$defs/a"}]}, "circle"),
+        ({"$ref": "#"}, "circle"),
+        ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "circle"),
         ({"required": [1]}, "properties"),
         ({"properties": []}, "properties"),
     ],

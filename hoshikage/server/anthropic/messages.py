@@ -11,7 +11,7 @@ from typing import Any
 from blacksheep import Response
 
 from hoshikage.server.anthropic.tables import COUNT, MESSAGES
-from hoshikage.server.fields import Given, Table, given_in
+from hoshikage.server.fields import Given, Table, called, given_in
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
 from hoshikage.server.openai.calls import Reader
@@ -44,8 +44,10 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await read(exchange, MESSAGES)
     chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
-    job, reader = await chat.asked(exchange, given, chosen, ways.watch)
-    form = MessageForm(chosen.model.label, reader(), given.options.get("stop", ()), [*given.warnings, *ways.warnings])
+    with called(response_format="output_config"):
+        job, limits = await chat.asked(exchange, given, chosen, ways.watch)
+    warnings = [*given.warnings, *ways.warnings, *limits.warnings]
+    form = MessageForm(chosen.model.label, limits.reader(), given.options.get("stop", ()), warnings)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=WIRE)
 
 
@@ -53,7 +55,7 @@ async def count(services: Services, exchange: Exchange) -> Response:
     """How many tokens a conversation has."""
     given = await read(exchange, COUNT)
     value = await asked(services, exchange, given["model"], "template", chat.conversation(given))
-    return json_response({"input_tokens": len(value["ids"])})
+    return json_response({"input_tokens": len(value["ids"]), **given.beside})
 
 
 async def read(exchange: Exchange, table: Table) -> Given:

@@ -41,12 +41,14 @@ ASKED = [
         check=Choice(),
         meaning="{type: auto, any or none}, or {type: tool, name}",
         kinds=("causal",),
+        idle={"disable_parallel_tool_use": IDLE["parallel_tool_calls"]},
     ),
     Field(
         name="output_config",
         check=OutputConfig(),
         meaning="{format: {type: json_schema, schema}} that the answer follows",
         kinds=("causal",),
+        idle={"effort": IDLE["reasoning_effort"]},
     ),
     Field(name="chat_template_kwargs", check=Mapped(most=64), meaning="what else the model's chat template is told"),
 ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from hoshikage.checks import Check, Text, as_text, nearest, shown
 from hoshikage.errors import ParameterError
+from hoshikage.server.fields import called
 from hoshikage.server.openai.values import ResponseFormat, Tools, table_of
 
 ROLES = ("user", "assistant", "system")
@@ -122,7 +123,8 @@ class Functions(Tools):
         function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
         if tool.get("description") is not None:
             function["description"] = as_text(f"{name}.description", tool["description"])
-        return super()._tool(name, {"type": "function", "function": function})
+        with called(**{f"{name}.function.name": f"{name}.name", f"{name}.function.parameters": f"{name}.input_schema"}):
+            return super()._tool(name, {"type": "function", "function": function})
 
 
 class Choice(Check[str]):

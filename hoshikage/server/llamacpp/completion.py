@@ -18,7 +18,8 @@ from hoshikage.server.openai import constraint
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.completions import refuse_gap
 from hoshikage.server.openai.form import about_work
-from hoshikage.server.openai.logprobs import finite, text_of
+from hoshikage.server.openai.logprobs import Written, finite, text_of
+from hoshikage.server.openai.mute import muted
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -53,7 +54,7 @@ async def answered(
     services: Services, exchange: Exchange, given: Given, kind: Any, body: dict[str, Any], prompt: str, n: int
 ) -> Response:
     """What both routes do once they know what is asked."""
-    chosen = await services.choices.choose(await label_of(services, given))
+    chosen = await services.choices.choose(await label_of(services, given, gap=kind == "infill"))
     if kind == "infill":
         refuse_gap("model", chosen)
     options = engine_options(given, chosen) | await schema_options(given, chosen)
@@ -62,8 +63,8 @@ async def answered(
     ways = ways_of(given, chosen, services.settings)
     job: Job = job_of(exchange, given, chosen, kind, {**body, "options": options}, ways.watch)
     form = LlamaForm(chosen.model.label, prompt, n, probabilities="logprobs" in options, warnings=given.warnings)
-    stream = given.get("stream", False)
-    return await reply(services, exchange, job, form, stream=stream, single=ways.single, wire=EVENTS)
+    stream, single = given.get("stream", False), ways.single and n == 1  # several answers are no one event
+    return await reply(services, exchange, job, muted(form, given), stream=stream, single=single, wire=EVENTS)
 
 
 async def schema_options(given: Given, chosen: Chosen) -> dict[str, str]:
@@ -84,6 +85,7 @@ class Choice:
     index: int
     text: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    written: Written = field(default_factory=Written)
     end: Answered | None = None
 
 
@@ -101,15 +103,12 @@ class LlamaForm:
         return iter(())
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
-        self._take(event)
-        if event.delta or event.tokens:
-            yield self._part(event)
+        yield from self._take(event)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
-        choice = self._take(event)
+        choice = self._choices[event.index]
         choice.end = event
-        if event.delta or event.tokens:
-            yield self._part(event)
+        yield from self._take(event)
         yield self._end(choice, "")
 
     def closing(self) -> Iterator[dict[str, Any]]:
@@ -127,17 +126,17 @@ class LlamaForm:
         """The whole answer as the only chunk of a stream."""
         return self.whole()
 
-    def _take(self, event: Said | Answered) -> Choice:
+    def _take(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
+        tokens = choice.written.take(event)
         choice.text.append(event.delta)
-        choice.tokens += event.tokens
-        return choice
-
-    def _part(self, event: Said | Answered) -> dict[str, Any]:
+        choice.tokens += tokens
+        if not (event.delta or tokens):
+            return
         part = {"index": event.index, "content": event.delta, "tokens": [], "stop": False, "id_slot": -1}
         if self._probabilities:
-            part["completion_probabilities"] = [probability_of(token) for token in event.tokens]
-        return part
+            part["completion_probabilities"] = [probability_of(token) for token in tokens]
+        yield part
 
     def _end(self, choice: Choice, content: str) -> dict[str, Any]:
         """What stands at the end of an answer, or all of it."""

@@ -58,7 +58,7 @@ async def apply_template(services: Services, exchange: Exchange) -> Response:
     """A conversation as the model reads it."""
     given = await given_in(exchange, TEMPLATE)
     value = await asked(services, exchange, await label_of(services, given), "template", conversation(given))
-    return json_response({"prompt": value["text"]})
+    return json_response({"prompt": value["text"], **given.beside})
 
 
 async def asked_state(services: Services, exchange: Exchange) -> ModelState:

@@ -14,7 +14,7 @@ from hoshikage.errors import ParameterError
 from hoshikage.manager.state import ModelState
 from hoshikage.server import sse
 from hoshikage.server.ancestor import forget, register
-from hoshikage.server.fields import given_in, queried
+from hoshikage.server.fields import called, given_in, queried
 from hoshikage.server.llamacpp.tables import ADD_MODEL, WHICH
 from hoshikage.server.openai.models import STATUS, card, state_of
 from hoshikage.server.reply import json_response
@@ -29,7 +29,7 @@ async def load(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, WHICH)
     state = await state_of(services, given["model"])
     await asyncio.to_thread(services.manager.wake, state.label)
-    return json_response({"success": True})
+    return json_response({"success": True, **given.beside})
 
 
 async def unload(services: Services, exchange: Exchange) -> Response:
@@ -37,14 +37,15 @@ async def unload(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, WHICH)
     state = await state_of(services, given["model"])
     await asyncio.to_thread(services.manager.unload, state.label)
-    return json_response({"success": True})
+    return json_response({"success": True, **given.beside})
 
 
 async def add(services: Services, exchange: Exchange) -> Response:
     """Give a file that is on this machine a name; nothing is fetched from elsewhere."""
     given = await given_in(exchange, ADD_MODEL)
-    state = await register(services, given["model"], given)
-    return json_response({"success": True, "model": card(state, services.started)}, 201)
+    with called(name="model"):
+        state = await register(services, given["model"], given)
+    return json_response({"success": True, "model": card(state, services.started), **given.beside}, 201)
 
 
 async def remove(services: Services, exchange: Exchange) -> Response:
@@ -52,7 +53,8 @@ async def remove(services: Services, exchange: Exchange) -> Response:
     name = queried(exchange, "model")
     if name is None:
         raise ParameterError("model", "it is missing", "send ?model=NAME")
-    await forget(services, name)
+    with called(name="model"):
+        await forget(services, name)
     return json_response({"success": True})
 
 

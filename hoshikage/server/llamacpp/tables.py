@@ -49,8 +49,8 @@ OWN = [
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs", "top_k", "seed", "logit_bias")),
     Field(
         name="n_predict",
-        check=Unset(Whole(1, MAX_TOKENS)),
-        meaning="length of the answer: the canvas of a diffusion model; -1: as the settings say",
+        check=Unset(Whole(0, MAX_TOKENS)),
+        meaning="length of the answer: the canvas of a diffusion model; -1: as the settings say, 0: none",
         option="max_tokens",
     ),
     alias("max_tokens", "max_tokens", "another name of n_predict"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.form import Envelope
+from hoshikage.server.openai.mute import wants_none
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Kind, Watch
@@ -21,6 +22,10 @@ class Ways:
     watch: Watch
     single: bool  # streamed as one chunk
     warnings: tuple[str, ...] = ()
+
+    def warning(self, *sentences: str) -> Ways:
+        """The same, and what else has no effect."""
+        return replace(self, warnings=(*self.warnings, *sentences))
 
 
 def ways_of(given: Given, chosen: Chosen, settings: Settings) -> Ways:
@@ -54,7 +59,7 @@ def envelope_of(given: Given, chosen: Chosen, ways: Ways, *, prefix: str, kind: 
 
 def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:
     """The options as they cross to another process: what JSON knows."""
-    options = dict(given.options)
+    options = {**given.options, **({"max_tokens": 1} if wants_none(given) else {})}
     if "logit_bias" in options:
         options["logit_bias"] = {str(token): bias for token, bias in options["logit_bias"]}
     stop = tuple(dict.fromkeys((*options.get("stop", ()), *chosen.model.stop)))

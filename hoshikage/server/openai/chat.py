@@ -15,8 +15,9 @@ from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.calls import Reader
+from hoshikage.server.openai.constraint import Constraint
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
-from hoshikage.server.openai.logprobs import as_chat
+from hoshikage.server.openai.logprobs import Written, as_chat
 from hoshikage.server.openai.tables import CHAT
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
@@ -29,10 +30,11 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, CHAT)
     chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
-    job, reader = await asked(exchange, given, chosen, ways.watch, logprob_options(given))
+    job, limits = await asked(exchange, given, chosen, ways.watch, logprob_options(given))
+    ways = ways.warning(*limits.warnings)
     form = ChatForm(
         envelope_of(given, chosen, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
-        reader=reader,
+        reader=limits.reader,
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",
     )
@@ -41,15 +43,15 @@ async def answer(services: Services, exchange: Exchange) -> Response:
 
 async def asked(
     exchange: Exchange, given: Given, chosen: Chosen, watch: Watch, more: Mapping[str, Any] | None = None
-) -> tuple[Job, Callable[[], Reader]]:
-    """The job of a conversation, whoever's clients it came from, and how the text of its answers is read."""
+) -> tuple[Job, Constraint]:
+    """The job of a conversation, whoever's clients it came from, and what its answers have to follow."""
     limits = await constraint.of_chat(given, chosen)
     body = {
         **conversation(given),
         "n": given.get("n", 1),
         "options": engine_options(given, chosen) | limits.options | dict(more or {}),
     }
-    return job_of(exchange, given, chosen, "chat", body, watch), limits.reader
+    return job_of(exchange, given, chosen, "chat", body, watch), limits
 
 
 def conversation(given: Given) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class Choice:
     reader: Reader
     content: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    written: Written = field(default_factory=Written)
     end: Answered | None = None
 
 
@@ -100,21 +103,23 @@ class ChatForm:
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
         content = choice.reader.feed(event.delta)
+        tokens = choice.written.take(event)
         choice.content.append(content)
-        choice.tokens += event.tokens
-        if content or event.tokens or self._canvas:
+        choice.tokens += tokens
+        if content or tokens or self._canvas:
             more = {"diffusion": canvas_of(event)} if self._canvas else {}
-            yield self._chunk(choice, {"content": content} if content else {}, event.tokens, more=more)
+            yield self._chunk(choice, {"content": content} if content else {}, tokens, more=more)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
         content = choice.reader.feed(event.delta) + choice.reader.finish()
+        tokens = choice.written.take(event)
         choice.content.append(content)
-        choice.tokens += event.tokens
+        choice.tokens += tokens
         choice.end = event
         self._envelope.count(event)
-        if content or event.tokens:
-            yield self._chunk(choice, {"content": content}, event.tokens)
+        if content or tokens:
+            yield self._chunk(choice, {"content": content}, tokens)
         if choice.reader.calls:
             yield self._chunk(choice, {"tool_calls": numbered(choice.reader.calls)})
         yield self._chunk(choice, {}, finish=finish_of(choice), more=about(event), warnings=event.warnings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blacksheep import Response
@@ -14,7 +14,8 @@ from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
-from hoshikage.server.openai.logprobs import LegacyLogprobs
+from hoshikage.server.openai.logprobs import LegacyLogprobs, Written
+from hoshikage.server.openai.mute import muted, wants_none
 from hoshikage.server.openai.tables import COMPLETIONS, N_JOINT
 from hoshikage.server.openai.values import Prompt
 from hoshikage.server.reply import reply
@@ -34,6 +35,8 @@ async def answered(services: Services, exchange: Exchange, given: Given, new_for
     chosen = await services.choices.choose(given["model"])
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)
+    if judges(given):  # what a prompt's tokens are like is known at the end, and stands in front of the answer's
+        ways = replace(ways, watch="end", single=True)
     prompts: list[Prompt] = given.get("prompt", [""])
     form = new_form(
         envelope_of(given, chosen, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
@@ -42,7 +45,13 @@ async def answered(services: Services, exchange: Exchange, given: Given, new_for
         canvas=ways.watch == "canvas",
     )
     job = job_of_prompts(exchange, given, chosen, ways.watch)
-    return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
+    stream = given.get("stream", False)
+    return await reply(services, exchange, job, muted(form, given), stream=stream, single=ways.single)
+
+
+def judges(given: Given) -> bool:
+    """Whether the probabilities of the prompt's own tokens are wanted."""
+    return bool(given.get("echo", False)) and given.get("logprobs") is not None
 
 
 def check(given: Given, chosen: Chosen) -> None:
@@ -51,7 +60,10 @@ def check(given: Given, chosen: Chosen) -> None:
     n_joint = len(given.get("prompt", [""])) * given.get("n", 1)
     if n_joint > N_JOINT:
         raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
-    if given.get("echo", False) and given.get("logprobs") is not None and chosen.is_diffusion:
+    if wants_none(given) and (chosen.is_diffusion or not given.get("echo", False)):
+        cause = "nothing would be answered but with echo, by an autoregressive model"
+        raise ParameterError("max_tokens", cause, "send 1 or more")
+    if judges(given) and chosen.is_diffusion:
         cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
         raise ParameterError("echo", cause, "leave out echo or logprobs, or use an autoregressive model")
 
@@ -85,7 +97,7 @@ def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any)
     options = engine_options(given, chosen)
     if given.get("logprobs") is not None:
         options["logprobs"] = given["logprobs"]
-        if given.get("echo", False):
+        if judges(given):
             options["prompt_logprobs"] = given["logprobs"]
     body: dict[str, Any] = {"n": given.get("n", 1), "options": options}
     if "template" in given.values:
@@ -118,6 +130,7 @@ class Choice:
     echo: str
     text: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    written: Written = field(default_factory=Written)
     legacy: LegacyLogprobs = field(default_factory=LegacyLogprobs)
     end: Answered | None = None
 
@@ -140,21 +153,23 @@ class TextForm:
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
+        tokens = choice.written.take(event)
         choice.text.append(event.delta)
-        choice.tokens += event.tokens
-        if event.delta or event.tokens or self._canvas:
+        choice.tokens += tokens
+        if event.delta or tokens or self._canvas:
             more = {"diffusion": canvas_of(event)} if self._canvas else {}
-            yield self._chunk(choice, event.delta, event.tokens, more=more)
+            yield self._chunk(choice, event.delta, tokens, more=more)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
+        tokens = choice.written.take(event)
         choice.text.append(event.delta)
-        choice.tokens += event.tokens
+        choice.tokens += tokens
         choice.end = event
         self._envelope.count(event)
         more = {"hoshikage": about_work(event)}
         finish = FINISH[event.stop_reason]
-        yield self._chunk(choice, event.delta, event.tokens, finish=finish, more=more, warnings=event.warnings)
+        yield self._chunk(choice, event.delta, tokens, finish=finish, more=more, warnings=event.warnings)
 
     def closing(self) -> Iterator[dict[str, Any]]:
         if self._envelope.usage:
@@ -183,7 +198,7 @@ class TextForm:
         }
 
     def _legacy(self, choice: Choice) -> dict[str, Any]:
-        prompt = choice.end.prompt if choice.end is not None and choice.echo else ()
+        prompt = choice.end.prompt if choice.end is not None else ()  # there where it was asked for
         return LegacyLogprobs().take([*prompt, *choice.tokens], opens=bool(prompt))
 
     def _chunk(

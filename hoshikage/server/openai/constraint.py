@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from hoshikage import jsonschema
+from hoshikage import gguf, jsonschema
 from hoshikage.errors import ParameterError
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
 
 NO_GRAMMAR = "a diffusion model writes in any order, which no grammar can follow yet"
+NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
 USE_CAUSAL = "leave it out, or use an autoregressive model"
 
 
@@ -23,6 +26,7 @@ class Constraint:
 
     options: dict[str, Any] = field(default_factory=dict)
     reader: Callable[[], Reader] = Reader
+    warnings: tuple[str, ...] = ()
 
 
 async def of_chat(given: Given, chosen: Chosen) -> Constraint:
@@ -50,7 +54,15 @@ def read(given: Given, chosen: Chosen) -> Constraint:
     if wanted["type"] != "text":
         schema = wanted.get("schema", {"type": "object"})
         return Constraint({"grammar": grammar("response_format", schema)})
-    return Constraint({}, lambda: CallReader(names)) if names and choice != "none" else Constraint()
+    if names and choice != "none":
+        return Constraint({}, lambda: CallReader(names), () if knows_tools(chosen.model.path) else (NO_TOOLS,))
+    return Constraint()
+
+
+@lru_cache(maxsize=64)
+def knows_tools(path: Path) -> bool:
+    """Whether the chat template of a model tells it of tools. One that was asked for in vain is only warned of."""
+    return "tools" in (gguf.inspect(path).text("tokenizer.chat_template") or "")
 
 
 def refuse_on_diffusion(chosen: Chosen, tools: list[Any], wanted: dict[str, Any]) -> None:

@@ -5,11 +5,13 @@ On a diffusion model they are those at the step in which a token was settled.
 
 from __future__ import annotations
 
+import codecs
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hoshikage.worker.ask import Token
+from hoshikage.worker.ask import Answered, Said, Token
 
 NEVER = -9999.0  # stands for minus infinity, which JSON cannot write
 
@@ -38,6 +40,28 @@ def chat_token(token: Token) -> dict[str, Any]:
 
 def chat_entry(piece: bytes, logprob: float) -> dict[str, Any]:
     return {"token": text_of(piece), "logprob": finite(logprob), "bytes": list(piece)}
+
+
+class Written:
+    """Hands tokens on once the text that they begin with has been told: of a stop string none is."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held: deque[tuple[int, Token]] = deque()  # where each begins
+        self._n = 0  # characters of all tokens
+        self._n_told = 0
+
+    def take(self, event: Said | Answered) -> list[Token]:
+        """Those that are certain now; of an answer that no stop string ended, at its end all."""
+        for token in event.tokens:
+            self._held.append((self._n, token))
+            self._n += len(self._decoder.decode(token.piece))
+        self._n_told += len(event.delta)
+        whole = isinstance(event, Answered) and not event.stopped_by
+        given = []
+        while self._held and (whole or self._held[0][0] < self._n_told):
+            given.append(self._held.popleft()[1])
+        return given
 
 
 class LegacyLogprobs:

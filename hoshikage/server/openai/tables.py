@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hoshikage.checks import Text, Whole
+from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.values import (
     FLAG,
@@ -88,6 +91,7 @@ COMMON = [
         name="stream_options",
         check=StreamOptions(),
         meaning="{include_usage: true} ends a stream with a chunk that counts its tokens",
+        idle={"include_obfuscation": "no chunk is padded"},
     ),
     Field(name="n", check=Whole(1, N_ANSWERS), meaning="answers to each prompt", default=1),
     Field(
@@ -99,13 +103,14 @@ COMMON = [
     ),
     *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
-    alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model"),
     *OTHER_NAMES,
 ]
+LENGTH = alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model")
 
 CHAT = Table(
     [
         *COMMON,
+        LENGTH,
         Field(
             name="messages",
             check=Messages(most=4096),
@@ -141,6 +146,7 @@ CHAT = Table(
 COMPLETIONS = Table(
     [
         *COMMON,
+        replace(LENGTH, check=Whole(0, MAX_TOKENS)),  # 0 reads a prompt and writes nothing
         Field(
             name="prompt",
             check=Prompts(most=N_PROMPTS),

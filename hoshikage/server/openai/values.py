@@ -34,7 +34,20 @@ class Messages(Check[list[dict[str, Any]]]):
         messages = checked_list(value)
         if len(messages) > self.most:
             raise ParameterError(name, f"{len(messages)} messages are too many", f"send at most {self.most}")
-        return [checked_message(message) for message in messages]
+        return [checked_message(as_text_alone(message)) for message in messages]
+
+
+def as_text_alone(message: Any) -> Any:
+    """A message whose refusals, which a client sends back as they were answered, are text like any other."""
+    parts = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(parts, list):
+        return message
+    return {**message, "content": [text_of_refusal(part) for part in parts]}
+
+
+def text_of_refusal(part: Any) -> Any:
+    refused = isinstance(part, Mapping) and part.get("type") == "refusal"
+    return {"type": "text", "text": part.get("refusal")} if refused else part
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from blacksheep import Response
 from hoshikage.engine.request import KINDS, options_of
 from hoshikage.server import sse
 from hoshikage.server.choosing import Chosen
-from hoshikage.server.fields import Given, given_in
+from hoshikage.server.fields import Given, called, given_in
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
 from hoshikage.server.openai.calls import Reader
@@ -33,9 +33,10 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, RESPONSES)
     chosen = await services.choices.choose(given["model"])
     ways = ways_of(given, chosen, services.settings)
-    job, reader = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
+    with called(response_format="text"):
+        job, limits = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
     about = about_request(given, chosen, services.settings)
-    form = ResponseForm(about, reader(), [*given.warnings, *ways.warnings])
+    form = ResponseForm(about, limits.reader(), [*given.warnings, *ways.warnings, *limits.warnings])
     wire = replace(NAMED, done=sse.DONE, failed=form.failed)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=wire)
 

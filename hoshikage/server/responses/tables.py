@@ -50,6 +50,7 @@ RESPONSES = Table(
             check=TextForm(),
             meaning="{format: {type: text, json_object or json_schema}} that the answer follows",
             kinds=("causal",),
+            idle={"verbosity": IDLE["verbosity"]},
         ),
         Field(name="metadata", check=Mapped(most=16), meaning="comes back with the answer"),
         Field(name="previous_response_id", check=MEMORY, meaning="nothing is stored: only null"),

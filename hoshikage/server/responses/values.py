@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from hoshikage.checks import Check, Text, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
+from hoshikage.server.fields import called
 from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, table_of
 
 TEXT = Text(2**24)
@@ -106,7 +107,8 @@ class Functions(Tools):
             cause = f"tools of the type {shown(tool.get('type'))} run at OpenAI's"
             raise ParameterError(f"{name}.type", cause, "send functions of your own")
         known = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
-        return super()._tool(name, {"type": "function", "function": known})
+        with called(**{f"{name}.function": name}):
+            return super()._tool(name, {"type": "function", "function": known})
 
 
 class Choice(Check[str]):

@@ -84,10 +84,13 @@ async def change_config(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, CONFIG)
     if given.warnings:
         raise ParameterError("config", given.warnings[0], f"change some of {', '.join(CONFIG.by_name)}")
+    if not given.get("enabled", True):
+        cause = "these routes cannot be taken away from a server that runs"
+        raise ParameterError("enabled", cause, "set DIFFUSION_ENABLED=false and start it again")
     default = given.get("default_model")
     if default is not None:
         await asyncio.to_thread(label_of, services.registry, default)
-    services.reynard.change(given.values)
+    services.reynard.change(given.without("enabled").values)
     return await config(services, exchange)
 
 

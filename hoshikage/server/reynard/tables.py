@@ -89,5 +89,13 @@ MANY_GAPS = Table(
     ]
 )
 CONFIG = Table(
-    [Field(name=name, check=row.check, meaning=row.meaning, default=row.default) for name, row in rows().items()]
+    [
+        Field(name="enabled", check=FLAG, meaning="that these routes are there; only true", default=True),
+        *(
+            Field(
+                name=name, check=row.check, meaning=row.meaning, default=row.default, nullable=row.default is None
+            )
+            for name, row in rows().items()
+        ),
+    ]
 )

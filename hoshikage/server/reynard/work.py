@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from hoshikage.errors import Cancelled, HoshikageError, TookTooLong
+from hoshikage.errors import Cancelled, HoshikageError, TookTooLong, UnknownModelError
 from hoshikage.manager.job import Job
+from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.asking import engine_options, job_of
 from hoshikage.server.openai.completions import refuse_gap
@@ -104,7 +105,7 @@ class Asked:
         self.label = label
         options = {**self._defaults(), **engine_options(self._given, chosen)}
         if "prefix" in self._given.values:
-            refuse_gap("model_id", chosen)
+            self._check_gap(chosen)
             body: dict[str, Any] = {name: self._given.get(name) for name in ("prefix", "suffix", "length")}
             job = job_of(self._exchange, self._given, chosen, "infill", {**body, "options": options}, self._watch)
         else:
@@ -112,6 +113,12 @@ class Asked:
             job = job_of(self._exchange, self._given, chosen, "generate", body, self._watch)
         left = self._left()
         return replace(job, time=0.0 if left is None else max(left, 0.001), settings=self._office.load_settings)
+
+    def _check_gap(self, chosen: Chosen) -> None:
+        """Where no model is named, one that cannot fill a gap is passed over as one that is not there."""
+        if self.named is None and not chosen.fills_gaps:
+            raise UnknownModelError(f"no model fills gaps here, {chosen.model.label!r} by default neither")
+        refuse_gap("model_id", chosen)
 
     def _defaults(self) -> dict[str, Any]:
         config = self._office.config

@@ -40,6 +40,7 @@ class Exchange:
         self.told: Teller = as_openai  # how its client reads an error
         self.values: dict[str, str] = {}  # what the path holds in place of {names}
         self.body = b""
+        self.subject: str | None = None  # the field of it that holds what the model reads
         self.who = self.client  # those who share it share a turn in the queue
         self.origin = ""  # of a page that may read the answer
         self.status = 0
