@@ -38,6 +38,9 @@ class Manager(Protocol):
     def unload(self, label: str) -> None:
         """Give its memory back as soon as nobody uses it."""
 
+    def forget(self, label: str) -> None:
+        """The same for a model whose name is gone, with all that is kept of it."""
+
     def pulse(self) -> Pulse:
         """Whether work moves."""
 
