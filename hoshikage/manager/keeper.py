@@ -164,7 +164,7 @@ class Keeper:
         return loaded + sum(copy.n_bytes for copy in copies if copy)
 
     def _progressed(self, place: Place, load: Load, progress: float) -> None:
-        if place.phase is Phase.LOADING and place.load is load and progress > place.progress:
+        if place.phase is Phase.LOADING and place.load is load and progress >= place.progress:
             place.progress, place.moved_at = progress, self._means.now()
             self._on_progress(place)
 

@@ -69,11 +69,19 @@ class Manager:
         return_large_pieces()
         self._thread.start()
         self._desk.aside(partial(sweep, Path(self._settings.ramdisk_path)))
+        self._warn_of_pinned()
         for label in self._settings.preload:
             try:
                 self.wake(label)
             except HoshikageError as error:
                 log.warning("%s is not preloaded: %s", label, error)
+
+    def _warn_of_pinned(self) -> None:
+        for label in self._settings.pinned:
+            try:
+                self._registry.find(label)
+            except HoshikageError as error:
+                log.warning("%s is pinned, but cannot be had: %s", label, error)
 
     def submit(self, job: Job, tell: Tell) -> Ticket:
         """Take a job. Raises UnknownModelError, QueueFullError, Stopping, or what is wrong with the model's entry."""

@@ -59,12 +59,13 @@ class WorkerTicket:
         self.worker.cancel(self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """A load that somebody waits for."""
 
     tell: Callable[[float], object]
     outcome: Future[Facts]
+    progress: float = 0.0
 
 
 class Worker:
@@ -123,7 +124,7 @@ class Worker:
         settings: Mapping[str, Any] | None = None,
         tell: Callable[[float], object] = ignore,
     ) -> Facts:
-        """Load a model, once; waits for it, `tell` is called with fractions from 0 to 1.
+        """Load a model, once; waits for it, `tell` is called with fractions from 0 to 1, and again while it moves.
 
         `settings` are those of `hoshikage.settings` by name; the child reads no other. Raises what kept the model from
         being loaded, after which another may be tried.
@@ -191,6 +192,8 @@ class Worker:
             self._on_event(*event_of(said))
         elif "steps" in said:
             whole(said["steps"])
+            if self._load is not None:  # it is not further, but it moves
+                self._call(self._load.tell, self._load.progress)
         else:
             self._on_load(said)
 
@@ -209,7 +212,8 @@ class Worker:
         if load is None:
             raise FrameError("it speaks of a load that nobody asked for")
         if "loading" in said:
-            self._call(load.tell, number(said["loading"]))
+            load.progress = number(said["loading"])
+            self._call(load.tell, load.progress)
         elif "loaded" in said:
             self.facts, self._load = facts_of(said["loaded"]), None
             load.outcome.set_result(self.facts)

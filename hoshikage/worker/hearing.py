@@ -64,7 +64,7 @@ class Hearing:
 
     def _next(self) -> bytes:
         """What the parent sends next. While that takes its time, a pass may: it is told that one still moves."""
-        while not self._news.poll(BEAT * 1000 if self._loop.tasks else None):
+        while not self._news.poll(BEAT * 1000 if self._loop.tasks or self._loop.loading else None):
             self._loop.show_life()
         return self._socket.recv(AT_ONCE)
 
@@ -104,6 +104,7 @@ class Hearing:
 
     def _take_load(self, value: Any) -> None:
         self._load_board = Board()
+        self._loop.loading = True
         self._loop.call(self._loop.load, table(value), self._load_board)
 
     # -- preparing

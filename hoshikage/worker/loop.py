@@ -56,13 +56,14 @@ class Loop:
         self.board = Board()
         self.tasks: dict[int, Task] = {}
         self.engine: Engine | None = None
+        self.loading = False  # from when one is heard of until its end is said
         self._speech = speech
         self._one_pass = one_pass
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._desk: Desk | None = None
         self._held: AbstractContextManager[Any] = nullcontext()  # while something is computed
         self._spoke = time.monotonic()
-        self._nodes_seen = 0
+        self._sign_seen = 0
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Let the loop do something, after the present step. Any thread."""
@@ -76,8 +77,10 @@ class Loop:
 
     def show_life(self) -> None:
         """A sign of it if a pass has moved since the last look: one may take minutes. The reading thread."""
-        if (n_nodes := self.board.nodes) != self._nodes_seen:
-            self._nodes_seen = n_nodes
+        # The passes of a load are not seen from here, but one that hangs takes no time of a processor.
+        sign = int(time.process_time()) if self.loading else self.board.nodes
+        if sign != self._sign_seen:
+            self._sign_seen = sign
             self._speech.hint(steps=self.board.steps)
 
     def run(self) -> NoReturn:
@@ -101,6 +104,7 @@ class Loop:
             settings = replaced(Settings(), table(wanted.get("settings", {})))
             self._use(self._loaded(wanted, settings, board), settings)
         except Exception as error:
+            self.loading = False
             self._speech.say(refused=as_ours(error))
 
     def join(self, task: Task, answers: list[Answer]) -> None:
@@ -128,6 +132,7 @@ class Loop:
             print(as_ours(error), file=sys.stderr)
         engine.compute_by(self._do)
         self.engine, self._desk = engine, engine.desk(n_expected=settings.n_seq, gate=self._held)
+        self.loading = False
         self._speech.say(loaded=facts_of(engine))
 
     def _compute(self, work: Callable[[], T]) -> T:

@@ -382,6 +382,22 @@ def test_a_load_that_fails_says_why_and_the_same_process_loads_the_next(tiny_mod
         generate(worker, "a")
 
 
+def test_a_sign_of_life_during_a_load_is_told_as_the_progress_that_there_is(tiny_model: TinyModel) -> None:
+    told: list[float] = []
+
+    def tell(progress: float) -> None:
+        told.append(progress)
+        if len(told) == 1:
+            worker.on_frame({"steps": 0})
+
+    worker = Worker("tiny")
+    try:
+        worker.load(tiny_model("llama"), EXACT, tell)
+    finally:
+        worker.close()
+    assert told[0] == told[1] > 0
+
+
 def test_a_load_can_be_cancelled(tiny_model: TinyModel) -> None:
     worker = Worker("tiny")
     os.kill(worker.pid, signal.SIGSTOP)  # or it would be over before

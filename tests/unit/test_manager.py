@@ -206,9 +206,12 @@ def test_a_listing_wakes_nothing(tmp_path: Path) -> None:
 def test_preloaded_models_are_there_and_a_wrong_name_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with managing(map_of(tmp_path, "a"), threads([]), preload=("nothing", "a")) as manager:
+    names = {"preload": ("nothing", "a"), "pinned": ("a", "other")}
+    with managing(map_of(tmp_path, "a"), threads([]), **names) as manager:
         comes(manager, "a", lambda state: state.state == "resident")
     assert "nothing is not preloaded" in caplog.text
+    assert "other is pinned, but cannot be had: there is no model 'other'" in caplog.text
+    assert "a is pinned" not in caplog.text
 
 
 def test_a_mistake_of_ours_is_logged_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hoshikage.errors import Cancelled, NoRoomError, QueueFullError, WaitedTooLong
 from hoshikage.manager.place import NoRoom
-from hoshikage.manager.view import states_of
+from hoshikage.manager.view import pulse_of, states_of
 from hoshikage.registry import Catalogue
 from hoshikage.worker.ask import Answered, Done, Loading, Waiting
 from tests.world import World, answered
@@ -37,6 +37,18 @@ def test_those_who_wait_hear_where_they_stand_and_how_far_the_load_is() -> None:
     assert third.told == [Waiting(n_ahead=2), Loading(progress=0.501)]
     world.finish_all()
     assert first.told[-1] == Done()
+
+
+def test_a_load_that_is_not_further_but_moves_is_not_stuck() -> None:
+    world = World()
+    client = world.ask("a", wait=0)
+    for _ in range(3):
+        world.loads[0].on_progress(1.0)
+        world.settle()
+        world.pass_time(100)
+    pulse = pulse_of(world.steward, world.gate, None, world.time, 120)
+    assert (pulse.still_for, pulse.stuck) == (100, False)
+    assert client.told == [Waiting(n_ahead=0), Loading(progress=1.0)]
 
 
 def test_who_finds_room_hears_of_no_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ class Ends:
         self.parent, self.child = socket.socketpair()
         self.parent.settimeout(10)
         self.loop = Loop(Speech(self.child), None)
-        self.pass_under_way: Any = SimpleNamespace(nodes=0, steps=3)
+        self.pass_under_way: Any = SimpleNamespace(nodes=0, steps=3, attend=lambda: None)
         self.loop.board = self.pass_under_way
         self.hearing = Hearing(self.child, self.loop)
 
@@ -54,7 +55,21 @@ def test_one_that_moves_shows_life_and_one_that_hangs_does_not(ends: Ends) -> No
     assert ends.heard() == [{"steps": 3}]
 
 
-def test_a_look_is_taken_while_the_parent_is_silent(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_shows_life_as_long_as_it_takes_time_of_a_processor(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a quality relies on is measured by passes that no board tells of."""
+    ends.hearing._take({"load": {}})
+    seconds = iter([0.9, 2.2, 2.9, 3.1])
+    monkeypatch.setattr(time, "process_time", lambda: next(seconds))
+    for heard in ([], [{"steps": 3}], [], [{"steps": 3}]):
+        ends.loop.show_life()
+        assert ends.heard() == heard
+    ends.loop.load({}, None)  # type: ignore[arg-type]
+    assert "refused" in ends.heard()[0]
+    assert not ends.loop.loading
+
+
+@pytest.mark.parametrize("loading", [False, True])
+def test_a_look_is_taken_while_the_parent_is_silent(ends: Ends, monkeypatch: pytest.MonkeyPatch, loading: bool) -> None:
     looks = []
 
     def look() -> None:
@@ -63,7 +78,9 @@ def test_a_look_is_taken_while_the_parent_is_silent(ends: Ends, monkeypatch: pyt
             ends.parent.sendall(b"a word")
 
     monkeypatch.setattr(ends.loop, "show_life", look)
-    ends.loop.tasks[1] = SimpleNamespace()  # type: ignore[assignment]  # somebody waits for the pass
+    ends.loop.loading = loading
+    if not loading:
+        ends.loop.tasks[1] = SimpleNamespace()  # type: ignore[assignment]  # somebody waits for the pass
     assert ends.hearing._next() == b"a word"
     assert looks == [0, 1, 2]
 
