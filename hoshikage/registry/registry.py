@@ -26,7 +26,7 @@ from hoshikage.settings import Settings, config_folder
 MAP_NAME = "model_map.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Catalogue:
     """All models by label, entries that describe none, and what else a person should know."""
 
@@ -62,6 +62,7 @@ class Registry:
         """Everything there is, the embedded models first. A map file that cannot be read is a remark."""
         whole = Catalogue()
         for source in self._sources():
+            whole.fault = whole.fault or source.fault
             taken = whole.models.keys() | whole.broken.keys()
             whole.models.update({label: model for label, model in source.models.items() if label not in taken})
             whole.broken.update(source.broken)

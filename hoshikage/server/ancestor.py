@@ -100,6 +100,8 @@ async def reload(services: Services, exchange: Exchange) -> Response:
     """Read `model_map.json` and MODEL_DIR again, which every request does anyway, and say what is there."""
     del exchange
     catalogue = await asyncio.to_thread(services.registry.catalogue)
+    if catalogue.fault is not None:
+        raise catalogue.fault
     broken = {label: error.cause for label, error in catalogue.broken.items()}
     return json_response({"status": "ok", "models": list(catalogue.models), "broken": broken})
 

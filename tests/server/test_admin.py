@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hoshikage._version import __version__
+from hoshikage.manager.gpu import gpus
 from tests.conftest import TinyModel
 from tests.server.client import CHAT, Answer, request, until
 from tests.server.conftest import NewServer, Server, children
@@ -46,6 +48,35 @@ def test_models_come_and_go(new_server: NewServer, tiny_model: TinyModel) -> Non
     assert client.ask("DELETE", "/admin/models/nano-ar").status == 409
     reloaded = client.ask("POST", "/admin/reload").json
     assert reloaded["status"] == "ok" and "nano-ar" in reloaded["models"]
+
+
+def test_reload_says_that_the_map_cannot_be_read(new_server: NewServer) -> None:
+    server = new_server()
+    (server.folder / "model_map.json").write_text("{broken")
+    refused = server.client.ask("POST", "/admin/reload")
+    assert refused.status == 500 and "line 1, column 2" in refused.error["message"]
+    assert str(server.folder) not in refused.error["message"]
+    listed = server.client.get("/v1/models").json["data"]
+    assert {"nano-ar"} <= {card["id"] for card in listed} and "tiny" not in {card["id"] for card in listed}
+
+
+def test_a_name_that_is_forgotten_takes_its_copy_along(new_server: NewServer) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        client = new_server(STAGING="on", RAMDISK_PATH=disk, GREAT_TIMEOUT="0").client
+        assert client.complete(model="tiny", max_tokens=2).status == 200
+        assert client.post("/admin/models/tiny/unload", {}).status == 202
+        until(lambda: client.model("tiny")["state"] == "staged", "its copy stays")
+        assert client.ask("DELETE", "/admin/models/tiny").json == {"status": "ok"}
+        until(lambda: not list(Path(disk).iterdir()), "its copy has gone")
+        assert client.get("/v1/models/tiny").status == 404
+
+
+def test_models_run_where_the_owner_prefers(new_server: NewServer) -> None:
+    cpu = new_server(DEVICE_PREFERENCE="cpu").client
+    assert cpu.complete(model="tiny", max_tokens=2).status == 200
+    if not gpus():
+        refused = new_server(DEVICE_PREFERENCE="cuda").client.complete(model="tiny", max_tokens=2)
+        assert "llama.cpp finds no GPU; use auto" in refused.error["message"]
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,7 @@ def test_a_map_that_cannot_be_read_is_a_remark_and_hides_no_file_of_the_folder(m
     catalogue = registry.catalogue()
     assert set(catalogue.models) == {"nano-llada", "nano-other", "llada"}
     assert [str(map_file) in remark and "line 1, column 2" in remark for remark in catalogue.remarks] == [True]
+    assert isinstance(catalogue.fault, RegistryError)
     assert registry.find("llada").origin == FOLDER
     with pytest.raises(RegistryError, match="line 1, column 2"):
         registry.find("mine")
