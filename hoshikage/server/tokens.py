@@ -106,8 +106,10 @@ async def default_label(services: Services, *, gap: bool = False) -> str:
     known = await asyncio.to_thread(services.manager.models)
     states = [state for state in known if fills_gaps(state)] if gap else known
     resident = [state.label for state in states if state.state == "resident"]
+    if gap and not states:
+        raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
     if not states:
-        raise UnknownModelError("there is no model that fills gaps" if gap else "there is no model")
+        raise UnknownModelError("there is no model")
     return resident[0] if len(resident) == 1 else states[0].label
 
 

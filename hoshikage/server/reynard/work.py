@@ -117,7 +117,8 @@ class Asked:
     def _check_gap(self, chosen: Chosen) -> None:
         """Where no model is named, one that cannot fill a gap is passed over as one that is not there."""
         if self.named is None and not chosen.fills_gaps:
-            raise UnknownModelError(f"no model fills gaps here, {chosen.model.label!r} by default neither")
+            cause = f"the default model {chosen.model.label!r} fills no gaps, and there is no other that does"
+            raise UnknownModelError(cause, "add a masked diffusion model")
         refuse_gap("model_id", chosen)
 
     def _defaults(self) -> dict[str, Any]:
