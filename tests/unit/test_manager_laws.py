@@ -89,6 +89,12 @@ class Life(RuleBasedStateMachine):
         self.world.do(lambda: self.world.steward.unload(label))
 
     @rule(label=LABELS)
+    def forget(self, label: str) -> None:
+        self.world.do(lambda: self.world.steward.forget(label))
+        place = self.world.steward.keeper.places.get(label)
+        assert not (place and place.phase is Phase.COLD and place.is_idle and place.staged)
+
+    @rule(label=LABELS)
     def replace_the_file(self, label: str) -> None:
         self.identities[label] += 1
 
