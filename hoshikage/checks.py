@@ -21,6 +21,11 @@ from typing import Any, Generic, SupportsIndex, TypeVar, cast
 from hoshikage.errors import ParameterError
 
 SIZE = re.compile(r"\s*(?P<number>\d{1,30}(?:\.\d{1,9})?)\s*(?P<unit>|B|[KMGT](?:i?B)?)\s*", re.IGNORECASE | re.ASCII)
+UNITS = {
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    "": 1,
+}
 SHOWN = 60  # characters of a refused value that an error repeats
 LONG = 64  # characters: a longer word is no slip of a finger, and to compare it takes the square of its length
 T_co = TypeVar("T_co", covariant=True)
@@ -313,8 +318,7 @@ class Size(Check[int]):
         return self.check(name, int(Fraction(match["number"]) * base**power))
 
     def spelled(self, value: int) -> str:
-        unit = next((unit for unit in ("TiB", "GiB", "MiB", "KiB") if value % 1024 ** " KMGT".index(unit[0]) == 0), "")
-        return f"{value // 1024 ** ' KMGT'.index(unit[:1] or ' ')}{unit}"
+        return min((f"{value // size}{unit}" for unit, size in UNITS.items() if value % size == 0), key=len)
 
     def _range(self) -> str:
         return f"{self.least} to {self.most}"

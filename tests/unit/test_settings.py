@@ -332,3 +332,8 @@ def test_a_file_cannot_name_the_file_that_is_read(tmp_path: Path) -> None:
     path = env_file(tmp_path, "\nHOSHIKAGE_CONFIG_PATH=/elsewhere\n")
     with pytest.raises(ParameterError, match=rf"{path}:2: HOSHIKAGE_CONFIG_PATH: a file cannot say"):
         read(environment={}, env_files=[path])
+
+
+def test_a_size_is_spelled_as_a_person_would() -> None:
+    sizes = ["12GB", "12GiB", "512MiB", "1500MB", "1001"]
+    assert [Size(2**60).spelled(Size(2**60).parse("size", size)) for size in sizes] == sizes
