@@ -53,7 +53,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
 
     Naming a rule that settles a fixed number gives it a step for each token, unless `steps` says otherwise.
     """
-    way = QUALITIES.get(request.quality) or kind.decoding or USUAL
+    way = QUALITIES.get(request.quality or "") or kind.decoding or USUAL
     algorithm = request.algorithm or way["algorithm"]
     sub_block = Whole(1, kind.block_length).check("sub_block", request.sub_block or kind.sub_block or kind.block_length)
     if kind.block_length % sub_block:

@@ -127,6 +127,6 @@ def chosen_way(
         return Way("entropy", "timestep") if shape.shift else Way("low_confidence", "block")
     possible = [way for way in ways(quality, shape.n_masked) if (caches or way.plan == "full")]
     possible = [way for way in possible if way.plan != "dual" or patches()]
-    price = curve()
+    price = curve() if caches else Curve()  # without a cache there is nothing to measure, and little to choose
     costs = [way.seconds(shape, price) for way in possible]
     return next(way for way, cost in zip(possible, costs, strict=True) if cost <= WORTH_IT * min(costs))

@@ -69,12 +69,12 @@ def recipe_of(
 ) -> tuple[Recipe, tuple[str, ...]]:
     """What the request says, and its quality's way where it is silent; a warning for each value that changes nothing.
 
-    Exact and nothing named: the model's own way, a step for each token. LLaDA's (rows not shifted): the surest first,
-    in blocks. Dream's (shifted): least entropy, timesteps. An algorithm or a schedule named: as many steps as people
-    expect of those. What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
+    Exact: the model's own way, a step for each token. LLaDA's (rows not shifted): the surest first, in blocks. Dream's
+    (shifted): least entropy, timesteps. An algorithm or a schedule named: as many steps as people expect of those.
+    What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
     """
     able = able or Able()
-    way = chosen_way(request.quality, shape, curve, able.caches, lambda: able.block_fault() is None)
+    way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":
         raise ParameterError("algorithm", "credit is given by place, and places move here", "use threshold")
@@ -105,6 +105,13 @@ def recipe_of(
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
     )  # fmt: skip
     return recipe, (*changes, *useless(request, recipe, shape))
+
+
+def quality_of(request: DiffusionRequest, shape: Shape) -> str:
+    """Who names a part of a scheduled decoding means that, and a canvas of open lengths is computed anew in every pass;
+    who says nothing wants an answer soon."""
+    scheduled = (request.steps, request.algorithm, request.schedule) != (None, None, None)
+    return request.quality or ("exact" if scheduled or shape.elastic else "balanced")
 
 
 def schedule_for(request: DiffusionRequest, algorithm: str, way: Way, shape: Shape) -> str:

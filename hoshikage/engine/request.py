@@ -91,8 +91,11 @@ class DenoisingRequest(Request):
     schedule: str | None = _option(
         Choice(SCHEDULES), None, "tokens that a step settles: timestep, block, denoising, or adaptive (one at least)"
     )
-    quality: str = _option(
-        Choice(QUALITIES), "exact", "exact, balanced or fast: what is not asked for by name is chosen by this"
+    quality: str | None = _option(
+        Choice(QUALITIES),
+        None,
+        "exact, balanced or fast: what is not asked for by name is chosen by this; unset: balanced, or exact where "
+        "steps, an algorithm or a schedule is named",
     )
     threshold: float | None = _option(POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9")
     low_threshold: float | None = _option(

@@ -19,6 +19,7 @@ LONGEST_OPEN_GAP = 32  # what may be put there
 USUAL: dict[str, object] = {"temperature": 0.0, "max_tokens": 128}
 """What is asked for unless a person says otherwise: the likeliest answer, with room to spare for the longest right one.
 A diffusion model computes the whole room at every step."""
+THE_MODEL_ITSELF: dict[str, object] = {"quality": "exact", "repetition_penalty": 1.0}
 TIMEOUT = 300.0
 
 
@@ -49,7 +50,7 @@ class ModelFile:
 
     def __init__(self, engine: Any, name: str, options: Mapping[str, object]) -> None:
         self.name = name
-        self._engine, self._options = engine, {**USUAL, "repetition_penalty": 1.0, **options}
+        self._engine, self._options = engine, {**USUAL, **THE_MODEL_ITSELF, **options}
 
     def answer(self, item: Item) -> Reply:
         result = self._engine.chat(messages_of(item), **self._options)

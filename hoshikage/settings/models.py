@@ -153,11 +153,12 @@ class Asking:
         None,
         "how many a step: 0 timestep, 1 block, or adaptive; unset: the algorithm's own",
     )
-    quality: str = setting(
+    quality: str | None = setting(
         "DIFFUSION_QUALITY",
         Choice(QUALITIES),
-        "exact",
-        "exact, balanced or fast: chooses what is not asked for by name",
+        None,
+        "exact, balanced or fast: chooses what is not asked for by name; unset: balanced, or exact where steps, an "
+        "algorithm or a schedule is named",
     )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"

@@ -14,7 +14,7 @@ from hoshikage import strategies
 from hoshikage.engine import curve
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, Way, chosen_way, ways
-from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, recipe_of
+from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, quality_of, recipe_of
 from hoshikage.engine.request import DiffusionRequest
 from hoshikage.errors import ParameterError
 from hoshikage.settings import ALGORITHMS, PLANS, SCHEDULES, Settings
@@ -101,7 +101,8 @@ def test_exact_asks_for_no_measurement() -> None:
     def never() -> Any:
         raise AssertionError("measured")
 
-    recipe, warnings = recipe_of(DiffusionRequest(), Shape(40, 5), able=Able(block_fault=never), curve=never)
+    exact = DiffusionRequest(quality="exact")
+    recipe, warnings = recipe_of(exact, Shape(40, 5), able=Able(block_fault=never), curve=never)
     assert (recipe.algorithm, recipe.schedule, recipe.plan, recipe.steps) == ("low_confidence", "block", "full", 40)
     assert not warnings
 
@@ -123,6 +124,30 @@ def test_what_is_named_is_done(quality: str, shape: Shape, data: st.DataObject) 
         assert recipe.plan_options["window"] == named["window"]
     assert strategies.make_plan(recipe.plan, **recipe.plan_options)
     assert strategies.make_rule(recipe.algorithm, **recipe.rule_options)
+
+
+@pytest.mark.parametrize(
+    ("named", "quality"),
+    [
+        ({}, "balanced"),
+        ({"block_length": 8, "plan": "dual", "cfg_scale": 1.0}, "balanced"),
+        ({"steps": 9}, "exact"),
+        ({"algorithm": "threshold"}, "exact"),
+        ({"schedule": "block"}, "exact"),
+        ({"steps": 9, "quality": "fast"}, "fast"),
+    ],
+)
+def test_who_says_nothing_wants_an_answer_soon(named: dict[str, Any], quality: str) -> None:
+    assert quality_of(DiffusionRequest(**named), Shape(40)) == quality
+    assert quality_of(DiffusionRequest(), Shape(40, moves=True, elastic=True)) == "exact"
+
+
+def test_without_a_cache_nothing_is_measured() -> None:
+    def never() -> Any:
+        raise AssertionError("measured")
+
+    recipe, warnings = recipe_of(DiffusionRequest(), Shape(40, 5), able=Able(caches=False), curve=never)
+    assert (recipe.algorithm, recipe.plan, warnings) == ("threshold", "full", ())
 
 
 # -- what cannot be done
@@ -161,10 +186,10 @@ def test_the_impossible_becomes_the_nearest_or_is_refused(
     ],
 )
 def test_what_changes_nothing_is_said(named: dict[str, Any], word: str) -> None:
-    _, warnings = recipe_of(DiffusionRequest(**named), Shape(20))
+    _, warnings = recipe_of(DiffusionRequest(quality="exact", **named), Shape(20))
     assert len(warnings) == 1
     assert warnings[0].startswith(word)
-    recipe_of(DiffusionRequest(**named, strict=True), Shape(20))
+    recipe_of(DiffusionRequest(quality="exact", **named, strict=True), Shape(20))
 
 
 @pytest.mark.parametrize(

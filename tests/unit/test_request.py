@@ -128,8 +128,8 @@ def test_a_missing_seed_is_drawn_and_a_given_one_kept() -> None:
 @pytest.mark.parametrize(
     ("given", "shift", "expected"),
     [
-        ({}, False, ("low_confidence", "block", 32, 100)),
-        ({}, True, ("entropy", "timestep", 100, 100)),
+        ({"quality": "exact"}, False, ("low_confidence", "block", 32, 100)),
+        ({"quality": "exact"}, True, ("entropy", "timestep", 100, 100)),
         ({"schedule": "timestep"}, False, ("low_confidence", "timestep", 100, 50)),
         ({"algorithm": "entropy"}, False, ("entropy", "block", 32, 50)),
         ({"algorithm": 4, "block_length": 1}, False, ("low_confidence", "block", 1, 100)),

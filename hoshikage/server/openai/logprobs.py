@@ -13,6 +13,7 @@ from typing import Any
 
 from hoshikage.worker.ask import Answered, Said, Token
 
+DECODER = codecs.getincrementaldecoder("utf-8")
 NEVER = -9999.0  # stands for minus infinity, which JSON cannot write
 
 
@@ -46,7 +47,7 @@ class Written:
     """Hands tokens on once the text that they begin with has been told: of a stop string none is."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = DECODER("replace")
         self._held: deque[tuple[int, Token]] = deque()  # where each begins
         self._n = 0  # characters of all tokens
         self._n_told = 0
@@ -54,8 +55,10 @@ class Written:
     def take(self, event: Said | Answered) -> list[Token]:
         """Those that are certain now; of an answer that no stop string ended, at its end all."""
         for token in event.tokens:
-            self._held.append((self._n, token))
-            self._n += len(self._decoder.decode(token.piece))
+            n = len(self._decoder.decode(token.piece))
+            # What is more than its own began before it: bytes of a character that it did not complete.
+            self._held.append((self._n + max(0, n - len(DECODER("replace").decode(token.piece))), token))
+            self._n += n
         self._n_told += len(event.delta)
         whole = isinstance(event, Answered) and not event.stopped_by
         given = []
