@@ -70,7 +70,7 @@ def test_gaps_whose_length_the_model_finds(schedule: str) -> None:
 
     check()
     tally.assert_ties_are_rare()
-    assert {0, 1, 4, 6} <= lengths
+    assert {0, 1, 4} <= lengths and max(lengths) > 4  # a gap begins with four masks
 
 
 def test_what_is_given_stays_around_the_gaps() -> None:
