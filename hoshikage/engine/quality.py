@@ -19,6 +19,11 @@ REFRESH = 4  # passes of a block after which all is computed again, where that i
 WORTH_IT = 1.1  # a way that is less exact has to be so many times cheaper
 CURVE_ROWS = (1, 8, 16, 32, 64, 128)
 FREE = 4
+# Fast-dLLM's .9 lost nano-llada 2.8 points of a hundred where .95 lost 0.7, at an eighth less speed.
+RULES: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "balanced": ("threshold", {"threshold": 0.95}),
+    "fast": ("hierarchical", {}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Way:
     block_length: int | None = None
     plan: str = "full"
     plan_options: Mapping[str, Any] = field(default_factory=dict)
+    rule_options: Mapping[str, Any] = field(default_factory=dict)
 
     def seconds(self, shape: Shape, curve: Curve) -> float:
         """What an answer of the expected length costs: the first pass of each block, the others, and those of them that
@@ -106,14 +112,14 @@ def tokens_per_pass(block: int) -> float:
 def ways(quality: str, n_masked: int) -> list[Way]:
     """From the most exact to the least: what is cached less comes first, then what is refreshed more often, then long
     blocks, of which fewer are begun."""
-    algorithm = "threshold" if quality == "balanced" else "hierarchical"
+    algorithm, rule_options = RULES[quality]
     window = {"window": WINDOW}
     lazy = {"whole": False, **(window if n_masked > BLOCK_LENGTH + WINDOW else {})}
     plans: list[tuple[str, dict[str, Any]]] = [("full", {}), ("prefix", {}), ("window", window)]
     if quality == "fast":
         plans += [("dual", lazy | {"refresh": REFRESH}), ("dual", lazy)]
     return [
-        Way(algorithm, "adaptive", length, plan, options)
+        Way(algorithm, "adaptive", length, plan, options, rule_options)
         for plan, options in plans
         for length in (BLOCK_LENGTH, BLOCK_LENGTH // 2)
     ]

@@ -101,7 +101,7 @@ def recipe_of(
         raise ParameterError("strict", changes[0], "change the request, or leave strict out")
     recipe = Recipe(
         algorithm, schedule, block_length, max(steps, n_blocks), plan,
-        given(request, RULE_OPTIONS.get(algorithm, {})),
+        {**(way.rule_options if algorithm == way.algorithm else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
     )  # fmt: skip
     return recipe, (*changes, *useless(request, recipe, shape))

@@ -97,7 +97,9 @@ class DenoisingRequest(Request):
         "exact, balanced or fast: what is not asked for by name is chosen by this; unset: balanced, or exact where "
         "steps, an algorithm or a schedule is named",
     )
-    threshold: float | None = _option(POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9")
+    threshold: float | None = _option(
+        POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9, in balanced 0.95"
+    )
     low_threshold: float | None = _option(
         POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"
     )
