@@ -281,9 +281,7 @@ def make_canvas(
         rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
-        ends=ends_of(
-            request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most_rows(model.n_vocab)
-        ),
+        ends=ends_of(request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most_rows(model.n_vocab)),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
