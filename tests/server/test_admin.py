@@ -128,7 +128,8 @@ def test_cards(server: Server) -> None:
     for name in ("nano-ar", "tiny"):
         assert cards[name]["context_length"] == cards[name]["max_model_len"] > 0
     assert "problem" in cards["broken"] and str(server.folder) not in json.dumps(cards)
-    assert server.client.model("tiny") == {**cards["tiny"], "unloads_in": server.client.model("tiny")["unloads_in"]}
+    passing = {"unloads_in": None}  # where another test has loaded it, this runs
+    assert server.client.model("tiny") | passing == cards["tiny"] | passing
 
 
 def test_counting(new_server: NewServer) -> None:
