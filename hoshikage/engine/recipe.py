@@ -81,18 +81,9 @@ def recipe_of(
     schedule = request.schedule or schedule_for(request, algorithm, way, shape)
     plan, changes = plan_for(request.plan or way.plan, able)
     whole = schedule == "timestep" and plan == "full"
-    block_length = request.block_length or way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
-    if shape.elastic:
-        block_length = shape.n_masked
-    if shape.elastic and request.block_length is not None:
-        changes.append("block_length has no effect: where lengths are not known, all is one block")
-    most = min(shape.n_masked, able.most_rows)
-    if shape.elastic and most < shape.n_masked:
-        raise ParameterError("length", f"{shape.n_masked} positions are decided together", f"use at most {most}")
-    if request.block_length is not None and block_length > most:
-        why = "the canvas is no longer" if most == shape.n_masked else "rows of logits have no memory beyond that"
-        changes.append(f"block_length {block_length} became {most}: {why}")
-    block_length = min(block_length, most)
+    usual = way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
+    block_length, changed = block_length_for(request.block_length, usual, shape, able.most_rows)
+    changes += changed
     n_blocks = -(-shape.n_masked // block_length)
     steps = request.steps or steps_for(request, schedule, shape, n_blocks)
     if steps < n_blocks:
@@ -128,6 +119,21 @@ def steps_for(request: DiffusionRequest, schedule: str, shape: Shape, n_blocks: 
     if schedule == "adaptive" or not named:
         return shape.n_masked
     return max(SCHEDULED_STEPS, n_blocks)
+
+
+def block_length_for(asked: int | None, usual: int, shape: Shape, most_rows: int) -> tuple[int, list[str]]:
+    """How long a block is, as far as its canvas and the memory for its rows go, and what became of what was asked."""
+    n = shape.n_masked
+    if shape.elastic:
+        if n > most_rows:
+            raise ParameterError("length", f"{n} positions are decided together", f"use at most {most_rows}")
+        no_effect = "block_length has no effect: where lengths are not known, all is one block"
+        return n, [no_effect] if asked is not None else []
+    most = min(n, most_rows)
+    if asked is None or asked <= most:
+        return min(asked or usual, most), []
+    why = "the canvas is no longer" if most == n else "rows of logits have no memory beyond that"
+    return most, [f"block_length {asked} became {most}: {why}"]
 
 
 def plan_for(plan: str, able: Able) -> tuple[str, list[str]]:
