@@ -64,7 +64,7 @@ def make_form(rng: Random) -> Item:
 
 
 def make_table(rng: Random) -> Item:
-    """The rows are gone through as far as the right one: `lamp 58, key 24. The key costs 24.`"""
+    """The row is read from the cell in the question to the one asked for: `white, 24, key. The key is white.`"""
     n = rng.randint(3, 5)
     things, prices, colours = rng.sample(THINGS, n), rng.sample(range(2, 100), n), rng.sample(COLOURS, n)
     rows = "\n".join(f"| {t} | {p} | {c} |" for t, p, c in zip(things, prices, colours, strict=True))
@@ -72,17 +72,17 @@ def make_table(rng: Random) -> Item:
     row = rng.randrange(n)
     thing, price, colour = things[row], prices[row], colours[row]
     of_price, of_colour = f"The {thing} costs {price}.", f"The {thing} is {colour}."
-    question, values, sentence, expected = rng.choice(
+    question, read, sentence, expected = rng.choice(
         (
-            (f"What is the price of the {thing}?", prices, of_price, str(price)),
-            (f"What color is the {thing}?", colours, of_colour, colour),
-            (f"Which thing costs {price}?", prices, of_price, thing),
-            (f"Which thing is {colour}?", colours, of_colour, thing),
+            (f"What is the price of the {thing}?", f"{thing}, {price}", of_price, str(price)),
+            (f"What color is the {thing}?", f"{thing}, {price}, {colour}", of_colour, colour),
+            (f"Which thing costs {price}?", f"{price}, {thing}", of_price, thing),
+            (f"Which thing is {colour}?", f"{colour}, {price}, {thing}", of_colour, thing),
         )
     )
-    read = ", ".join(f"{t} {value}" for t, value in zip(things[: row + 1], values, strict=False))
-    answer = f"{read}. {sentence}"
-    return ask("table", f"{rows} {question}", f"{table}\n{question}", answer, (expected, things, colours))
+    return ask(
+        "table", f"{rows} {question}", f"{table}\n{question}", f"{read}. {sentence}", (expected, things, colours)
+    )
 
 
 def check_json(item: Item, reply: str) -> bool:
