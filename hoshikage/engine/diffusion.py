@@ -118,7 +118,9 @@ class Denoiser:
         self._sessions = sessions
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
-        self._able = Able(not model.native, cache(partial(does, self._block_fault)), most_rows(model.n_vocab))
+        self._able = Able(
+            not model.native, cache(partial(does, self._block_fault)), most_rows(model.n_vocab), settings.usual_window
+        )
         self._curve = cache(partial(does, self._measured_curve))
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:

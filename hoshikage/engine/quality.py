@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
+LENGTHS = (BLOCK_LENGTH, BLOCK_LENGTH // 2)
 WINDOW = 32  # masks behind the block that are enough for it to know that the text goes on
 EXPECTED = 100  # tokens that an answer has, as far as one can say beforehand
 TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles in a whole block: papers have 3 to 8
@@ -36,6 +37,8 @@ class Shape:
     shift: bool = False
     moves: bool = False  # positions may come and go
     elastic: bool = False  # as in gaps whose length the model finds
+    block_length: int | None = None  # where it is not left open
+    window: int = WINDOW
 
     @property
     def n(self) -> int:
@@ -109,19 +112,18 @@ def tokens_per_pass(block: int) -> float:
     return min(TOKENS_PER_PASS * min(1.0, 0.65 + 0.35 * block / BLOCK_LENGTH), float(block))
 
 
-def ways(quality: str, n_masked: int) -> list[Way]:
+def ways(quality: str, shape: Shape) -> list[Way]:
     """From the most exact to the least: what is cached less comes first, then what is refreshed more often, then long
     blocks, of which fewer are begun."""
     algorithm, rule_options = RULES[quality]
-    window = {"window": WINDOW}
-    lazy = {"whole": False, **(window if n_masked > BLOCK_LENGTH + WINDOW else {})}
+    lengths = (shape.block_length,) if shape.block_length else LENGTHS
+    window = {"window": shape.window}
+    lazy = {"whole": False, **(window if shape.n_masked > lengths[0] + shape.window else {})}
     plans: list[tuple[str, dict[str, Any]]] = [("full", {}), ("prefix", {}), ("window", window)]
     if quality == "fast":
         plans += [("dual", lazy | {"refresh": REFRESH}), ("dual", lazy)]
     return [
-        Way(algorithm, "adaptive", length, plan, options, rule_options)
-        for plan, options in plans
-        for length in (BLOCK_LENGTH, BLOCK_LENGTH // 2)
+        Way(algorithm, "adaptive", length, plan, options, rule_options) for plan, options in plans for length in lengths
     ]
 
 
@@ -131,7 +133,7 @@ def chosen_way(
     """The most exact of a quality's ways that no other is much cheaper than. What takes time to know is asked last."""
     if quality == "exact":
         return Way("entropy", "timestep") if shape.shift else Way("low_confidence", "block")
-    possible = [way for way in ways(quality, shape.n_masked) if (caches or way.plan == "full")]
+    possible = [way for way in ways(quality, shape) if (caches or way.plan == "full")]
     possible = [way for way in possible if way.plan != "dual" or patches()]
     price = curve() if caches else Curve()  # without a cache there is nothing to measure, and little to choose
     costs = [way.seconds(shape, price) for way in possible]

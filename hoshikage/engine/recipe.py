@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape, Way, chosen_way
+from hoshikage.engine.quality import BLOCK_LENGTH, WINDOW, Curve, Shape, Way, chosen_way
 from hoshikage.engine.request import EPS, DenoisingRequest, DiffusionRequest
 from hoshikage.errors import ParameterError
 
@@ -43,6 +43,7 @@ class Able:
     caches: bool = True
     block_fault: Callable[[], str | None] = nothing_wrong
     most_rows: int = 1 << 30  # of a block
+    window: int = WINDOW  # masks behind a block that are enough for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def recipe_of(
     What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
     """
     able = able or Able()
+    shape = replace(shape, block_length=request.block_length, window=able.window)
     way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":

@@ -160,6 +160,12 @@ class Asking:
         "exact, balanced or fast: chooses what is not asked for by name; unset: balanced, or exact where steps, an "
         "algorithm or a schedule is named",
     )
+    usual_window: int = setting(
+        "HOSHIKAGE_USUAL_WINDOW",
+        Whole(0, 2**20),
+        32,
+        "masks behind a block that balanced and fast let a masked model see, where a request does not say",
+    )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"
     )

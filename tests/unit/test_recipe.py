@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_a_choice_can_be_followed_and_is_not_much_dearer_than_any_other(
     assert (caches and patches) or not plan.patches
     others = [
         other
-        for other in ways(quality, shape.n_masked)
+        for other in ways(quality, shape)
         if (caches or other.plan == "full") and (patches or other.plan not in PATCHING)
     ]
     cheapest = min(other.seconds(shape, measured) for other in others)
@@ -80,6 +81,17 @@ def test_text_behind_a_gap_is_computed_as_well() -> None:
     gap = Shape(64, 20, n_suffix=100)
     assert chosen_way("fast", Shape(64, 20), Curve, True, lambda: True).block_length == 16
     assert chosen_way("fast", gap, Curve, True, lambda: True).block_length == 32
+
+
+def test_what_is_said_of_blocks_and_windows_is_reckoned_with() -> None:
+    """A model that is known to do with short ones gets them in balanced and fast; exact sees the whole canvas."""
+    able, asked = Able(window=8), DiffusionRequest(block_length=8)
+    recipe, warnings = recipe_of(asked, Shape(256, 100), able=able)
+    assert (recipe.plan, recipe.block_length, recipe.plan_options, warnings) == ("window", 8, {"window": 8}, ())
+    fast, _ = recipe_of(replace(asked, quality="fast"), Shape(256, 100), able=able)
+    assert (fast.plan, fast.block_length, fast.plan_options["window"]) == ("dual", 8, 8)
+    exact, _ = recipe_of(replace(asked, quality="exact"), Shape(256, 100), able=able)
+    assert (exact.plan, exact.block_length, exact.plan_options) == ("full", 8, {})
 
 
 def test_blocks_and_refreshes_are_chosen_as_well() -> None:
