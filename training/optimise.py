@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .model import Transformer
+from .team import ALONE, Team
 
 WARM_UP = 0.02
 DECAY_FROM = 0.35
@@ -35,23 +36,38 @@ class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal (Jordan et al. 2024), as long as AdamW's steps are.
 
     Matrices of one shape go together, in the precision of the weights: torch's own works in bfloat16 and one by one,
-    which on a CPU without such arithmetic takes three times as long as the whole rest of a step.
+    which on a CPU without such arithmetic takes three times as long as the whole rest of a step. A team shares the
+    matrices out: every member has the same gradients.
     """
 
     def __init__(
-        self, matrices: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.05
+        self,
+        matrices: list[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.05,
+        team: Team = ALONE,
     ) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.team = team
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure: nothing here searches along a line
         for group in self.param_groups:
             for alike in self._by_shape(group["params"]):
-                updates = orthogonal(torch.stack([self._pushed(p, group["momentum"]) for p in alike]))
+                updates = self._shared_out(torch.stack([self._pushed(p, group["momentum"]) for p in alike]))
                 length = 0.2 * max(updates.shape[-2:]) ** 0.5
                 for parameter, update in zip(alike, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(update, alpha=-group["lr"] * length)
+
+    def _shared_out(self, pushed: Tensor) -> Tensor:
+        """All of them made orthogonal, each by one member."""
+        mine = slice(self.team.rank, None, self.team.size)
+        updates = torch.zeros_like(pushed)
+        updates[mine] = orthogonal(pushed[mine])
+        self.team.add_up(updates)
+        return updates
 
     @staticmethod
     def _by_shape(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
@@ -72,14 +88,14 @@ class Muon(torch.optim.Optimizer):
 class Optimiser:
     """Both optimisers as one; parameters are told apart by their name and shape."""
 
-    def __init__(self, model: Transformer, peak_lr: float) -> None:
+    def __init__(self, model: Transformer, peak_lr: float, team: Team = ALONE) -> None:
         self.peak_lr = peak_lr
         named = list(model.named_parameters())
         matrices = [p for name, p in named if p.ndim == 2 and name.startswith("layers.") and "router" not in name]
         chosen = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in chosen]
         self.parts: list[torch.optim.Optimizer] = [
-            Muon(matrices, peak_lr),
+            Muon(matrices, peak_lr, team=team),
             torch.optim.AdamW(rest, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         ]
         self.parameters = [p for _, p in named]

@@ -73,7 +73,7 @@ _RECIPES = (
         6_000,
         "block diffusion, grown from the causal model as SDAR was",
         grown_from="nano-ar",
-        peak_lr=3e-3,
+        peak_lr=2e-3,
     ),
     # A pass of LLaDA's objective teaches the few tokens that a decoder would settle next, one of the block objective
     # those of every block: what a sum is, is learnt there, and here that the text behind is not yet written.
@@ -85,7 +85,7 @@ _RECIPES = (
         4_000,
         "masked diffusion with LLaDA's objective, grown from the block model",
         grown_from="nano-block",
-        peak_lr=3e-3,
+        peak_lr=2e-3,
     ),
     Recipe(
         "nano-moe",

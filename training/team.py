@@ -36,10 +36,15 @@ class Team:
             raise SystemExit("the process that started this one has ended")
         held = list(parameters)
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in held])
-        group.all_reduce(flat)
+        self.add_up(flat)
         flat /= self.size
         for parameter, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
             parameter.grad = part.view_as(parameter)
+
+    def add_up(self, part: Tensor) -> None:
+        """Every member's part becomes the sum of all."""
+        if self.size > 1:
+            group.all_reduce(part)
 
     def agree(self, number: float) -> float:
         """The mean of every member's number."""
@@ -48,6 +53,9 @@ class Team:
         held = torch.tensor(number, dtype=torch.float64)
         group.all_reduce(held)
         return float(held) / self.size
+
+
+ALONE = Team()
 
 
 def _member(

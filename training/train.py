@@ -30,11 +30,10 @@ from .optimise import Optimiser
 from .recipe import RECIPES, Recipe
 from .restore import trained, weights_of
 from .runs import CHECKPOINT_SECONDS, RUNS, Run
-from .team import Team, together
+from .team import ALONE, Team, together
 
 LOG_EVERY = 20
 BALANCE_WEIGHT = 0.01
-ALONE = Team()
 
 
 def halves_are_quick(device: str) -> bool:
@@ -71,7 +70,7 @@ class Trainer:
             self.model.load_state_dict(weights_of(recipe, NANO / f"{recipe.name}.gguf"))
         elif recipe.grown_from:
             grow(self.model, trained(RECIPES[recipe.grown_from], root))
-        self.optimiser = Optimiser(self.model, recipe.peak_lr)
+        self.optimiser = Optimiser(self.model, recipe.peak_lr, team)
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
@@ -198,7 +197,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: worth it on a GPU")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: slow at first, then quicker")
     parser.add_argument("--judge-minutes", type=float, default=10.0)
     arguments = parser.parse_args()
     together(arguments.processes, work, arguments)
