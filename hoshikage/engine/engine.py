@@ -280,10 +280,20 @@ class Engine:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         template_options: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
     ) -> list[int]:
-        """The tokens of a conversation, up to where the answer begins."""
+        """The tokens of a conversation, up to where the answer begins, or without `add_generation_prompt` to the end of
+        what was said.
+        """
         self._check_open()
-        return chat_ids(self.model, self._renderer, messages, tools=tools, template_options=template_options)
+        return chat_ids(
+            self.model,
+            self._renderer,
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            template_options=template_options,
+        )
 
     def detokenize(self, ids: Ids, *, special: bool = False) -> str:
         """The text of tokens; special ones are left out unless asked for."""

@@ -29,7 +29,7 @@ class Ask:
         infill      prefix, suffix (text or ids), n, length, parse_special, options
         tokenize    text, parse_special, opens (whether BOS stands before it)   -> {"ids": [...], "pieces": [...]}
         detokenize  ids, special                                               -> {"text": ...}
-        template    messages, tools, template_options                          -> {"text": ..., "ids": [...]}
+        template    messages, tools, template_options, add_generation_prompt   -> {"text": ..., "ids": [...]}
         describe                                                               -> facts of the loaded model
     """
 

@@ -10,7 +10,10 @@ from hoshikage._fake import FakeModel
 from hoshikage.checks import Check, Flag, Whole, nearest
 from hoshikage.errors import ParameterError
 
-TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|eot|>{% endfor %}[assistant]"
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 NAMES = ("<|eot|>", "</s>", "<|mask|>")  # the last ids, as FakeModel has them
 OPTIONS: dict[str, tuple[Check[Any], Any]] = {
     "n_vocab": (Whole(256 + len(NAMES), 1 << 20), 256 + len(NAMES)),  # more of them make a pass slower

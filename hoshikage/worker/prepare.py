@@ -23,7 +23,7 @@ FIELDS = {
     "infill": {"prefix", "suffix", "template", "n", "length", "parse_special", "options"},
     "tokenize": {"text", "parse_special", "opens"},
     "detokenize": {"ids", "special"},
-    "template": {"messages", "tools", "template_options"},
+    "template": {"messages", "tools", "template_options", "add_generation_prompt"},
     "describe": set[str](),
 }
 
@@ -122,8 +122,12 @@ def seeds(first: object, n: int) -> list[int]:
 
 def chat_tokens(engine: Engine, body: Body) -> list[int]:
     """The tokens of a conversation."""
-    template_options = body.table("template_options")
-    return engine.chat_tokens(body["messages"], tools=body.get("tools"), template_options=template_options)
+    return engine.chat_tokens(
+        body["messages"],
+        tools=body.get("tools"),
+        template_options=body.table("template_options"),
+        add_generation_prompt=body.checked("add_generation_prompt", Flag(), True),
+    )
 
 
 def tokenized(engine: Engine, body: Body) -> dict[str, Any]:

@@ -106,6 +106,10 @@ def test_a_chat_and_what_is_made_of_it(pair: tuple[Worker, Engine]) -> None:
     value = value_of(worker, "template", messages=MESSAGES)
     assert value["ids"] == engine.chat_tokens(MESSAGES)
     assert "the hello" in value["text"]
+    ended = value_of(worker, "template", messages=MESSAGES, add_generation_prompt=False)
+    assert ended["ids"] == engine.chat_tokens(MESSAGES, add_generation_prompt=False)
+    assert value["text"].startswith(ended["text"])
+    assert value["text"].removeprefix(ended["text"]) in ("assistant: ", "<|assistant|>")
 
 
 def test_tokens_have_the_logarithms_of_their_probabilities(pair: tuple[Worker, Engine]) -> None:

@@ -273,9 +273,26 @@ def test_a_conversation_as_the_model_reads_it(server: Server) -> None:
     assert server.client.post("/apply-template", {"messages": "x"}).error["param"] == "messages"
 
 
+@pytest.mark.parametrize("model", ["fake", "nano-ar", "nano-block", "nano-llada"])
+def test_a_conversation_may_end_with_what_was_said(server: Server, model: str) -> None:
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "bye"}]
+
+    def prompt(**more: bool) -> str:
+        answer = server.client.post("/apply-template", {"model": model, "messages": messages, **more})
+        assert answer.status == 200 and "warning" not in answer.json, answer.body
+        text: str = answer.json["prompt"]
+        return text
+
+    said, begun = prompt(add_generation_prompt=False), prompt(add_generation_prompt=True)
+    assert begun == prompt() and begun.startswith(said)
+    assert "bye" in said and "assistant" in begun[len(said) :] and "bye" not in begun[len(said) :]
+    wrong = server.client.post("/apply-template", {"messages": messages, "add_generation_prompt": "no"})
+    assert (wrong.status, wrong.error["param"]) == (400, "add_generation_prompt")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/apply-template", {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}),
+    [("/apply-template", {"messages": [{"role": "user", "content": "a"}], "xyzzy": 1}),
      ("/tokenize", {"content": "a", "xyzzy": 1}), ("/detokenize", {"tokens": [97], "xyzzy": 1}),
      ("/models/load", {"xyzzy": 1}), ("/models/unload", {"xyzzy": 1}),
      ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "a"}], "xyzzy": 1})],

@@ -57,7 +57,8 @@ async def slots(services: Services, exchange: Exchange) -> Response:
 async def apply_template(services: Services, exchange: Exchange) -> Response:
     """A conversation as the model reads it."""
     given = await given_in(exchange, TEMPLATE)
-    value = await asked(services, exchange, await label_of(services, given), "template", conversation(given))
+    body = {**conversation(given), "add_generation_prompt": given.get("add_generation_prompt", True)}
+    value = await asked(services, exchange, await label_of(services, given), "template", body)
     return json_response({"prompt": value["text"], **given.beside})
 
 

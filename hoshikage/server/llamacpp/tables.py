@@ -8,7 +8,7 @@ from hoshikage.server.ancestor import ADD
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
 from hoshikage.server.openai.tables import GAP_LENGTH, IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
-from hoshikage.server.openai.values import Mapped, Messages, Prompts, Tools
+from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools
 from hoshikage.server.tokens import MODEL
 
 FINISHED = "an answer is finished, or given up with `timeout` or by closing the connection"
@@ -115,8 +115,13 @@ TEMPLATE = Table(
         Field(name="messages", check=Messages(most=4096), meaning="the conversation", required=True),
         Field(name="tools", check=Tools(most=128), meaning="functions that the model may call"),
         Field(name="chat_template_kwargs", check=Mapped(most=64), meaning="what else the template is told"),
-    ],
-    {"add_generation_prompt": "a conversation ends where the answer begins"},
+        Field(
+            name="add_generation_prompt",
+            check=FLAG,
+            meaning="end where the answer begins, not with the last message",
+            default=True,
+        ),
+    ]
 )
 WHICH = Table([Field(name="model", check=LABEL, meaning="the name of a model", required=True)])
 ADD_MODEL = Table(
