@@ -94,7 +94,7 @@ def serve(services: Services, when_ready: Callable[[str], object], bound: socket
     shell = build(services)
     config = uvicorn.Config(
         shell,
-        http=connections(services.limits),  # type: ignore[arg-type]  # it is called like a class
+        http=connections(services.limits, services.metrics),  # type: ignore[arg-type]  # it is called like a class
         ws="none",
         lifespan="on",
         loop="asyncio",

@@ -26,6 +26,12 @@ def error_of(answer: bytes) -> str:
     return code
 
 
+def id_of(answer: bytes) -> str:
+    head = answer.partition(b"\r\n\r\n")[0].decode().lower()
+    assert "x-content-type-options: nosniff" in head
+    return re.findall(r"x-request-id: (req-\w+)", head)[0]
+
+
 # -- methods and paths
 
 
@@ -41,6 +47,13 @@ def test_methods(server: Server) -> None:
     get, head = client.get("/v1/api/version"), client.ask("HEAD", "/v1/api/version")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == str(len(get.body))
+
+
+def test_methods_that_somebody_makes_up_are_counted_as_one(server: Server) -> None:
+    for method in ("AAA", "AAB", "aaaaaaa", "get"):
+        assert server.client.ask(method, "/health").status == 405
+    counted = re.findall(r'hoshikage_requests_total{.*method="(\w+)"', server.client.get("/metrics").body.decode())
+    assert set(counted) <= {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +144,7 @@ def test_headers_without_end_are_refused(server: Server) -> None:
         answer = client.raw(head)
         assert status_of(answer) == 431, answer[:200]
         assert error_of(answer) == "bad_request"
+        assert id_of(answer)
     assert client.get("/health").status == 200
 
 
@@ -155,6 +169,19 @@ def test_what_could_be_read_in_two_ways_is_refused(server: Server, head: bytes) 
     answer = server.client.raw(head)
     assert status_of(answer) in (400, 501), answer[:200]
     assert error_of(answer)
+    name = id_of(answer)
+    until(lambda: f"id={name} " in server.log.read_text(), "the log names it")
+
+
+@pytest.mark.parametrize("line", ["GET /health", "GET /v1/status", "GET /v1/models", "GET /nothing", "POST /nothing"])
+def test_a_body_that_is_none_is_told_once(server: Server, line: str) -> None:
+    """The request is at work already when the rest of it turns out to be no HTTP: one answer, and no fault of ours."""
+    head = f"{line} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    before = server.log.read_text().count("gone=True")
+    answer = server.client.raw(head + b"nothing\r\n")
+    assert (status_of(answer), error_of(answer)) == (400, "bad_request")
+    log = until(lambda: (text := server.log.read_text()).count("gone=True") > before and text, "it is given up")
+    assert "Traceback" not in log and "internal_error" not in log and "uvicorn" not in log
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/health"])
@@ -190,6 +217,7 @@ def test_a_header_that_does_not_end_is_given_up(new_server: NewServer) -> None:
                 break
         answer = slow.recv(1 << 16)
         assert (status_of(answer), error_of(answer)) == (408, "request_timeout")
+        assert id_of(answer)
         assert silent.recv(1 << 16)[:12] in (b"", b"HTTP/1.1 408")
     assert server.client.get("/health").status == 200
 

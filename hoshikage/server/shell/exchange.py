@@ -20,6 +20,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 IN_SCOPE = "hoshikage.exchange"
+SAFE = (b"x-content-type-options", b"nosniff")  # every answer is what it says, whatever it looks like
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -35,7 +36,7 @@ class Exchange:
             self.headers[name.decode("latin-1")] = value.decode("latin-1")
         self.client: str = (scope.get("client") or ("",))[0]
         given = self.headers.get("x-request-id", "")
-        self.id = given if GIVEN_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+        self.id = given if GIVEN_ID.fullmatch(given) else new_id()
         self.route: Route | None = None
         self.told: Teller = as_openai  # how its client reads an error
         self.values: dict[str, str] = {}  # what the path holds in place of {names}
@@ -77,3 +78,8 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.leave()
+
+
+def new_id() -> str:
+    """What a request is called in its answer and in the log."""
+    return f"req-{secrets.token_hex(12)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -17,22 +18,25 @@ import h11
 import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hoshikage.server.metrics import Metrics
 from hoshikage.server.problem import Problem
-from hoshikage.server.shell.exchange import Receive, Scope, Send
+from hoshikage.server.shell.exchange import SAFE, Receive, Scope, Send, new_id
 from hoshikage.server.shell.limits import Limits
 
 IN_SCOPE = "hoshikage.connection"
 LINGER = 2.0  # seconds in which a refused client may read why
+access_log = logging.getLogger("hoshikage.access")
 
 
 class Connection(H11Protocol):
     """A header has a deadline, connections have a number, and errors are JSON."""
 
-    def __init__(self, limits: Limits, *arguments: Any, **options: Any) -> None:
+    def __init__(self, limits: Limits, metrics: Metrics, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits = limits
+        self._metrics = metrics
         self._deadline: asyncio.TimerHandle | None = None
-        self._refused = False
+        self.refused = False  # it has been answered, and nothing else may be written
         self.since = time.monotonic()  # of the last request's end, or of the connection
         app: Any = self.app
 
@@ -66,7 +70,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self.refused:
             return
         if self._discards():
             # The rest of a body that was refused: uvicorn's timer for idle connections goes on and ends it.
@@ -130,28 +134,41 @@ class Connection(H11Protocol):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer without the app, and close."""
-        if self.transport.is_closing() or self._refused:
+        if self.transport.is_closing() or self.refused:
             return
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.abort()  # in the middle of an answer, which cannot become another one
             return
+        name = new_id()
         body = orjson.dumps(problem.body)
         lines = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-        headers = [(name.encode(), value.encode()) for name, value in {**lines, **problem.headers}.items()]
+        lines |= {"x-request-id": name, **problem.headers}
+        headers = [*((key.encode(), value.encode()) for key, value in lines.items()), SAFE]
         reason = http.HTTPStatus(problem.status).phrase.encode()
         answer = h11.Response(status_code=problem.status, headers=headers, reason=reason)
         for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         # Closing while something unread lies here would reset the connection, and the client would never see why.
-        self._refused = True
+        self.refused = True
         self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.abort)
+        if self._at_work():  # what came was a body that is none: nobody waits for another answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._note(name, problem)
+
+    def _note(self, name: str, problem: Problem) -> None:
+        """What the shell notes of every other request."""
+        self._metrics.error(problem.code)
+        self._metrics.request("unknown", "other", problem.status, time.monotonic() - self.since)
+        notes = {"id": name, "path": "unknown", "status": problem.status, "error": problem.code}
+        access_log.info("request", extra={"event": notes})
 
 
-def connections(limits: Limits) -> Callable[..., Connection]:
+def connections(limits: Limits, metrics: Metrics) -> Callable[..., Connection]:
     """What uvicorn calls for each new connection."""
 
     def made(*arguments: Any, **options: Any) -> Connection:
-        return Connection(limits, *arguments, **options)
+        return Connection(limits, metrics, *arguments, **options)
 
     return made

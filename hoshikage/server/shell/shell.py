@@ -20,7 +20,7 @@ from hoshikage.server.rates import Rates
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.shell import protocol
 from hoshikage.server.shell.body import ClientLeft, Room, Share, check_announced, read_body
-from hoshikage.server.shell.exchange import IN_SCOPE, App, Exchange, Message, Receive, Scope, Send
+from hoshikage.server.shell.exchange import IN_SCOPE, SAFE, App, Exchange, Message, Receive, Scope, Send
 from hoshikage.server.shell.hosts import Hosts
 from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.limits import Limits
@@ -146,7 +146,10 @@ class Sender:
         self.started = False
 
     async def message(self, message: Message) -> None:
-        """Send one message of ASGI."""
+        """Send one message of ASGI; nothing once the connection has told its client what was wrong."""
+        if self._connection is not None and self._connection.refused:
+            self._exchange.leave()
+            return
         if message["type"] == "http.response.start":
             self.started = True
             self._exchange.status = message["status"]
@@ -220,7 +223,7 @@ def preflight(exchange: Exchange, by_method: dict[str, Route]) -> dict[str, str]
 
 
 def common_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    headers = [(b"x-request-id", exchange.id.encode()), (b"x-content-type-options", b"nosniff")]
+    headers = [(b"x-request-id", exchange.id.encode()), SAFE]
     if exchange.origin:
         headers += [
             (b"access-control-allow-origin", exchange.origin.encode("latin-1")),
