@@ -31,7 +31,6 @@ N_CLI = 6  # steps of the CLI in each round
 # Warm passes of 256: one at the start of each block, and where a plan warms up. The window's later ones compute less
 # than its first, which is the one that is timed.
 N_WARM = {"full": N_NEW, "prefix": 8, "window": 8, "dual": 8, "vicinity": 11}
-CACHED = tuple(plan for plan in N_WARM if plan != "full")
 ASKED_OF_CLI = {"full": None, "prefix": None, "window": 5.0, "dual": 7.0, "vicinity": None}
 COMMAND = "pytest bench/bench_plans.py -s"
 

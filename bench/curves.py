@@ -33,7 +33,7 @@ from hoshikage.evaluate.subject import ModelFile, Reply  # noqa: E402
 from hoshikage.evaluate.tasks import TASKS  # noqa: E402
 
 DOCS = ROOT / "docs"
-COMMAND = "make bench-curves"
+ITEMS, MAX_TOKENS = 48, 64
 PLANS = ("full", "prefix", "window", "dual", "vicinity")
 RULES: dict[str, dict[str, Any]] = {
     "one a pass": {"algorithm": "low_confidence", "schedule": "adaptive"},
@@ -119,14 +119,14 @@ def lost(way: Way, exact: Way) -> tuple[float, float]:
     return middle, 1.96 * spread / math.sqrt(len(losses))
 
 
-def table(ways: Sequence[Way], model: str, max_tokens: int) -> str:
+def table(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> str:
     """The page: every way in a line, and each plan's AUP."""
     n = len(ways[0].replies)
     lines = [
         "# What speed costs",
         "",
         f"`{model}`, {n} questions of {len(TASKS)} kinds, answers of at most {max_tokens} tokens, temperature 0, one",
-        f"thread, one question at a time. Printed by `{COMMAND}`.",
+        f"thread, one question at a time. Printed by `{command}`.",
         "",
         "![accuracy against tokens per second](curves.svg)",
         "",
@@ -179,7 +179,7 @@ def _text(x: float, y: float, text: str, more: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(text)}</text>'
 
 
-def record_qualities(ways: Sequence[Way], model: str, max_tokens: int) -> None:
+def record_qualities(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> None:
     """How much faster than exact, and at what loss."""
     exact, *others = (way for way in ways if way.plan == "quality")
     for way in others:
@@ -192,7 +192,7 @@ def record_qualities(ways: Sequence[Way], model: str, max_tokens: int) -> None:
             detail=f"{loss:+.1f} +- {spread:.1f} points lost ({exact.score.accuracy:.1%}, {way.score.accuracy:.1%}), "
             f"{len(way.replies)} questions, {way.score.tokens_per_pass or 0:.1f} tokens a pass, "
             f"{rows:.1f} rows a token, at most {max_tokens} tokens",
-            command=COMMAND,
+            command=command,
         )  # fmt: skip
 
 
@@ -200,19 +200,22 @@ def main() -> None:
     """Ask, then write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("model", help="a GGUF file, or the name of an embedded model")
-    parser.add_argument("--items", type=int, default=48, help="questions of each kind [48]")
-    parser.add_argument("--max-tokens", type=int, default=64, help="the longest answer [64]")
+    parser.add_argument("--items", type=int, default=ITEMS, help=f"questions of each kind [{ITEMS}]")
+    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help=f"the longest answer [{MAX_TOKENS}]")
     parser.add_argument("--only", default="", metavar="TEXT", help="ways whose name has this in it")
-    parser.add_argument("--out", type=Path, default=DOCS, help="the folder for the page and its picture [docs]")
+    parser.add_argument("--out", type=Path, help="the folder for the page and its picture [docs, if all is asked]")
     arguments = parser.parse_args()
+    model, command = Path(arguments.model).stem, f"python bench/curves.py {' '.join(sys.argv[1:])}"
+    is_all = (arguments.items, arguments.max_tokens, arguments.only) == (ITEMS, MAX_TOKENS, "")
     ways = all_ways(arguments.only)
     ask_all(ways, arguments.model, arguments.items, arguments.max_tokens)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    page = table(ways, Path(arguments.model).stem, arguments.max_tokens)
-    (arguments.out / "curves.md").write_text(page, encoding="utf-8")
-    (arguments.out / "curves.svg").write_text(picture(ways), encoding="utf-8")
+    page = table(ways, model, arguments.max_tokens, command)
     print(page)
-    record_qualities(ways, Path(arguments.model).stem, arguments.max_tokens)
+    if out := arguments.out or (DOCS if is_all else None):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "curves.md").write_text(page, encoding="utf-8")
+        (out / "curves.svg").write_text(picture(ways), encoding="utf-8")
+    record_qualities(ways, model, arguments.max_tokens, command)
 
 
 if __name__ == "__main__":

@@ -22,47 +22,49 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / "bench" / "cache" / "gpu"
+SOURCE = ROOT / "bench" / "cache" / "gpu" / "source"
 CUDA = {"CMAKE_ARGS": "-DGGML_CUDA=ON"}
 N_ROUNDS = 5
 COMMAND = "python bench/gpu.py"
 sys.path.insert(0, str(ROOT))
 
 
-def source(packed: Path) -> Path:
-    """The folder that a packed source is unpacked into."""
-    folder = WORK / "source"
-    if not folder.exists():
-        folder.mkdir(parents=True)
+def unpack(packed: Path) -> None:
+    """Once: what is there stays."""
+    if not SOURCE.exists():
+        SOURCE.mkdir(parents=True)
         with tarfile.open(packed) as archive:
-            archive.extractall(folder, filter="data")
-    found = [path.parent for path in (folder, *folder.iterdir()) for path in [path / "CMakeLists.txt"] if path.exists()]
-    if not found:
-        raise SystemExit(f"bench: {packed} holds no source of llama.cpp: use the file that `make pack` wrote")
-    return found[0]
+            archive.extractall(SOURCE, filter="data")
 
 
-def build(packed: Path) -> None:
+def source() -> Path:
+    """The folder of llama.cpp in what was unpacked, by this run or one before."""
+    folders = (SOURCE, *SOURCE.iterdir()) if SOURCE.exists() else ()
+    for folder in folders:
+        if (folder / "CMakeLists.txt").exists():
+            return folder
+    raise SystemExit(f"bench: {SOURCE} holds no source of llama.cpp: name the file that `make pack` wrote")
+
+
+def build() -> None:
     """Our libraries and, where the source has it, llama-diffusion-cli: both of this source and both with CUDA."""
-    environment = {**os.environ, **CUDA, "HOSHIKAGE_LLAMA_CPP": str(source(packed))}
+    environment = {**os.environ, **CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
     commands = [[sys.executable, "setup.py", "build_ext", "--inplace"]]
-    if has_programs(packed):
+    if has_programs():
         commands.append([sys.executable, "llama.cpp", "programs", "llama-diffusion-cli"])
     for command in commands:
         print("bench:", *command)
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
 
 
-def has_programs(packed: Path | None) -> bool:
-    """Whether the CLI can be built; a source that is in place without being packed has it."""
-    return packed is None or (source(packed) / "examples" / "diffusion").is_dir()
+def has_programs() -> bool:
+    """Whether the CLI can be built."""
+    return (source() / "examples" / "diffusion").is_dir()
 
 
-def measure(packed: Path | None) -> None:
+def measure() -> None:
     """Times a pass of each plan in turns, then the CLI's."""
-    if packed is not None:
-        os.environ["HOSHIKAGE_LLAMA_CPP"] = str(source(packed))
-    os.environ |= CUDA
+    os.environ |= {**CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
     from bench.bench_plans import BLOCK, N_NEW, N_PROMPT, N_WARM, seconds_per_pass
     from bench.peers import diffusion_cli
     from bench.results import record
@@ -82,7 +84,7 @@ def measure(packed: Path | None) -> None:
                 taken[plan].append(seconds_per_pass(session, plan))
         share = 100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds)
     peers = {"the whole canvas": median(taken["full"])}
-    if has_programs(packed):
+    if has_programs():
         n_steps = (N_PROMPT + N_NEW) // BLOCK
         rounds = [diffusion_cli(path, N_PROMPT + N_NEW, BLOCK, n_steps, 8, "-ngl", "999") for _ in range(N_ROUNDS)]
         peers["llama-diffusion-cli"] = median(seconds for seconds, _ in rounds)
@@ -108,8 +110,9 @@ def main() -> None:
     if not arguments.measure:
         if arguments.source is None:
             parser.error("name the packed source, or say --measure")
-        build(arguments.source)
-    measure(arguments.source)
+        unpack(arguments.source)
+        build()
+    measure()
 
 
 if __name__ == "__main__":

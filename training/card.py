@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from hoshikage.evaluate.questions import questions
 from hoshikage.evaluate.score import evaluate, interval
@@ -64,7 +65,6 @@ def _facts(recipe: Recipe, run: Run, path: Path) -> dict[str, str]:
     sizes = f"{shape.n_layer} layers, width {shape.d_model}, {shape.n_head} heads{experts}"
     origin = f"the weights of {recipe.grown_from}" if recipe.grown_from else "noise"
     released = state.get("released", False)
-    steps = "" if released else f" --steps {state['n_steps']}"
     return {
         "architecture": f"`{recipe.architecture}`, {sizes}",
         "parameters": f"{Transformer(shape).n_params() / 1e6:.2f} million",
@@ -75,8 +75,16 @@ def _facts(recipe: Recipe, run: Run, path: Path) -> dict[str, str]:
         "started from": "an earlier release of itself, and that from " + origin if released else origin,
         "training": f"{state['step']:,} steps, {state['tokens'] / 1e6:.1f} million tokens, "
         f"{state['seconds'] / 60:.0f} minutes on a CPU that other work kept busy",
-        "again": f"`python -m training.train {recipe.name}{steps}`",
+        "again": "not to the letter: the earlier release is not kept" if released else _again(recipe, state),
     }
+
+
+def _again(recipe: Recipe, state: dict[str, Any]) -> str:
+    """The command that trains so many steps on so many tokens each."""
+    size, batch = state.get("processes", 1), state.get("batch_tokens", recipe.batch_tokens)
+    team = f" --processes {size}" if size > 1 else ""
+    tokens = f" --batch-tokens {batch}" if batch != recipe.batch_tokens else ""
+    return f"`python -m training.train {recipe.name} --steps {state['n_steps']}{team}{tokens}`"
 
 
 def _verdict(results: Results) -> str:
@@ -84,12 +92,13 @@ def _verdict(results: Results) -> str:
     scores = next(iter(results.values()))
     mean = sum(right / n for right, n in scores.values()) / len(scores)
     weak = [task for task, (right, n) in scores.items() if right / n < LEAST]
-    if mean >= AIM and not weak:
-        return f"It reaches what it was made for: {AIM:.0%} on average and no kind under {LEAST:.0%}."
-    short = f"; under {LEAST:.0%}: {', '.join(weak)}" if weak else ""
-    return (
-        f"It has not been trained for long enough yet: the aim is {AIM:.0%} on average, it reaches {mean:.0%}{short}."
-    )
+    if mean < AIM:
+        average = f"Trained for too short a time: the aim is {AIM:.0%} on average, it reaches {mean:.0%}."
+    else:
+        average = f"It reaches {mean:.0%} on average, where {AIM:.0%} is the aim."
+    if weak:
+        return f"{average} Under {LEAST:.0%}, where no kind should be: {', '.join(weak)}."
+    return f"{average} No kind is under {LEAST:.0%}."
 
 
 def write_card(recipe: Recipe, run: Run, path: Path, results: Results) -> None:

@@ -31,7 +31,6 @@ class _Job:
 
     numbers: list[int]
     n_prompt: int
-    n_reply: int
     ids: Tensor
 
 
@@ -45,7 +44,7 @@ def _jobs(tokenizer: Tokenizer, items: list[Item], room: int) -> Iterable[_Job]:
     for (n_prompt, n_reply), members in groups.items():
         ids = torch.full((len(members), n_prompt + n_reply), MASK)
         ids[:, :n_prompt] = torch.tensor([prompt for _, prompt in members])
-        yield _Job([number for number, _ in members], n_prompt, n_reply, ids)
+        yield _Job([number for number, _ in members], n_prompt, ids)
 
 
 def _settle_surest(block: Tensor, logits: Tensor) -> None:
@@ -91,7 +90,7 @@ def _causal(model: Transformer, job: _Job) -> Tensor:
     ids = job.ids
     for position in range(job.n_prompt, ids.shape[1]):
         ids[:, position] = model(ids[:, :position], causal=True)[:, -1].argmax(-1)
-        if ((ids[:, job.n_prompt :] == EOT) | (ids[:, job.n_prompt :] == EOS)).any(1).all():
+        if _all_ended(ids[:, job.n_prompt :]):
             break
     return ids
 

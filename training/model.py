@@ -7,7 +7,7 @@ forward pass, not a property of the weights, so a causal model can be grown into
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,6 @@ class Shape:
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_head
-
-    def as_dict(self) -> dict[str, float | int | bool]:
-        return asdict(self)
 
 
 class RMSNorm(nn.Module):

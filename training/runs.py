@@ -23,9 +23,7 @@ class Run:
 
     @classmethod
     def of(cls, name: str, root: Path = RUNS) -> Run:
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(name, folder)
+        return cls(name, root / name)
 
     @property
     def checkpoint(self) -> Path:
@@ -37,6 +35,7 @@ class Run:
 
     def save(self, state: dict[str, Any]) -> None:
         """Whole or not at all: a kill while writing leaves the last one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.checkpoint)
@@ -56,6 +55,7 @@ class Run:
     def cut_log(self, step: int) -> None:
         """Forgets the rows behind a checkpoint: they are about to be run again."""
         kept = [row for row in self.rows() if int(row["step"]) <= step]
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()

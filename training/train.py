@@ -85,7 +85,8 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
-        self.run.save(state | place | {"released": self.released, "stream": self.stream.state})
+        how = {"processes": self.team.size, "batch_tokens": self.recipe.batch_tokens, "released": self.released}
+        self.run.save(state | place | how | {"stream": self.stream.state})
 
     def samples(self) -> Iterator[Sample]:
         """From the seed, dealt out to the team."""
