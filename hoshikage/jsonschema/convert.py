@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -14,7 +14,10 @@ from hoshikage.jsonschema.exclusion import Exclusion
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
 from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
 
+MAX_SCHEMA = 1_000_000  # characters of JSON
+SECONDS = 5.0  # of processor time: a short schema can refer to itself in ways that double its work at every step
 MAX_DEPTH = 48  # schemas within schemas
+MAX_PARTS = 1000  # schemas that hold together
 MAX_RULES = 4000
 MAX_LENGTH = 400_000  # characters of a grammar
 MAX_REPEATS = 2000  # llama.cpp's own bound
@@ -61,19 +64,27 @@ class Converter:
         self._open: list[Any] = []  # pointers that lead here, and nothing was written since
         self._length = 0
         self._depth = 0
+        self._until = time.thread_time() + SECONDS
         self._exclusion = Exclusion(self._opened_whole)
 
     def grammar(self) -> str:
         """The rules of the schema, and those of JSON that they use."""
         try:
+            if len(as_json(self._schema)) > MAX_SCHEMA:
+                raise refuse("schema", f"it has more than {MAX_SCHEMA} characters", "write a smaller schema")
             root = self._expression("schema", self._schema)
         except RecursionError:
             raise refuse("schema", "it is nested too deeply") from None
         made = {"root": root, **self._rules}
         return "\n".join(f"{name} ::= {body}" for name, body in {**made, **BASICS}.items()) + "\n"
 
+    def _check_time(self) -> None:
+        if time.thread_time() > self._until:
+            raise refuse("schema", "it takes too long to read", "write a simpler schema")
+
     def _expression(self, where: str, schema: Any) -> str:
         """What a value of this schema is written as."""
+        self._check_time()
         if schema is True or schema == {}:
             return "value"
         if not isinstance(schema, dict):
@@ -126,7 +137,7 @@ class Converter:
 
     def _reference(self, where: str, schema: Schema) -> str:
         if len(plain(schema)) > 1:
-            return self._expression(where, self._all_of(where, {**schema, "allOf": [*schema.get("allOf", ())]}))
+            return self._expression(where, self._all_of(where, {**schema, "allOf": schema.get("allOf", [])}))
         pointer = schema["$ref"]
         if pointer in self._open:
             raise refuse(where, "its references lead in a circle", "correct it")
@@ -163,7 +174,7 @@ class Converter:
             references = [part for part in parts if isinstance(part, dict) and ("$ref" in part or "allOf" in part)]
             if not references:
                 break
-            parts = [other for part in parts for other in self._opened(where, part)]
+            parts = self._opened_once(where, parts)
         else:
             raise refuse(where, "its references lead in a circle", "correct it")
         for part in parts:
@@ -171,8 +182,18 @@ class Converter:
                 if not isinstance(part, dict):
                     raise refuse(where, f"{shown(part)} is no schema", "correct it")
                 check_keywords(where, part)
+                self._check_time()
                 whole = merged(where, whole, part)
         return whole
+
+    def _opened_once(self, where: str, parts: list[Any]) -> list[Any]:
+        """The same parts with what each of them refers to or holds together in its place."""
+        opened: list[Any] = []
+        for part in parts:
+            opened += self._opened(where, part)
+            if len(opened) > MAX_PARTS:
+                raise refuse(where, f"more than {MAX_PARTS} schemas hold together", "write a simpler schema")
+        return opened
 
     def _opened(self, where: str, part: Any) -> list[Any]:
         """A part of `allOf` with its reference or its own `allOf` taken out."""
@@ -204,6 +225,7 @@ class Converter:
 
     def _opened_whole(self, schema: Any) -> Schema:
         """A schema without references and `allOf`."""
+        self._check_time()
         if not isinstance(schema, dict) or not {"$ref", "allOf"} & schema.keys():
             return schema if isinstance(schema, dict) else {}
         return self._all_of("oneOf", {**schema, "allOf": schema.get("allOf", [])})
@@ -212,7 +234,7 @@ class Converter:
         values = list_of(where, values)
         if not values:
             raise refuse(where, "it is empty", "name at least one value")
-        return self._rule(" | ".join(dict.fromkeys(literal(as_json(value)) for value in values)))
+        return self._rule(" | ".join(map(literal, dict.fromkeys(map(as_json, values)))))
 
     # -- types
 
@@ -229,7 +251,8 @@ class Converter:
             f'{literal(as_json(name))} ":" ws {self._expression(f"{where}.{name}", value)}'
             for name, value in properties.items()
         ]
-        return self._rule(f'"{{" ws {self._members(pairs, [name in required for name in properties])} ws "}}"')
+        needed = {*required}
+        return self._rule(f'"{{" ws {self._members(pairs, [name in needed for name in properties])} ws "}}"')
 
     def _map(self, where: str, others: Any) -> str:
         if others is False:
@@ -348,7 +371,7 @@ def number_of(where: str, schema: Schema, key: str) -> float | None:
     value = schema.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or abs(value) > 2**63:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 2**63:  # NaN is not either
         raise ParameterError(f"{where}.{key}", f"{shown(value)} is no number that can be used", "correct it")
     return value
 

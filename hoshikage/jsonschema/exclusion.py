@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hoshikage.jsonschema.keywords import TYPES, Schema, refuse, types_of
+from hoshikage.jsonschema.keywords import TYPES, Schema, as_text, refuse, types_of
 
 MOST_LOOKS = 20_000  # at pairs of schemas; what people write takes a few
 DEEPEST = 16
@@ -33,9 +33,12 @@ class Exclusion:
             return all(self.holds(option, second, depth + 1) for option in options)
         if (options := options_of(second)) is not None:
             return all(self.holds(first, option, depth + 1) for option in options)
-        for one, other in ((first, second), (second, first)):
-            if (values := values_of(one)) is not None:
-                return not any(may_be(other, value) for value in values)
+        ours, theirs = values_of(first), values_of(second)
+        if ours is not None and theirs is not None:
+            return not {*map(as_compared, ours)} & {*map(as_compared, theirs)}
+        for values, other in ((ours, second), (theirs, first)):
+            if values is not None:
+                return not any(kinds_of(value) & accepted(other) for value in values)
         return all(kind == "object" and self._of_objects(first, second, depth) for kind in common(first, second))
 
     def _of_objects(self, first: Schema, second: Schema, depth: int) -> bool:
@@ -70,21 +73,20 @@ def values_of(schema: Schema) -> list[Any] | None:
     return values
 
 
-def may_be(schema: Schema, value: Any) -> bool:
-    """Whether a value could be one of the schema."""
-    values = values_of(schema)
-    if values is not None:
-        return any(equal(value, other) for other in values)
-    return bool(kinds_of(value) & accepted(schema))
+def as_compared(value: Any) -> str:
+    """What is one text for two values that JSON Schema calls equal: 1 is 1.0, and is not true."""
+    return as_text(with_whole_numbers(value))
 
 
-def equal(first: Any, second: Any) -> bool:
-    """As JSON Schema compares: 1 is 1.0, and is not true."""
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(equal, first, second))
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(equal(first[name], second[name]) for name in first)
-    return isinstance(first, bool) == isinstance(second, bool) and bool(first == second)
+def with_whole_numbers(value: Any) -> Any:
+    """The same value with 1 in place of 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [with_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: with_whole_numbers(item) for name, item in value.items()}
+    return value
 
 
 def kinds_of(value: Any) -> set[str]:

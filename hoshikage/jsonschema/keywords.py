@@ -27,10 +27,15 @@ OF_TYPE = {
 OF_TYPE["integer"] = OF_TYPE["number"]
 ANY_TYPE = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}
 READ = ANY_TYPE.union(*OF_TYPE.values())
+LISTS = {"enum", "anyOf", "oneOf", "allOf", "required", "prefixItems"}
+NUMBERS = OF_TYPE["number"] | {"minLength", "maxLength", "minItems", "maxItems"}
+SHOWN = 120  # characters at each end of the name of a place
 
 
 def refuse(where: str, cause: str, remedy: str = "write the schema without it") -> ParameterError:
     """The error about one place of a schema."""
+    if len(where) > 2 * SHOWN:
+        where = f"{where[:SHOWN]}...{where[-SHOWN:]}"
     return ParameterError(where, cause, remedy)
 
 
@@ -40,6 +45,21 @@ def check_keywords(where: str, schema: Schema) -> None:
         if key not in READ and key not in ANNOTATIONS:
             known = nearest(key, READ)
             raise refuse(where, f"the keyword {shown(key)} cannot be promised of an answer{known}")
+        check_shape(f"{where}.{key}", key, schema[key])
+
+
+def check_shape(where: str, key: str, value: Any) -> None:
+    """Refuses what is of no use as the value of a keyword."""
+    if key in LISTS and not isinstance(value, list):
+        raise refuse(where, f"{shown(value)} is not a list", "correct it")
+    if key == "required" and not all(isinstance(name, str) for name in value):
+        raise refuse(where, "it is no list of the names of properties", "correct it")
+    if key == "properties" and not isinstance(value, dict):
+        raise refuse(where, "it is no object of schemas with their names", "correct it")
+    if key == "$ref" and not isinstance(value, str):
+        raise refuse(where, f"{shown(value)} leads out of the schema", "use #/$defs/...")
+    if key in NUMBERS and value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise refuse(where, f"{shown(value)} is no number that can be used", "correct it")
 
 
 def plain(schema: Schema) -> dict[str, Any]:
@@ -90,7 +110,8 @@ def common_types(where: str, first: Any, second: Any) -> list[str]:
 
 
 def common_values(where: str, first: list[Any], second: list[Any]) -> list[Any]:
-    common = [value for value in first if any(same(value, other) for other in second)]
+    known = {as_text(value) for value in second}
+    common = [value for value in first if as_text(value) in known]
     if not common:
         raise refuse(f"{where}.enum", "two schemas that hold together have no value in common", "correct it")
     return common
@@ -98,19 +119,24 @@ def common_values(where: str, first: list[Any], second: list[Any]) -> list[Any]:
 
 def same(first: object, second: object) -> bool:
     """Equal as JSON: 1 is not true."""
-    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    return first is second or as_text(first) == as_text(second)
+
+
+def as_text(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def tightest(choose: Callable[[list[float]], float]) -> Callable[[str, Any, Any], float]:
+    """Of two bounds the one that counts; null is none."""
+    return lambda _, first, second: choose([bound for bound in (first, second) if bound is not None])
 
 
 MERGERS: dict[str, Callable[[str, Any, Any], Any]] = {
     "properties": merged_properties,
-    "required": lambda _, first, second: [*first, *(name for name in second if name not in first)],
+    "required": lambda _, first, second: [*dict.fromkeys((*first, *second))],
     "type": common_types,
     "enum": common_values,
     "additionalProperties": lambda _, first, second: False if False in (first, second) else {"allOf": [first, second]},
-    **dict.fromkeys(
-        ("minimum", "exclusiveMinimum", "minLength", "minItems"), lambda _, first, second: max(first, second)
-    ),
-    **dict.fromkeys(
-        ("maximum", "exclusiveMaximum", "maxLength", "maxItems"), lambda _, first, second: min(first, second)
-    ),
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), tightest(max)),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), tightest(min)),
 }

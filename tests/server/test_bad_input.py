@@ -72,6 +72,19 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+DOUBLING = {str(i): {"allOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(60)} | {"60": {}}
+NO_SCHEMAS = [{"$ref": {}}, {"allOf": [{"required": 5}, {"required": ["a"]}]},
+              {"allOf": [{"minimum": {}}, {"minimum": 5}]}, {"$defs": DOUBLING, "$ref": "#/$defs/0"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS, ids=lambda value: str(value)[:30])
+def test_a_schema_that_is_none_or_never_ends_is_refused(server: Server, schema: dict[str, Any]) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    answer = server.client.chat(model="nano-ar", response_format=form, max_tokens=2)
+    assert (answer.status, answer.error["code"]) == (400, "validation_error"), answer.body[:500]
+    assert answer.error["param"].startswith("response_format: schema")
+
+
 @pytest.mark.parametrize(("more", "param"), WRONG_VALUES, ids=lambda value: str(value)[:40])
 def test_a_wrong_value_is_named(server: Server, more: dict[str, Any], param: str) -> None:
     answer = server.client.post(CHAT, body(**more))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import time
+from contextlib import suppress
 from typing import Any
 
 import jsonschema as judge
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoshikage import gbnf
 from hoshikage.errors import ParameterError
 from hoshikage.jsonschema import grammar_of
+from hoshikage.jsonschema.convert import SECONDS
+from hoshikage.jsonschema.keywords import READ
 from hoshikage.jsonschema.numbers import integers, numbers
 from tests.grammars import Grammar
 
@@ -259,6 +263,13 @@ def test_what_holds_together_becomes_one() -> None:
         ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "circle"),
         ({"required": [1]}, "properties"),
         ({"properties": []}, "properties"),
+        ({"$ref": {}}, "out of the schema"),
+        ({"allOf": [{"required": 5}, {"required": ["a"]}]}, "not a list"),
+        ({"allOf": [{"enum": 5}, {"enum": [5]}]}, "not a list"),
+        ({"allOf": [{"properties": ["a"]}, {"properties": {}}]}, "properties"),
+        ({"allOf": [{"minimum": {}}, {"minimum": 5}]}, "no number"),
+        ({"minimum": 10**4000}, "no number"),
+        ({"properties": {"x" * 10_000: {"minimum": "5"}}}, "^schema.xxx.{,500}$"),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -286,12 +297,41 @@ def nested(n: int, key: str) -> Any:
             "$ref": "#/$defs/0",
         },
         {"type": "array", "items": {"type": "array", "items": {"type": "string", "minLength": 2000}, "minItems": 2000}},
+        {
+            "$defs": {str(i): {"allOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(60)} | {"60": {}},
+            "$ref": "#/$defs/0",
+        },
+        {"allOf": [{"enum": [f"{name}{i}" for i in range(40_000)]} for name in "ab"]},
+        {"oneOf": [{"enum": [f"{name}{i}" for i in range(20_000)]} for name in "ab"]},
+        {"required": [str(i) for i in range(40_000)], "properties": {str(i): {} for i in range(40_000)}},
+        {"enum": ["x" * 10_000] * 2000},
     ],
-    ids=["depth", "choices", "values", "properties", "references", "repetitions"],
-)
+    ids=["depth", "choices", "values", "properties", "references", "repetitions", "doubling", "common", "excluding",
+         "required", "length"],
+)  # fmt: skip
 def test_a_bomb_is_refused_or_harmless(bomb: Any) -> None:
+    began = time.thread_time()
+    convert_bomb(bomb)
+    assert time.thread_time() - began < 2 * SECONDS
+
+
+def convert_bomb(bomb: Any) -> None:
     try:
         text = grammar_of(bomb)
     except ParameterError:
         return
     assert len(text) < 1_000_000
+
+
+VALUES = st.recursive(
+    st.sampled_from([None, True, 0, -1, 2.5, 1e300, "a", "string", "object", "#", "#/$defs/a", "date"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(READ)), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(sorted(READ)), VALUES, max_size=4), VALUES)
+def test_whatever_it_is_becomes_a_grammar_or_is_refused(schema: dict[str, Any], other: Any) -> None:
+    with suppress(ParameterError):
+        gbnf.check(grammar_of({**schema, "$defs": {"a": other}}))
