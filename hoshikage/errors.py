@@ -107,10 +107,12 @@ class ParameterError(HoshikageError, ValueError):
 class ContextOverflowError(HoshikageError):
     """More tokens than the context has positions."""
 
-    default_remedy = "shorten it, or load the model with a larger n_ctx"
+    default_remedy = "use a shorter prompt, or load the model with a larger n_ctx"
 
     def __init__(self, n_prompt: int, n_ctx: int) -> None:
-        super().__init__(f"the prompt has {n_prompt} tokens and the context holds {n_ctx}")
+        # Clients that make a conversation shorter by themselves look for "exceeds the available context size".
+        sized = f"the prompt has {n_prompt} tokens"
+        super().__init__(f"{sized}, and with an answer it exceeds the available context size of {n_ctx}")
         self.args = (n_prompt, n_ctx)
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx

@@ -24,11 +24,17 @@ def main(url: str) -> None:
     assert text.choices[0].text is not None
     steps = litellm.completion(**WISH, **where, extra_body={"diffusion_steps": 4})
     assert steps.choices[0].message.content
+    refused({**WISH, "model": "openai/nobody"}, where, litellm.exceptions.NotFoundError)
+    long = [{"role": "user", "content": "x" * 1000}]
+    refused({**WISH, "messages": long}, where, litellm.exceptions.ContextWindowExceededError)
+
+
+def refused(wish: dict[str, Any], where: dict[str, Any], kind: type[Exception]) -> None:
     try:
-        litellm.completion(**{**WISH, "model": "openai/nobody"}, **where)
-    except litellm.exceptions.NotFoundError:
+        litellm.completion(**wish, **where)
+    except kind:
         return
-    raise AssertionError("an unknown model was no error")
+    raise AssertionError(f"this was not refused by {kind.__name__}: {wish}")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_padding_changes_no_logit(engine: Engine) -> None:
 
 def test_prompts_that_do_not_fit_are_refused(engine: Engine) -> None:
     n_ctx = engine.n_ctx
-    with pytest.raises(ContextOverflowError, match=f"{n_ctx} tokens and the context holds {n_ctx}"):
+    with pytest.raises(ContextOverflowError, match=f"{n_ctx} tokens, .* context size of {n_ctx}"):
         engine.generate([5] * n_ctx)
     cut = engine.generate([5] * (n_ctx - 2), max_tokens=50, steps=1)
     assert "max_tokens 50 became 2" in cut.warnings[0]

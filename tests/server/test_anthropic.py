@@ -140,6 +140,13 @@ def test_errors_have_their_own_names(new_server: NewServer) -> None:
     assert client.post("/v1/messages", WISH, **key).status == 200
 
 
+def test_what_is_too_long_is_told_in_words_that_clients_look_for(server: Server) -> None:
+    for stream in (False, True):
+        error = ask(server, messages=[{"role": "user", "content": "x" * 1000}], stream=stream).json["error"]
+        assert error["type"] == "invalid_request_error" and error["code"] == "context_length_exceeded"
+        assert error["message"].startswith(f"prompt is too long: {error['n_prompt_tokens']} tokens > 512 maximum; ")
+
+
 def test_what_has_no_effect_is_warned_of(server: Server) -> None:
     thinking = {"type": "enabled", "budget_tokens": 1024}
     answer = ask(server, thinking=thinking, metadata={"user_id": "me"})

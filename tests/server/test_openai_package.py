@@ -116,6 +116,7 @@ def test_errors_have_their_classes(client: openai.OpenAI, new_server: NewServer)
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model="fake", prompt="x" * 1000)
     assert long.value.code == "context_length_exceeded"
+    assert "1000 tokens" in str(long.value) and "exceeds the available context size of 512" in str(long.value)
     with openai.OpenAI(base_url=f"{new_server(HOSHIKAGE_API_KEYS='k').url}/v1", api_key="x", max_retries=0) as stranger:
         with pytest.raises(openai.AuthenticationError):
             stranger.models.list()

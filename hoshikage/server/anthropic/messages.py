@@ -10,6 +10,7 @@ from typing import Any
 
 from blacksheep import Response
 
+from hoshikage.errors import ContextOverflowError
 from hoshikage.server.anthropic.tables import COUNT, MESSAGES
 from hoshikage.server.fields import Given, Table, called, given_in
 from hoshikage.server.openai import chat
@@ -33,10 +34,15 @@ TYPES = {
 def as_anthropic(problem: Problem) -> dict[str, Any]:
     """An error as Anthropic's clients know it."""
     kind = TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "api_error")
-    return {"type": "error", "error": {**problem.body["error"], "type": kind}}
+    error = problem.body["error"]
+    if error["code"] == "context_length_exceeded":  # Claude Code shortens a conversation when it reads these words
+        sized = f"prompt is too long: {error['n_prompt_tokens']} tokens > {error['n_ctx']} maximum"
+        error = {**error, "message": f"{sized}; {ContextOverflowError.default_remedy}"}
+    return {"type": "error", "error": {**error, "type": kind}}
 
 
-WIRE = replace(NAMED, alive=named({"type": "ping"}), failed=as_anthropic)
+PING = named({"type": "ping"})
+WIRE = replace(NAMED, alive=lambda: PING, failed=as_anthropic)
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
