@@ -133,11 +133,11 @@ class Writer:
         if time.monotonic() - self._last < self._quiet:
             return b""
         self._last = time.monotonic()
-        return self._wire.alive
+        return self._wire.alive()
 
     def _bytes(self, chunks: list[Any]) -> bytes:
         self._last = time.monotonic()
-        return b"".join(map(self._wire.piece, chunks)) or self._wire.alive
+        return b"".join(map(self._wire.piece, chunks)) or self._wire.alive()
 
     def _end(self) -> bytes:
         chunks = [*([self._form.single()] if self._single else []), *self._form.closing()]

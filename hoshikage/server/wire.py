@@ -20,7 +20,7 @@ class Wire:
 
     kind: bytes = EVENT_STREAM
     piece: Callable[[Any], bytes] = sse.event
-    alive: bytes = sse.ALIVE  # what no client takes for a part of the answer
+    alive: Callable[[], bytes] = lambda: sse.ALIVE  # what no client takes for a part of the answer
     done: bytes = b""  # what stands at the end of a whole one
     failed: Callable[[Problem], Any] = lambda problem: problem.body  # the last piece of one that broke off
 
@@ -38,4 +38,4 @@ def line(value: Any) -> bytes:
 OPENAI = Wire(done=sse.DONE)
 EVENTS = Wire()
 NAMED = Wire(piece=named)
-LINES = replace(EVENTS, kind=b"application/x-ndjson", piece=line, alive=b"\n")
+LINES = replace(EVENTS, kind=b"application/x-ndjson", piece=line, alive=lambda: b"\n")

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.server.client import Answer
-from tests.server.conftest import Server
+from tests.server.conftest import NewServer, Server
 
 WISH: dict[str, Any] = {"model": "fake", "input": "hello", "max_output_tokens": 40, "seed": 3, "temperature": 1}
 TOOL = {
@@ -100,7 +100,8 @@ def test_the_openai_package_reads_it(server: Server) -> None:
      ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
      ({"previous_response_id": "resp_1"}, "previous_response_id"), ({"background": True}, "background"),
      ({"conversation": "conv_1"}, "conversation"), ({"max_output_tokens": 0}, "max_output_tokens"),
-     ({"tools": [TOOL]}, "tools"), ({"model": "nano-ar", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+     ({"tools": [TOOL]}, "tools"), ({"model": "nano-ar", "tools": [{"type": "functions"}]}, "tools[0].type"),
+     ({"model": "nano-ar", "tools": [{}]}, "tools[0].type"), ({"model": "nano-ar", "tools": ["x"]}, "tools[0]"),
      ({"model": "nano-ar", "tools": [{**TOOL, "name": "a b"}]}, "tools[0].name"),
      ({"text": {"format": {"type": "json_object"}}}, "text"),
      ({"text": {"format": {"type": "xml"}}}, "text.format.type"), ({"instruction": "x"}, "instruction")],
@@ -114,3 +115,20 @@ def test_what_is_wrong_is_named(server: Server, more: dict[str, Any], param: str
 def test_what_has_no_effect_is_warned_of(server: Server) -> None:
     answer = ask(server, text={"verbosity": "low"}, reasoning={"effort": "low"}).json
     assert "text.verbosity" in answer["warning"] and "reasoning" in answer["warning"]
+
+
+def test_tools_that_are_no_functions_are_passed_over(server: Server) -> None:
+    group = {"type": "namespace", "name": "people", "tools": [TOOL]}
+    answer = ask(server, model="nano-ar", tools=[TOOL, {"type": "web_search"}, group, {"type": "web_search"}])
+    assert answer.status == 200, answer.body
+    assert "['namespace', 'web_search']" in answer.json["warning"]
+    assert [tool["name"] for tool in answer.json["tools"]] == ["get_weather"]
+    named = ask(server, model="nano-ar", tools=[group], tool_choice={"type": "function", "name": "get_weather"})
+    assert (named.status, named.error["param"]) == (400, "tool_choice")
+
+
+def test_a_quiet_stream_has_events_that_say_it_lives(new_server: NewServer) -> None:
+    wish = {"model": "fake-slow", "input": "hello", "max_output_tokens": 8, "stream": True}
+    got = events(new_server(TEST_QUIET_SECONDS="0.001").client.post("/v1/responses", wish))
+    types = [event["type"] for event in got]
+    assert types[0] == "response.created" and types[-1].startswith("response.") and "keepalive" in types

@@ -115,7 +115,7 @@ class Functions(Tools):
 
     shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
 
-    def _tool(self, name: str, value: object) -> dict[str, Any]:
+    def _tool(self, name: str, value: object) -> dict[str, Any] | None:
         tool = table_of(name, value, ())
         if tool.get("type") not in (None, "custom"):
             cause = f"tools of the type {shown(tool.get('type'))} run at Anthropic's"

@@ -154,13 +154,15 @@ class Tools(Check[list[dict[str, Any]]]):
             raise ParameterError(name, f"{shown(value)} is not a list", "send a list of tools")
         if len(value) > self.most:
             raise ParameterError(name, f"{len(value)} tools are too many", f"send at most {self.most}")
-        tools = [self._tool(f"{name}[{i}]", tool) for i, tool in enumerate(value)]
+        read = (self._tool(f"{name}[{i}]", tool) for i, tool in enumerate(value))
+        tools = [tool for tool in read if tool is not None]
         names = [tool["function"]["name"] for tool in tools]
         if len(set(names)) < len(names):
             raise ParameterError(name, "two tools have one name", "give each its own")
         return tools
 
-    def _tool(self, name: str, value: object) -> dict[str, Any]:
+    def _tool(self, name: str, value: object) -> dict[str, Any] | None:
+        """One tool; None for one that is passed over."""
         tool = table_of(name, value, ("type", "function"))
         if tool.get("type") != "function":
             raise ParameterError(f"{name}.type", f"{shown(tool.get('type'))} is unknown", 'use "function"')

@@ -23,7 +23,7 @@ from hoshikage.server.reply import reply
 from hoshikage.server.responses.tables import RESPONSES
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.wire import NAMED
+from hoshikage.server.wire import NAMED, named
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Answered, Said
 
@@ -37,7 +37,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
         job, limits = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
     about = about_request(given, chosen, services.settings)
     form = ResponseForm(about, limits.reader(), [*given.warnings, *ways.warnings, *limits.warnings])
-    wire = replace(NAMED, done=sse.DONE, failed=form.failed)
+    wire = replace(NAMED, done=sse.DONE, alive=form.alive, failed=form.failed)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=wire)
 
 
@@ -140,6 +140,10 @@ class ResponseForm:
     def single(self) -> dict[str, Any]:
         """The answer in one piece, which no stream of this form is."""
         return self.whole()
+
+    def alive(self) -> bytes:
+        """An event, not a comment: Codex gives a stream up that has had none for some minutes."""
+        return named(self._event("keepalive"))
 
     def failed(self, problem: Problem) -> dict[str, Any]:
         """The last event of a stream that broke off."""

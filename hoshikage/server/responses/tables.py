@@ -6,7 +6,7 @@ from hoshikage.checks import Text
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.tables import IDLE, LABEL, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped
-from hoshikage.server.responses.values import Choice, Functions, Items, Nothing, TextForm
+from hoshikage.server.responses.values import Choice, Functions, Items, Nothing, Offered, TextForm
 
 MEMORY = Nothing()
 IDLE_HERE = {name: why for name, why in IDLE.items() if name != "metadata"} | {
@@ -32,7 +32,7 @@ RESPONSES = Table(
         *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
         *OTHER_NAMES,
         *PATIENCE,
-        Field(
+        Offered(
             name="tools",
             check=Functions(most=128),
             meaning="functions that the model may call: [{type: function, name, description, parameters}]",

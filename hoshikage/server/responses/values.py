@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hoshikage.checks import Check, Text, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
-from hoshikage.server.fields import called
+from hoshikage.server.fields import Field, called
 from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, table_of
 
 TEXT = Text(2**24)
@@ -97,18 +97,35 @@ def call_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Functions(Tools):
-    """Functions that a model may call; tools that run elsewhere are none."""
+    """Functions that a model may call. Clients offer all they have, so tools of other kinds are passed over."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
 
-    def _tool(self, name: str, value: object) -> dict[str, Any]:
+    def _tool(self, name: str, value: object) -> dict[str, Any] | None:
         tool = table_of(name, value, ())
-        if tool.get("type") != "function":
-            cause = f"tools of the type {shown(tool.get('type'))} run at OpenAI's"
-            raise ParameterError(f"{name}.type", cause, "send functions of your own")
+        kind = tool.get("type")
+        if is_other(kind):
+            return None
+        if kind != "function":
+            hint = nearest(str(kind), ("function",))
+            raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", "use function")
         known = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
         with called(**{f"{name}.function": name}):
             return super()._tool(name, {"type": "function", "function": known})
+
+
+def is_other(kind: object) -> bool:
+    """Whether this is a kind of tool beside functions: those that run at OpenAI's, or are groups of others."""
+    return isinstance(kind, str) and kind != "function" and not nearest(kind, ("function",))
+
+
+class Offered(Field):
+    """The tools that a client has."""
+
+    def warnings(self, value: Any) -> Iterator[str]:
+        kinds = sorted({tool["type"] for tool in value if is_other(tool["type"])})
+        if kinds:
+            yield f"{self.name} of the types {shown(kinds)} have no effect: a model here is told of functions alone"
 
 
 class Choice(Check[str]):
