@@ -43,7 +43,7 @@ def lines(*, reynard: bool = True) -> list[Line]:
         ("GET", "/v1/models/{id}", models.one, user, "One model", {}),
         ("POST", "/tokenize", tokens.tokenize, user, "A text as tokens", {"table": tokens.TOKENIZE}),
         ("POST", "/detokenize", tokens.detokenize, user, "Tokens as a text", {"table": tokens.DETOKENIZE}),
-        ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {}),
+        ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {"query": [tokens.MODEL]}),
         ("GET", "/v1/status", ancestor.status, user, "That the server is there", {}),
         ("GET", "/v1/api/version", ancestor.version, user, "The version of the server", {}),
         ("POST", "/admin/models", ancestor.add, admin, "Give a model file a name", {"table": ancestor.ADD}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from blacksheep import Response
@@ -35,6 +36,15 @@ ERROR_SCHEMA = {
         }
     },
 }
+A_NAME = {"type": "string", "minLength": 1}
+# Where the answer of a route holds the name of a model, and which routes read one in their path.
+NAMES_A_MODEL = {("GET", "/v1/models"): "/data/0/id", ("POST", "/admin/models"): "/model/id"}
+OF_A_MODEL = [
+    ("GET", "/v1/models/{id}", "id"),
+    ("POST", "/admin/models/{name}/load", "name"),
+    ("POST", "/admin/models/{name}/unload", "name"),
+    ("DELETE", "/admin/models/{name}", "name"),
+]
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 DURATION = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?\s*(ms|s|m|h|)$"}]}
@@ -79,16 +89,14 @@ def document(routes: list[Route]) -> dict[str, Any]:
 
 def operation(route: Route) -> dict[str, Any]:
     """One route."""
-    named = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
     said: dict[str, Any] = {
+        "operationId": id_of(route.method, route.path),
         "summary": route.about,
         "description": f"For {route.access.value}.",
         "security": [] if route.access is Access.OPEN else [{}, {"key": []}],
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
-        ],
+        "parameters": parameters(route),
         "responses": {
-            "2XX": {"description": "what was asked for"},
+            "2XX": {"description": "what was asked for", **links_from(route)},
             "4XX": {"description": "what was asked for cannot be done", "content": IN_JSON},
             "5XX": {"description": "the server cannot do it", "content": IN_JSON},
         },
@@ -97,6 +105,37 @@ def operation(route: Route) -> dict[str, Any]:
         content = {"application/json": {"schema": schema_of_table(route.table)}}
         said["requestBody"] = {"required": any(row.required for row in route.table.fields), "content": content}
     return said
+
+
+def id_of(method: str, path: str) -> str:
+    """What other programs call a route by."""
+    return "_".join([method.lower(), *re.findall(r"\w+", path)])
+
+
+def parameters(route: Route) -> list[dict[str, Any]]:
+    """What stands in its path, and behind a question mark."""
+    named = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": A_NAME} for name in named),
+        *(
+            {"name": row.name, "in": "query", "required": row.required, "schema": schema_of(row.check),
+             "description": row.meaning}
+            for row in route.query
+        ),
+    ]  # fmt: skip
+
+
+def links_from(route: Route) -> dict[str, Any]:
+    """What else can be asked of a model whose name stands in the answer."""
+    if (route.method, route.path) not in NAMES_A_MODEL:
+        return {}
+    name = f"$response.body#{NAMES_A_MODEL[route.method, route.path]}"
+    return {
+        "links": {
+            id_of(method, path): {"operationId": id_of(method, path), "parameters": {parameter: name}}
+            for method, path, parameter in OF_A_MODEL
+        }
+    }
 
 
 def schema_of_table(table: Table) -> dict[str, Any]:

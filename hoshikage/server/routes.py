@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from blacksheep import Response
 
-from hoshikage.server.fields import Table
+from hoshikage.server.fields import Field, Table
 from hoshikage.server.problem import Teller, as_openai
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.shell.keys import Access
@@ -28,6 +28,7 @@ class Route:
     about: str  # one sentence, for the manual and openapi.json
     access: Access = Access.USER
     table: Table | None = None  # of the body's fields
+    query: Sequence[Field] = ()
 
 
 class Routes:

@@ -33,6 +33,22 @@ def test_each_request_is_one_of_its_route() -> None:
         assert method == ("POST" if "--json" in command else (re.findall(r"-X (\w+)", command) or ["GET"])[0]), command
 
 
+def test_the_document_for_tools_says_what_leads_where(server: Server) -> None:
+    paths = server.client.get("/openapi.json").json["paths"]
+    operations = {said["operationId"]: said for methods in paths.values() for said in methods.values()}
+    assert len(operations) == len(ROWS)
+    for path, methods in paths.items():
+        for said in methods.values():
+            where = {parameter["name"]: parameter["in"] for parameter in said["parameters"]}
+            assert {name for name, place in where.items() if place == "path"} == {*re.findall(r"{(\w+)}", path)}
+    assert operations["delete_models"]["parameters"][0]["required"] is True
+    listed = operations["get_v1_models"]["responses"]["2XX"]["links"]
+    assert "delete_admin_models_name" in listed
+    for link in listed.values():
+        (name,) = link["parameters"]
+        assert name in {parameter["name"] for parameter in operations[link["operationId"]]["parameters"]}
+
+
 def works(server: Server, command: str) -> None:
     text = command.replace("\\|", "|").replace(HERE, server.url)
     done = subprocess.run(["sh", "-ec", text], capture_output=True, text=True, check=False, timeout=90)

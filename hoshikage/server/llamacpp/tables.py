@@ -123,7 +123,8 @@ TEMPLATE = Table(
         ),
     ]
 )
-WHICH = Table([Field(name="model", check=LABEL, meaning="the name of a model", required=True)])
+NAMED = Field(name="model", check=LABEL, meaning="the name of a model", required=True)
+WHICH = Table([NAMED])
 ADD_MODEL = Table(
     [
         Field(name="model", check=Text(128), meaning="the name to give it", required=True),
