@@ -16,7 +16,7 @@ from typing import Any
 
 from hoshikage._version import __version__
 from hoshikage.cli.parser import Parser
-from hoshikage.cli.screen import printable
+from hoshikage.cli.screen import one_line
 from hoshikage.errors import HoshikageError
 
 COMMANDS = {
@@ -100,8 +100,8 @@ def complete_streams() -> None:
 
 
 def complain(sentence: str) -> None:
-    """One line on standard error; names that a file gave itself cannot steer the terminal."""
-    print(f"hoshikage: {printable(sentence)}", file=sys.stderr)
+    """One line on standard error; names that a file gave itself neither steer the terminal nor begin another line."""
+    print(f"hoshikage: {one_line(sentence)}", file=sys.stderr)
 
 
 def discard_output() -> None:

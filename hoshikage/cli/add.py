@@ -10,9 +10,10 @@ import argparse
 from typing import Any
 
 from hoshikage.cli import complain
-from hoshikage.cli.models import add_registry_flags, cells, line_of, one_line, registry_of, told
+from hoshikage.cli.models import add_registry_flags, cells, line_of, registry_of, told
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.remote import Remote, add_place_flags, asked_in_passing, segment, server_of_names
+from hoshikage.cli.screen import one_line
 from hoshikage.envfile import expanded
 from hoshikage.errors import ParameterError, RefusedError
 from hoshikage.registry import rows_of_model

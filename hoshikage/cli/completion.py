@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from hoshikage import settings as table
 from hoshikage.checks import Check, Choice, Place
 from hoshikage.cli import COMMANDS, parser_of
-from hoshikage.cli.models import one_line
+from hoshikage.cli.screen import one_line
 from hoshikage.engine.request import KINDS, options_of
 from hoshikage.errors import HoshikageError
 from hoshikage.registry import Registry

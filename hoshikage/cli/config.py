@@ -8,8 +8,9 @@ from typing import Any
 
 from hoshikage import settings as table
 from hoshikage.cli import complain
-from hoshikage.cli.models import in_columns, one_line
+from hoshikage.cli.models import in_columns
 from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.screen import one_line
 
 HIDDEN = "(hidden)"
 

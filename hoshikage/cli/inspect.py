@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,7 @@ from hoshikage import gguf
 from hoshikage import settings as table
 from hoshikage.checks import Whole
 from hoshikage.cli.models import add_registry_flags, registry_of
-from hoshikage.cli.screen import human_size, printable
+from hoshikage.cli.screen import human_size, one_line
 from hoshikage.errors import AmbiguousKindError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
@@ -45,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
             {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes} for t in header.tensors
         ]
     if arguments.json:
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        print(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False))
     else:
         print(as_text(facts))
     return 0
@@ -98,10 +99,12 @@ def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
 
 
 def value_of(value: Any) -> Any:
-    """A header's value as JSON; a long array as its length."""
+    """A header's value as JSON; a long array as its length, and as text what is no number there."""
     if isinstance(value, Array):
         return f"array of {value.n}"
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [value_of(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_text(facts: dict[str, Any]) -> str:
@@ -110,11 +113,13 @@ def as_text(facts: dict[str, Any]) -> str:
     for name, value in facts.items():
         label = name.replace("_", " ")
         if name == "metadata":
-            lines += ["metadata", *(f"  {printable(key)} = {shortened(item)}" for key, item in value.items())]
+            lines += ["metadata", *(f"  {one_line(key)} = {shortened(item)}" for key, item in value.items())]
         elif name == "tensors":
-            lines += ["tensors", *(f"  {printable(t['name'])} {t['dims']} {t['type']}" for t in value)]
+            lines += ["tensors", *(f"  {one_line(t['name'])} {t['dims']} {t['type']}" for t in value)]
         elif name == "memory":
             lines += ["memory", *(f"  {part.replace('_', ' '):<17}{human_size(n)}" for part, n in value.items())]
+        elif name == "name":
+            lines.append(f"{label:<14} {shortened(value or 'none')}")
         elif name == "bytes":
             lines.append(f"{'size':<15}{human_size(value)}")
         elif name == "parameters":
@@ -130,12 +135,12 @@ def said(value: object) -> str:
     """A value as a person says it. A whole number is never yes or no."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None or value == "" else printable(str(value))
+    return "none" if value is None or value == "" else one_line(str(value))
 
 
 def shortened(value: object) -> str:
     """A value on one line."""
-    text = printable(str(value).replace("\n", "\\n"))
+    text = one_line(str(value)[: LONG + 1])  # a file may hold megabytes of it
     return text if len(text) <= LONG else text[: LONG - 3] + "..."
 
 

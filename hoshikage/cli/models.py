@@ -8,7 +8,7 @@ from typing import Any
 
 from hoshikage import settings as table
 from hoshikage.cli.parser import add_flags, read_flags
-from hoshikage.cli.screen import human_size, printable, width_of
+from hoshikage.cli.screen import human_size, one_line, width_of
 from hoshikage.errors import ModelFileError
 from hoshikage.registry import Model, Registry
 
@@ -69,8 +69,3 @@ def in_columns(rows: Sequence[Sequence[str]]) -> str:
             widths[i] = max(widths[i], width_of(cell))
     lines = ((cell + " " * (widths[i] - width_of(cell)) for i, cell in enumerate(row)) for row in rows)
     return "\n".join("  ".join(line).rstrip() for line in lines)
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, and harmless to a terminal."""
-    return printable(text.replace("\n", "\\n").replace("\t", "\\t"))

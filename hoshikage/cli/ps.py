@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hoshikage.cli import complain
-from hoshikage.cli.models import in_columns, one_line
+from hoshikage.cli.models import in_columns
 from hoshikage.cli.remote import Remote, add_server_flags, server_of
-from hoshikage.cli.screen import human_size
+from hoshikage.cli.screen import human_size, one_line
 from hoshikage.registry import as_json
 
 HEAD = ["LABEL", "KIND", "STATE", "MEMORY", "AT WORK", "WAITING", "LEAVES IN"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from hoshikage.cli.models import add_registry_flags, one_line, registry_of
+from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.remote import add_place_flags, segment, server_of_names
+from hoshikage.cli.screen import one_line
 
 
 def describe(parser: argparse.ArgumentParser) -> None:

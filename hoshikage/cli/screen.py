@@ -11,6 +11,9 @@ from typing import TextIO
 BAR = 24  # cells of a progress bar
 SHORTEST_BAR = 4  # below that it says nothing
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+TURNING = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+"""Characters that have what follows written from the other side: a name that has one reads as another name."""
+BREAKING = {"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def printable(text: str) -> str:
@@ -23,7 +26,13 @@ def _shown(character: str) -> str:
         return character
     if character < " ":
         return chr(0x2400 + ord(character))  # the control pictures block has them in order
-    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cs") else character
+    hidden = character in TURNING or unicodedata.category(character) in ("Cc", "Cs")
+    return "\ufffd" if hidden else character
+
+
+def one_line(text: str) -> str:
+    """The same, and without line breaks."""
+    return printable("".join(BREAKING.get(character, character) for character in text))
 
 
 def width_of(text: str) -> int:

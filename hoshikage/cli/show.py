@@ -9,9 +9,10 @@ from typing import Any
 
 from hoshikage import gguf
 from hoshikage.cli.inspect import as_text, facts_of
-from hoshikage.cli.models import add_registry_flags, one_line, registry_of
+from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.parser import flag_of
 from hoshikage.cli.remote import add_place_flags, segment, server_of_names
+from hoshikage.cli.screen import one_line
 from hoshikage.errors import ModelFileError, UnknownModelError
 from hoshikage.registry import Model, as_json
 
@@ -35,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
         wanted = {"stop": model.stop, "settings": dict(model.settings), "other": dict(model.other)}
         print(as_json(facts | wanted))
     else:
-        print(as_text({name: flat(value) for name, value in facts.items()} | lines_of(model)))
+        print(as_text(facts | lines_of(model)))
     return 0
 
 
@@ -52,7 +53,7 @@ def found_here(arguments: argparse.Namespace, card: Mapping[str, Any] | None) ->
 def show_card(card: Mapping[str, Any], as_it_is: bool) -> None:
     """What a server says of a model."""
     known = {name: value for name, value in card.items() if value is not None and not isinstance(value, (dict, list))}
-    print(as_json(card) if as_it_is else as_text({name: flat(value) for name, value in known.items()}))
+    print(as_json(card) if as_it_is else as_text(known))
 
 
 def facts_of_model(model: Model) -> dict[str, Any]:
@@ -63,10 +64,6 @@ def facts_of_model(model: Model) -> dict[str, Any]:
         return named | facts_of(header, model.wish) | {"bytes": model.facts().n_bytes}
     except ModelFileError as error:
         return named | {"problem": str(error)}
-
-
-def flat(value: object) -> object:
-    return one_line(value) if isinstance(value, str) else value
 
 
 def lines_of(model: Model) -> dict[str, str]:

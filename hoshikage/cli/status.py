@@ -9,9 +9,9 @@ import argparse
 import json
 from typing import Any
 
-from hoshikage.cli.models import one_line
 from hoshikage.cli.ps import cards_of, is_awake
 from hoshikage.cli.remote import SUCCESS, Remote, add_server_flags, refused, server_of
+from hoshikage.cli.screen import one_line
 from hoshikage.errors import RefusedError
 
 COUNTS = {"n_active": "at work", "n_waiting": "waiting", "n_loading": "loading"}

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hoshikage.cli import complain
-from hoshikage.cli.models import one_line
 from hoshikage.cli.remote import Remote, add_server_flags, segment, server_of
+from hoshikage.cli.screen import one_line
 from hoshikage.errors import NoServerError, RefusedError
 
 AFTERWARDS = 30.0  # seconds beyond DRAIN_TIMEOUT: for workers to end, on a busy machine

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hoshikage.architectures import GENERATIVE, NOT_GENERATIVE
+from hoshikage.checks import shown
 from hoshikage.errors import ModelFileError, UnsupportedModelError
 from hoshikage.gguf.header import BOOL, F32, I32, U32, Array, Header, TensorInfo
 from hoshikage.gguf.vocabulary import judge_vocabulary
@@ -59,14 +60,14 @@ def judge_model(header: Header, others: Iterable[Header] = ()) -> None:
 def judge_architecture(header: Header) -> None:
     kind = header.text("general.type")
     if kind not in (None, "model"):
-        raise ModelFileError(header.path, f"it is of the type {kind!r}, not a model", "give the model's own file")
+        raise ModelFileError(header.path, f"it is of the type {shown(kind)}, not a model", "give the model's own file")
     name = header.architecture
     if not name:
         raise ModelFileError(header.path, "it does not say its architecture (general.architecture)", "convert it again")
     if name in NOT_GENERATIVE:
         raise UnsupportedModelError(header.path, f"{name} is {NOT_GENERATIVE[name]}", "give a model that writes text")
     if name not in GENERATIVE:
-        raise UnsupportedModelError(header.path, f"architecture {name!r} is not supported by the pinned llama.cpp")
+        raise UnsupportedModelError(header.path, f"architecture {shown(name)} is not supported by the pinned llama.cpp")
 
 
 def judge_mask(header: Header) -> None:
@@ -173,7 +174,7 @@ def judge_experts(keys: Keys, n_layer: int) -> None:
 def judge_rope(keys: Keys) -> None:
     scaling = keys.header.metadata.get(f"{keys.header.architecture}.rope.scaling.type", "linear")
     if scaling not in ROPE_SCALINGS:
-        raise keys.refuse("rope.scaling.type", f"is {scaling!r}, not one of {', '.join(ROPE_SCALINGS)}")
+        raise keys.refuse("rope.scaling.type", f"is {shown(scaling)}, not one of {', '.join(ROPE_SCALINGS)}")
     for name in ("scaling.factor", "scale_linear", "freq_base", "scaling.attn_factor"):
         if keys.real(f"rope.{name}", 0.0) < 0:
             raise keys.refuse(f"rope.{name}", "is negative")
@@ -187,7 +188,7 @@ def judge_tensors(header: Header, tensors: dict[str, TensorInfo]) -> None:
         stem = tensor.name.removesuffix(".weight")
         fed_forward = tensor.type.name == "nvfp4" and stem.endswith((".ffn_up", ".ffn_gate", ".ffn_down"))
         if fed_forward and f"{stem}.scale" in tensors and f"{stem}.bias" in tensors:
-            raise ModelFileError(header.path, f"the nvfp4 tensor {tensor.name} has a scale and a bias")
+            raise ModelFileError(header.path, f"the nvfp4 tensor {shown(tensor.name)} has a scale and a bias")
     tied = tensors.get("token_embd.weight") if "output.weight" not in tensors else None
     if tied and tied.type.name == "nvfp4" and {"output.scale", "output.input_scale"} & tensors.keys():
         raise ModelFileError(header.path, "its embedding is nvfp4 and serves as the output, which has scales")
@@ -220,7 +221,7 @@ def judge_family(keys: Keys, tensors: dict[str, TensorInfo]) -> None:
     for tensor in tensors.values():
         added = tensor.name.endswith(ADDED_OR_MULTIPLIED) or tensor.name in ROPE_FACTORS
         if not (tensor.type.name == "f32" if added else tensor.type.multiplies):
-            raise ModelFileError(keys.header.path, f"the tensor {tensor.name} is {tensor.type.name}, which ggml "
+            raise ModelFileError(keys.header.path, f"the tensor {shown(tensor.name)} is {tensor.type.name}, which ggml "
                                  "cannot compute with there")  # fmt: skip
 
 

@@ -186,7 +186,9 @@ def named_token(header: Header, name: str) -> int:
     if found is None:
         texts = [text.decode("utf-8", "replace") for text in vocabulary_of(header) if b"mask" in text.lower()]
         cause = f"{shown(name)} is not in the file's vocabulary{nearest(name, texts)}"
-        raise ParameterError("mask_token", cause, f"it has {', '.join(texts[:4])}" if texts else "give its number")
+        raise ParameterError(
+            "mask_token", cause, f"it has {', '.join(map(shown, texts[:4]))}" if texts else "give its number"
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from struct import Struct, error
 from types import MappingProxyType
 from typing import TypeAlias
 
+from hoshikage.checks import shown
 from hoshikage.errors import AnyPath, ModelFileError
 from hoshikage.gguf.header import (
     ARRAY,
@@ -35,6 +36,8 @@ from hoshikage.gguf.sniff import name_stranger
 FIRST_READ = 8 << 20  # most headers are smaller, vocabulary and merges included
 HEADER_MAX = 512 << 20  # far beyond any real one
 COUNT_MAX = 1 << 17  # keys, tensors
+STRINGS_MAX = 1 << 21  # in an array, as a vocabulary is: ten of the largest in use
+KEY_MAX = 512  # characters, several times the longest in use
 NAME_MAX = 63  # ggml's, bytes
 DIMS_MAX = 4
 INT64_MAX = (1 << 63) - 1
@@ -72,8 +75,8 @@ def open_regular(path: str, refuse: Refuse) -> int:
     try:
         check_regular(Path(path).stat().st_mode, refuse)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:
-        raise refuse("a path cannot hold a NUL", "check the path") from None
+    except ValueError:  # a NUL, or half of a surrogate pair
+        raise refuse("no file can have such a path", "check the path") from None
     except OSError as failure:
         raise refuse(*what_open_said(failure)) from failure
     try:
@@ -204,8 +207,10 @@ class Parser:
         fields: dict[str, Field] = {}
         for i in range(n):
             key = self.text(f"key {i}")
-            if not key or key in fields:
-                raise self.refuse(f"the key {key!r} stands in it twice" if key else f"key {i} is empty")
+            if not 0 < len(key) <= KEY_MAX:
+                raise self.refuse(f"key {i} is not 1 to {KEY_MAX} characters long" if key else f"key {i} is empty")
+            if key in fields:
+                raise self.refuse(f"the key {shown(key)} stands in it twice")
             fields[key] = self.field(key)
         return fields
 
@@ -216,13 +221,13 @@ class Parser:
             item, n = self.u32(), self.u64()
         if item not in SCALARS and item != STRING:
             what = "an array in an array" if item == ARRAY else f"of type {item}, which does not exist"
-            raise self.refuse(f"the value of {key} is {what}")
+            raise self.refuse(f"the value of {shown(key)} is {what}")
         value = self.scalar(key, item) if n < 0 else self.array(item, n)
         return Field(value, item, n, start, self.at)
 
     def scalar(self, key: str, item: int) -> int | float | str:
         if item == STRING:
-            return self.text(f"the value of {key}")
+            return self.text(f"the value of {shown(key)}")
         layout = SCALAR_STRUCTS[item]
         value: int | float = layout.unpack_from(self.raw, self.take(layout.size))[0]
         return value
@@ -230,6 +235,8 @@ class Parser:
     def array(self, item: int, n: int) -> Array:
         start = self.at
         if item == STRING:
+            if n > STRINGS_MAX:
+                raise self.refuse(f"it claims {n} strings in one array")
             self.skip_strings(n)
         else:
             self.take(n * SCALAR_STRUCTS[item].size)
@@ -268,9 +275,9 @@ class Parser:
         for i in range(n):
             tensor = self.tensor(i)
             if tensor.name in names:
-                raise self.refuse(f"the tensor {tensor.name} stands in it twice")
+                raise self.refuse(f"the tensor {shown(tensor.name)} stands in it twice")
             if tensor.offset != offset:  # neither a gap nor an overlap, as llama.cpp wants it
-                raise self.refuse(f"the tensor {tensor.name} is at {tensor.offset} instead of {offset}")
+                raise self.refuse(f"the tensor {shown(tensor.name)} is at {tensor.offset} instead of {offset}")
             offset = padded(offset + tensor.n_bytes, alignment)
             names.add(tensor.name)
             tensors.append(tensor)
@@ -280,29 +287,30 @@ class Parser:
         name = self.text(f"the name of tensor {i}")
         if not 0 < len(name.encode()) <= NAME_MAX:
             raise self.refuse(f"the name of tensor {i} is not 1 to {NAME_MAX} bytes long")
+        what = f"the tensor {shown(name)}"
         n_dims = self.u32()
         if not 1 <= n_dims <= DIMS_MAX:
-            raise self.refuse(f"the tensor {name} has {n_dims} dimensions")
+            raise self.refuse(f"{what} has {n_dims} dimensions")
         dims = tuple(self.u64() for _ in range(n_dims))
         number, offset = self.u32(), self.u64()
         kind = TENSOR_TYPES.get(number)
         if kind is None:
-            raise self.refuse(*what_type(name, number))
+            raise self.refuse(*what_type(what, number))
         n_elements = 1
         for n in dims:
             n_elements *= n
         n_bytes = n_elements // kind.block * kind.size
         if not 0 < n_elements <= INT64_MAX or n_bytes > INT64_MAX:
-            raise self.refuse(f"the tensor {name} has the shape {dims}")
+            raise self.refuse(f"{what} has the shape {dims}")
         if dims[0] % kind.block:
-            raise self.refuse(f"rows of {dims[0]} in the tensor {name} are no multiple of {kind.name}'s {kind.block}")
+            raise self.refuse(f"rows of {dims[0]} in {what} are no multiple of {kind.name}'s {kind.block}")
         return TensorInfo(name, dims, kind, offset, n_bytes)
 
 
-def what_type(name: str, number: int) -> tuple[str, str]:
+def what_type(tensor: str, number: int) -> tuple[str, str]:
     if number in REMOVED_TENSOR_TYPES:
-        return f"the tensor {name} is {REMOVED_TENSOR_TYPES[number]}, which llama.cpp dropped", "quantize it again"
-    return f"the tensor {name} is of type {number}, which the pinned llama.cpp does not know", ""
+        return f"{tensor} is {REMOVED_TENSOR_TYPES[number]}, which llama.cpp dropped", "quantize it again"
+    return f"{tensor} is of type {number}, which the pinned llama.cpp does not know", ""
 
 
 def padded(offset: int, alignment: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hoshikage.checks import shown
 from hoshikage.errors import ModelFileError
 from hoshikage.gguf.header import BOOL, F32, I32, STRING, U32, Array, Field, Header, TensorInfo
 
@@ -34,15 +35,16 @@ def judge_vocabulary(header: Header, embedding: TensorInfo | None) -> None:
     if model in (None, "none", "no_vocab"):
         raise ModelFileError(header.path, "it has no vocabulary", "convert it again with its tokenizer")
     if model not in MODELS:
-        raise ModelFileError(header.path, f"its tokenizer {model!r} is not one for generating text")
-    tokens = texts(judge_arrays(header))
-    n = len(tokens)
+        raise ModelFileError(header.path, f"its tokenizer {shown(model)} is not one for generating text")
+    listed = judge_arrays(header)
+    n = listed.n
     if embedding is not None and embedding.dims[1:] != (n,):
         rows = embedding.dims[1] if len(embedding.dims) > 1 else 1
         raise ModelFileError(header.path, f"its vocabulary has {n} tokens and its embedding {rows} rows")
+    tokens = texts(listed)
     known = set(tokens)
     if len(known) != n:
-        raise ModelFileError(header.path, f"the token {first_twin(tokens)!r} stands in its vocabulary twice")
+        raise ModelFileError(header.path, f"the token {shown(first_twin(tokens))} stands in its vocabulary twice")
     judge_ids(header, n)
     judge_added(header, model, n)
     if model == "llama":

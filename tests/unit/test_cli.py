@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pty
 import re
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS, main
 from hoshikage.cli.run import loading_rows, options
-from hoshikage.cli.screen import Screen, bar, human_size, meter, printable, width_of
+from hoshikage.cli.screen import Screen, bar, human_size, meter, one_line, printable, width_of
 from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
 from hoshikage.engine.request import KINDS, options_of
 from hoshikage.engine.result import Snapshot
 from hoshikage.settings import table
 from tests.conftest import TinyModel
+from tests.rawgguf import ARRAY, F32, STRING, Draft
 from tests.tiny import CHAT_TEMPLATE
 
 SHORT = ["--max-tokens", "6", "--steps", "3", "--n-threads", "1"]
@@ -152,6 +154,30 @@ def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None
     assert memory["weights"] == more["weights"] and memory["cache"] < more["cache"]
     assert "second context" in command("inspect", model, "--ctx", "512").out
     assert command("inspect", model, "--ctx", "0").code == 2
+
+
+def test_what_a_file_calls_itself_forges_no_line(command: Command, tmp_path: Path) -> None:
+    name = "a\nkind           causal\u2028\u202eb" + "x" * 1000
+    draft = Draft(keys={"general.name": (STRING, name), "a\nb.key": (STRING, "c\nd")})
+    draft.tensors.append(["e\nf", (32,), 0])
+    (tmp_path / "odd.gguf").write_bytes(draft.bytes())
+    lines = command("inspect", "odd.gguf", "--metadata", "--tensors").out.splitlines()
+    assert sum(line.startswith("kind") for line in lines) == 1
+    assert sum("a\\nkind" in line and "\\u2028\ufffdb" in line and len(line) < 130 for line in lines) == 2
+    assert "  a\\nb.key = c\\nd" in lines
+    assert "  e\\nf [32] f32" in lines
+
+
+def test_what_inspect_prints_as_json_is_json(command: Command, tmp_path: Path) -> None:
+    keys = {"a.nan": (F32, math.nan), "a.two": (ARRAY, F32, [-math.inf, 1.0])}
+    (tmp_path / "odd.gguf").write_bytes(Draft(keys=keys).bytes())
+    told = json.loads(command("inspect", "odd.gguf", "--json", "--metadata").out, parse_constant=pytest.fail)
+    assert (told["metadata"]["a.nan"], told["metadata"]["a.two"]) == ("nan", ["-inf", 1.0])
+
+
+def test_an_error_is_one_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a\nb").write_bytes(b"")
+    assert command("inspect", "a\nb").err == "hoshikage: a\\nb: it is empty; download or convert it again\n"
 
 
 def test_inspect_says_what_a_file_is(command: Command, model: str, tiny_model: TinyModel) -> None:
@@ -291,8 +317,9 @@ def test_what_keeps_our_modules_from_loading_is_one_sentence(model: str) -> None
 def test_nothing_printed_can_steer_a_terminal(text: str) -> None:
     shown = printable(text)
     assert len(shown) == len(text)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", shown)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
     assert all(new == old for new, old in zip(shown, text, strict=True) if old >= " " and old.isprintable())
+    assert len(f"{one_line(text)}.".splitlines()) == 1
 
 
 def test_widths_are_columns() -> None:

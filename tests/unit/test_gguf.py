@@ -181,7 +181,8 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent.gguf").cause == "there is no such file"
     assert refusal(tmp_path / "plain" / "below.gguf").cause == "there is no such file"
     assert refusal(tmp_path / "round.gguf").cause == "its links lead in a circle"
-    assert "NUL" in refusal(tmp_path / "a\0b").cause
+    assert refusal(tmp_path / "a\0b").cause == "no file can have such a path"
+    assert refusal(tmp_path / "a\ud800b").cause == "no file can have such a path"
     assert "cannot be opened" in refusal(tmp_path / ("n" * 5000)).cause
 
 
@@ -260,11 +261,15 @@ def changed(**keys: Any) -> Draft:
 
 MALFORMED: dict[str, tuple[Draft, str]] = {
     "an empty key": (Draft(keys={"": (U32, 1)}), "is empty"),
+    "a key too long": (Draft(keys={"k" * 513: (U32, 1)}), "1 to 512 characters"),
+    "a key of two lines": (Draft(keys={"a\nb": b"\x0d\0\0\0"}), r"'a\nb' is of type 13"),
+    "a text under such a key": (Draft(keys={"a\nb": (STRING, "\0")}), r"the value of 'a\nb' holds a NUL"),
+    "a tensor of two lines": (with_tensor("a\nb", (32,), 43), r"the tensor 'a\nb' is of type 43"),
     "keys without end": (Draft(n_keys=1 << 40), "claims 1099511627776 keys"),
     "a type that does not exist": (changed(a=b"\x0d\0\0\0"), "type 13"),
     "a nested array": (changed(a=b"\x09\0\0\0\x09\0\0\0" + bytes(8)), "array in an array"),
     "an endless array": (changed(a=b"\x09\0\0\0\x04\0\0\0" + b"\xff" * 8), "cut"),
-    "an endless array of strings": (changed(a=b"\x09\0\0\0\x08\0\0\0" + b"\xff" * 8), "cut"),
+    "an endless array of strings": (changed(a=b"\x09\0\0\0\x08\0\0\0" + b"\xff" * 8), "claims 18446744073709551615"),
     "an endless string": (changed(a=b"\x08\0\0\0" + b"\xff" * 8), "cut"),
     "a string that is no text": (changed(a=(STRING, b"\xff\xfe")), "not UTF-8"),
     "a string with a NUL": (changed(a=(STRING, "a\0b")), "NUL"),
@@ -301,6 +306,21 @@ def test_malformed_headers(name: str, put: Put) -> None:
 def test_a_key_that_stands_in_it_twice(put: Put) -> None:
     draft = Draft(keys={"a.one": (U32, 1), "a.two": (U32, 2)})
     assert "'a.one' stands in it twice" in refusal(put(draft.bytes().replace(b"a.two", b"a.one"))).cause
+
+
+def test_no_array_has_more_strings_than_a_vocabulary(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(Draft().bytes())
+    monkeypatch.setattr(reader, "STRINGS_MAX", 15)
+    assert refusal(path).cause == "it claims 16 strings in one array"
+    monkeypatch.setattr(reader, "STRINGS_MAX", 16)
+    assert gguf.inspect(path).n_vocab == 16
+
+
+@pytest.mark.parametrize("key", ["general.type", "general.architecture", "tokenizer.ggml.model"])
+def test_a_sentence_repeats_only_the_start_of_a_value(put: Put, key: str) -> None:
+    refused = refusal(put(Draft(keys={key: (STRING, "x\n" * 5000)}).bytes()))
+    assert "'x\\nx" in refused.cause
+    assert len(refused.cause) < 200
 
 
 def test_a_claim_of_more_header_than_there_can_be(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
