@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from socket import socket
 from typing import Any
 
-from hoshikage.errors import InternalError
+from hoshikage.errors import ParameterError
+from hoshikage.worker import wire
 from hoshikage.worker.ask import Answered, Done, Failed, Said
 from hoshikage.worker.frames import event_frame
 from hoshikage.worker.wire import FrameError, frame
@@ -61,5 +62,6 @@ def event_bytes(event: Mapping[str, Any]) -> bytes:
     """A frame; of an event that no frame holds, that it failed."""
     try:
         return frame(event)
-    except FrameError as error:
-        return frame(event_frame(event["id"], Failed(error=InternalError(str(error), "ask for less at a time"))))
+    except FrameError:
+        cause = f"what it comes to is longer than {wire.MOST >> 20} MiB"
+        return frame(event_frame(event["id"], Failed(error=ParameterError("ask", cause, "ask for less at a time"))))

@@ -29,6 +29,7 @@ from hoshikage.worker.facts import Facts
 from hoshikage.worker.frames import ERRORS, ask_frame, ask_of, error_of, event_frame, event_of, facts_of
 from hoshikage.worker.lines import FLOOD, LONGEST, Lines
 from hoshikage.worker.outgoing import Outgoing
+from hoshikage.worker.speech import event_bytes
 from hoshikage.worker.wire import HEAD, MOST, FrameError, Frames, checked_json, frame, parsed
 
 TEXT = st.text(max_size=8)
@@ -115,6 +116,14 @@ def test_a_frame_that_is_too_long_is_not_written(monkeypatch: pytest.MonkeyPatch
     assert frame({"a": "x" * 90})
     with pytest.raises(FrameError, match="is longer than 100"):
         frame({"a": "x" * 100})
+
+
+def test_an_event_that_is_too_long_is_the_askers_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST", 1 << 20)
+    (told,) = Frames().feed(event_bytes(event_frame(7, Done(value={"text": "x" * (1 << 20)}))))
+    number, event = event_of(told)
+    assert number == 7 and isinstance(event, Failed) and isinstance(event.error, ParameterError)
+    assert str(event.error) == "ask: what it comes to is longer than 1 MiB; ask for less at a time"
 
 
 @given(WHOLE, EVENTS)
