@@ -48,10 +48,11 @@ async def tokenize(services: Services, exchange: Exchange) -> Response:
         raise ParameterError("prompt", "it is missing", "send the text")
     label = await label_of(services, given)
     opens = given.get("add_special_tokens", given.get("add_special", False))
-    body = {"text": text, "parse_special": given.get("parse_special", True), "opens": opens}
+    pieces = given.get("with_pieces", False)
+    body = {"text": text, "parse_special": given.get("parse_special", True), "opens": opens, "pieces": pieces}
     value = await asked(services, exchange, label, "tokenize", body)
     ids = value["ids"]
-    tokens = ids if not given.get("with_pieces", False) else with_pieces(ids, value["pieces"])
+    tokens = with_pieces(ids, value["pieces"]) if pieces else ids
     chosen = await services.choices.choose(label)
     return json_response(
         {"tokens": tokens, "count": len(ids), "max_model_len": chosen.facts.n_ctx, **given.beside}

@@ -27,7 +27,8 @@ class Ask:
         generate    prompts (list of texts or lists of ids), n, parse_special, options
         chat        messages, n, tools, template_options, options
         infill      prefix, suffix (text or ids), n, length, parse_special, options
-        tokenize    text, parse_special, opens (whether BOS stands before it)   -> {"ids": [...], "pieces": [...]}
+        tokenize    text, parse_special, opens (whether BOS stands before it), pieces (whether they are told)
+                                                                               -> {"ids": [...], "pieces": [...]}
         detokenize  ids, special                                               -> {"text": ...}
         template    messages, tools, template_options, add_generation_prompt   -> {"text": ..., "ids": [...]}
         describe                                                               -> facts of the loaded model

@@ -21,7 +21,7 @@ FIELDS = {
     "generate": {"prompts", "n", "parse_special", "options"},
     "chat": {"messages", "n", "tools", "template_options", "options"},
     "infill": {"prefix", "suffix", "template", "n", "length", "parse_special", "options"},
-    "tokenize": {"text", "parse_special", "opens"},
+    "tokenize": {"text", "parse_special", "opens", "pieces"},
     "detokenize": {"ids", "special"},
     "template": {"messages", "tools", "template_options", "add_generation_prompt"},
     "describe": set[str](),
@@ -131,12 +131,13 @@ def chat_tokens(engine: Engine, body: Body) -> list[int]:
 
 
 def tokenized(engine: Engine, body: Body) -> dict[str, Any]:
-    """A text's tokens, and the bytes of each."""
+    """A text's tokens, and the bytes of each where they are wanted."""
     parse_special = body.checked("parse_special", Flag(), False)
     opens = body.checked("opens", Flag(), False)
     make = engine.prompt_tokens if opens else engine.tokenize
     ids = make(body["text"], parse_special=parse_special)
-    return {"ids": ids, "pieces": [engine.model.piece(token) for token in ids]}
+    pieces = body.checked("pieces", Flag(), False)
+    return {"ids": ids, **({"pieces": [engine.model.piece(token) for token in ids]} if pieces else {})}
 
 
 def detokenized(engine: Engine, body: Body) -> dict[str, Any]:
