@@ -2,7 +2,8 @@
 
 A server says beside its file of names where it listens; one that does not is looked for at the address of the
 settings, which it was started with itself. The key is theirs too. So on the same machine nothing has to be said, and
-`--url` names another server.
+`--url` names another server. A key goes beyond this machine only where its owner has said so: neither unasked nor to
+an address that a downloaded folder has brought.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from hoshikage import settings as table
+from hoshikage.cli import complain
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
 from hoshikage.registry import Registry
 from hoshikage.registry.presence import Presence, found
+from hoshikage.server.shell.hosts import is_loopback
 from hoshikage.settings import Settings
 
 SECONDS = 30.0  # for an answer: a server that looks at files on a slow disk takes some
@@ -124,22 +127,25 @@ def config_rows() -> list[table.Row]:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """What the command's flags, as far as it has them, and everything else say."""
-    return table.read(read_flags(arguments, [row for row in table.table("finding") if hasattr(arguments, row.name)]))
+    return table.read(flags_of(arguments))
+
+
+def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
+    return read_flags(arguments, [row for row in table.table("finding") if hasattr(arguments, row.name)])
 
 
 def server_of(arguments: argparse.Namespace, seconds: float = SECONDS) -> Remote:
     """The server that is meant: of `--url`, or that of the settings' file of names, or at the settings' address."""
     settings = settings_of(arguments)
-    if arguments.url is not None:
-        return Remote(arguments.url, key_of(settings), seconds)
-    presence = presence_of(settings)
-    if presence is not None and presence.is_here:
-        return Remote(presence.url, key_of(settings), seconds)
-    if settings.port == 0:
-        raise ParameterError("PORT", "0 stands for any free port, so the server's is not known", "say it with --url")
-    host = HERE.get(settings.host, settings.host)
-    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    return Remote(url, key_of(settings), seconds)
+    url = arguments.url if arguments.url is not None else url_of_neighbour(settings)
+    if url is not None:
+        return Remote(url, key_of(settings), seconds)
+    url = url_of_settings(settings)
+    if is_near(url) or (stranger := brought_by(arguments)) is None:
+        return Remote(url, key_of(settings), seconds)
+    if key_of(settings):
+        complain(f"{stranger} says where the server is, so it is asked without a key; --url {url} sends yours")
+    return Remote(url, None, seconds)
 
 
 def server_of_names(arguments: argparse.Namespace) -> Remote | None:
@@ -156,6 +162,33 @@ def server_of_names(arguments: argparse.Namespace) -> Remote | None:
     return Neighbour(presence.url, key_of(settings))
 
 
+def url_of_settings(settings: Settings) -> str:
+    """Where the server of these settings would listen."""
+    if settings.port == 0:
+        raise ParameterError("PORT", "0 stands for any free port, so the server's is not known", "say it with --url")
+    host = HERE.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def url_of_neighbour(settings: Settings) -> str | None:
+    """Where a server of this machine has said that it listens."""
+    presence = presence_of(settings)
+    return presence.url if presence is not None and presence.is_here else None
+
+
+def is_near(url: str) -> bool:
+    """Whether only this machine can be meant."""
+    return is_loopback(parts_of(url).hostname or "")
+
+
+def brought_by(arguments: argparse.Namespace) -> str | None:
+    """The line of the working directory's `.env` that says where the server is, where the key is from elsewhere."""
+    known = table.found(flags_of(arguments))
+    key = known["admin_key"] if known["admin_key"].value else known["api_keys"]
+    lines = [known[name].origin for name in ("host", "port") if known[name].is_from_here]
+    return lines[0] if lines and not key.is_from_here else None
+
+
 def presence_of(settings: Settings) -> Presence | None:
     """The server that serves the settings' file of names."""
     return found(Registry.of(settings).map_file)
@@ -169,21 +202,23 @@ def key_of(settings: Settings) -> str | None:
 def asked_in_passing(arguments: argparse.Namespace, method: str, path: str) -> tuple[str, int]:
     """The address of the server of these settings and the status of its answer; 0 where none is there."""
     try:
-        server = server_of(arguments, IN_PASSING)
+        settings = settings_of(arguments)
+        url = url_of_neighbour(settings) or url_of_settings(settings)
+        server = Remote(url, key_of(settings) if is_near(url) else None, IN_PASSING)
         return server.url, server.answer(method, path)[0]
     except (NoServerError, ParameterError):
         return "", 0
 
 
-def parts_of(url: str) -> SplitResult:
+def parts_of(url: str, flag: str = "--url") -> SplitResult:
     """The parts of an address; `host:port` is enough of one."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none, brackets that do not close
+        usable = parts.scheme in ("http", "https") and (parts.hostname or "").encode("idna") and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not close, a name that no name server can be asked for
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise ParameterError("--url", f"{url[:60]!a} is no address of a server", "write it like http://127.0.0.1:3030")
+        raise ParameterError(flag, f"{url[:60]!a} is no address of a server", "write it like http://127.0.0.1:3030")
     path = parts.path.rstrip("/").removesuffix("/v1")  # what OpenAI's clients call the base of the address
     return parts._replace(path=path, query="", fragment="")
 

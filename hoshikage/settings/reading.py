@@ -26,6 +26,11 @@ class Found(NamedTuple):
     value: Any
     origin: str  # "default", a file and a line, "environment" or "flag"
 
+    @property
+    def is_from_here(self) -> bool:
+        """Whether a file in the working directory says so, which may have come with what was downloaded."""
+        return self.origin.rpartition(":")[0] == str(HERE)
+
 
 def found(
     flags: Mapping[str, object] | None = None,

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hoshikage.cli.ps import HEAD, cells, duration
 from hoshikage.cli.remote import Remote, server_of
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
 from hoshikage.settings import table
+from tests.rawgguf import Draft
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,8 @@ def test_addresses_as_people_write_them(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://x", "http://", "http://x:99999", "http://x:y", "http://[", "http://a b", "é"]
+    "url",
+    ["", "ftp://x", "http://", "http://x:99999", "http://x:y", "http://[", "http://a b", "é", "http://a..b", "x" * 70],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ParameterError, match="is no address of a server"):
@@ -166,6 +169,77 @@ def test_a_key_goes_to_the_server_and_nowhere_else() -> None:
     with pytest.raises(NoServerError) as raised:
         Remote("http://127.0.0.1:1", "secret").ask("GET", "/ready")
     assert "secret" not in str(raised.value)
+
+
+Asked = list[tuple[str, str]]  # the address and the key of each request
+KEYS = {"HOSHIKAGE_ADMIN_KEY": "strongest", "HOSHIKAGE_API_KEYS": "weaker"}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What would be sent; nobody answers."""
+    seen: Asked = []
+
+    def refuse(connection: HTTPConnection, method: str, path: str, body: object, headers: dict[str, str]) -> None:  # noqa: ARG001
+        seen.append((f"{connection.host}:{connection.port}", headers.get("Authorization", "").removeprefix("Bearer ")))
+        raise ConnectionRefusedError(111, "refused")
+
+    monkeypatch.setattr(HTTPConnection, "request", refuse)
+    return seen
+
+
+def at_home(path: Path, **variables: str) -> None:
+    """A person's own settings."""
+    folder = path / "config" / "hoshikage"
+    folder.mkdir(parents=True)
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()), encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", ["HOST=evil.example", "PORT=81\nHOST=192.0.2.1"])
+@pytest.mark.parametrize("words", [["status"], ["ps"], ["stop"]])
+def test_a_downloaded_folder_gets_no_key(
+    asked: Asked, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, words: list[str]
+) -> None:
+    at_home(tmp_path, **KEYS)
+    Path(".env").write_text(line, encoding="utf-8")
+    assert main(words) == 2
+    assert [key for _, key in asked] == [""]
+    said = capsys.readouterr().err
+    assert f".env:{1 + line.count(chr(10))} says where the server is" in said and "strongest" not in said
+    address = f"http://{asked[0][0]}"
+    assert main([*words, "--url", address]) == 2
+    assert asked[1:] == [(asked[0][0], "strongest")], "a person's own word"
+
+
+@pytest.mark.parametrize(
+    ("home", "here"),
+    [
+        ({"HOST": "ai.example", **KEYS}, {}),
+        ({"HOST": "ai.example", "PORT": "1"}, KEYS),
+        ({}, {"HOST": "ai.example", **KEYS}),
+        (KEYS, {"HOST": "127.0.0.2"}),
+        (KEYS, {"HOST": "0.0.0.0"}),
+        (KEYS, {"PORT": "1"}),
+    ],
+)
+def test_who_says_where_the_server_is_may_say_the_key(
+    asked: Asked, tmp_path: Path, home: dict[str, str], here: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_home(tmp_path, **home)
+    Path(".env").write_text("".join(f"{name}={value}\n" for name, value in here.items()), encoding="utf-8")
+    assert main(["ps"]) == 2
+    assert [key for _, key in asked] == ["strongest"]
+    assert "without a key" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "key"), [("ai.example", ""), ("127.0.0.1", "strongest")])
+def test_what_is_asked_in_passing_sends_no_key_beyond_this_machine(
+    asked: Asked, tmp_path: Path, host: str, key: str
+) -> None:
+    at_home(tmp_path, HOST=host, **KEYS)
+    Path("model.gguf").write_bytes(Draft().bytes())
+    assert main(["add", "model.gguf", "x"]) == 0
+    assert asked == [(f"{host}:3030", key)]
 
 
 def stopping(**said: Any) -> bytes:
