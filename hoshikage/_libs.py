@@ -17,21 +17,24 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
 from hoshikage import _fingerprint as fp
 from hoshikage.envfile import expanded, own_files, variables_in
-from hoshikage.errors import LibraryError
+from hoshikage.errors import LibraryError, ParameterError
 
 PACKAGED = Path(__file__).with_name("lib")
 EXPECTED = "expected.json"  # beside the packaged libraries: their fingerprint, and the symbols that we call
 VARIABLE = "HOSHIKAGE_LIB_PATH"
+LOG_VARIABLE = "HOSHIKAGE_LOG"
+LOG_LEVELS = ("debug", "info", "warn", "error", "none")  # those of _log.pyx
 REMEDY = (
     "build it from the llama.cpp that this package was built from, with 'python llama.cpp build FOLDER' in the source "
     f"of hoshikage, or unset {VARIABLE}"
 )
+NOT_BUILT = "hoshikage is not built here: `make build` in its folder does that, and so does installing it with pip"
 
 _loaded: Path | None = None
 _used = ""
@@ -48,6 +51,11 @@ class LibrariesFirst:
         if spec is not None and isinstance(spec.loader, ExtensionFileLoader):
             load_libraries()
         return spec
+
+
+def is_built() -> bool:
+    """Whether the compiled modules are here; a fresh checkout has none."""
+    return any(Path(__file__).with_name(f"_core{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
 
 
 def use(folder: str | None) -> None:
@@ -78,6 +86,7 @@ def load_libraries() -> Path:
     """Loads them once and returns their folder. Raises LibraryError again on every call after a refusal."""
     global _loaded
     if _loaded is None:
+        check_log_level()
         folder = library_folder()
         try:
             llama = load_own(folder) if folder != PACKAGED else fp.open_llama(folder)
@@ -88,6 +97,13 @@ def load_libraries() -> Path:
         load_plugins(folder)
         _loaded = folder
     return _loaded
+
+
+def check_log_level() -> None:
+    """What is said of llama.cpp's log is read by a compiled module, whose own complaint is no sentence for a person."""
+    level = os.environ.get(LOG_VARIABLE, "none")
+    if level not in LOG_LEVELS:
+        raise ParameterError(LOG_VARIABLE, f"{level[:60]!a} is no level", f"use one of {', '.join(LOG_LEVELS)}")
 
 
 def load_own(folder: Path) -> ctypes.CDLL:

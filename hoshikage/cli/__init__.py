@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from hoshikage import _libs
 from hoshikage._version import __version__
 from hoshikage.cli.parser import Parser
 from hoshikage.cli.screen import one_line
@@ -34,21 +35,21 @@ COMMANDS = {
     "eval": "say how good and how fast a model is, on questions with checkable answers",
     "completion": "print what makes a shell complete this command",
 }
+OWN_FLAGS = ("-h", "--help", "--version")
 INTERRUPTED = 130
 NO_READER = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    given = list(sys.argv[1:] if argv is None else argv) or ["serve"]
     complete_streams()
     try:
-        return dispatch(given)
+        return dispatch(with_command(sys.argv[1:] if argv is None else argv))
     except HoshikageError as error:
         complain(str(error))
         return 2
     except ImportError as error:  # our own modules: not built, or kept from loading by what the sentence says
-        complain(str(error))
+        complain(str(error) if _libs.is_built() else _libs.NOT_BUILT)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -56,9 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return NO_READER
     except OSError as error:
-        discard_output()
+        keep_output()
         complain(f"{error.filename or 'the output'}: {error.strerror or error}")
         return 2
+
+
+def with_command(words: Sequence[str]) -> Sequence[str]:
+    """The words of a command; where there is none, or only its flags, `serve` is meant."""
+    first = words[0] if words else "-"
+    is_whole = not first.startswith("-") or first in OWN_FLAGS or any(word in COMMANDS for word in words)
+    return words if is_whole else ["serve", *words]
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -102,6 +110,14 @@ def complete_streams() -> None:
 def complain(sentence: str) -> None:
     """One line on standard error; names that a file gave itself neither steer the terminal nor begin another line."""
     print(f"hoshikage: {one_line(sentence)}", file=sys.stderr)
+
+
+def keep_output() -> None:
+    """What is buffered is the result of something; it is given up only where it is what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
 
 
 def discard_output() -> None:

@@ -37,35 +37,40 @@ class Parser(argparse.ArgumentParser):
         """As `parse_args`, with the chosen command's own flags among the guesses."""
         arguments, unknown = self.parse_known_args(argv)
         command = self._chosen(getattr(arguments, "command", None))
-        unknown = command._late(arguments, unknown)
-        if unknown:
-            flag = next((word for word in unknown if word.startswith("-")), None)
-            if flag is None:
-                command.error(f"there is no place for {unknown[0]!r}; put a text of several words into quotes")
-            command.error(f"there is no {flag}{command.guess(flag)}")
+        before, behind = _apart(argv, unknown)
+        flags = list(filter(_is_flag, before))
+        words = command._late(arguments, [word for word in before if not _is_flag(word)] + behind)
+        if flags:
+            command.error(f"there is no {flags[0]}{command.guess(flags[0])}")
+        if words:
+            command.error(f"there is no place for {words[0]!r}; {command._why_not(words[0])}")
         return arguments
 
-    def _late(self, arguments: argparse.Namespace, left: list[str]) -> list[str]:
+    def _late(self, arguments: argparse.Namespace, words: list[str]) -> list[str]:
         """Gives optional words their place behind flags; what nobody wants is returned.
 
         argparse settles such a word as absent when it has met the one before it and then a flag.
         """
-        at = left.index("--") if "--" in left else len(left)
-        flags = [word for word in left[:at] if word[0:1] == "-" and not LIKE_A_WORD.fullmatch(word)]
-        words = [word for word in left[:at] if word not in flags] + left[at + 1 :]
         for action in self._actions:
             if words and action.nargs == "?" and not action.option_strings and getattr(arguments, action.dest) is None:
                 setattr(arguments, action.dest, words.pop(0))
             elif words and action.nargs == "*" and not action.option_strings:
                 setattr(arguments, action.dest, [*getattr(arguments, action.dest), *words])
                 words = []
-        return flags + words
+        return words
+
+    def _why_not(self, word: str) -> str:
+        """Why a word has no place."""
+        if all(action.option_strings for action in self._actions):
+            return "this command takes flags only"
+        return "flags stand before --" if _is_flag(word) else "put a text of several words into quotes"
 
     def error(self, message: str) -> NoReturn:
         """One sentence, one hint, exit code 2."""
-        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            known = [name.strip("' ") for name in found[2].split(",")]
-            message = f"there is no command {found[1]!r}{_nearest(found[1], known)}"
+        if found := re.search(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            what = "there is no command" if found[1] == "COMMAND" else f"{found[1]}: there is no"
+            known = [name.strip("' ") for name in found[3].split(",")]
+            message = f"{what} {found[2]!r}{_nearest(found[2], known)}"
         self.exit(2, f"{self.prog}: {message}\nsee {self.prog} --help\n")
 
     def guess(self, word: str) -> str:
@@ -77,6 +82,20 @@ class Parser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction) and name in action.choices:
                 return action.choices[name]  # type: ignore[no-any-return]
         return self
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and not LIKE_A_WORD.fullmatch(word)
+
+
+def _apart(argv: Sequence[str], left: list[str]) -> tuple[list[str], list[str]]:
+    """What argparse left, from before and from behind `--`. It drops that sign where a word behind it had a place."""
+    if "--" in left:
+        at = left.index("--")
+        return left[:at], left[at + 1 :]
+    behind = list(argv[argv.index("--") + 1 :]) if "--" in argv else []
+    at = next(at for at in range(len(left) + 1) if left[at:] == behind[len(behind) - len(left[at:]) :])
+    return left[:at], left[at:]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hoshikage import _libs
 from hoshikage import settings as table
 from hoshikage.cli import complain
 from hoshikage.cli.parser import add_flags, read_flags
@@ -30,6 +31,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if not _libs.is_built():  # the server itself would start, and find out with the first request
+        raise ImportError(_libs.NOT_BUILT)
+    _libs.check_log_level()
     flags = read_flags(arguments, rows())
     settings = table.read(flags)
     for remark in table.misspelt(flags):

@@ -8,11 +8,13 @@ import math
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -119,6 +121,15 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
         (["run", "MODEL", "a", "--max-tokns=3"], "there is no --max-tokns=3, did you mean --max-tokens?"),
         (["run", "MODEL", "two", "words"], "there is no place for 'words'; put a text of several words into quotes"),
         (["run", "MODEL", "a", "b", "--step"], "there is no --step, did you mean --steps?"),
+        (["run", "MODEL", "--", "-x", "--max-tokens"], "there is no place for '--max-tokens'; flags stand before --"),
+        (["run", "MODEL", "a", "--", "-x", "--seed"], "there is no place for '-x'; flags stand before --"),
+        (["run", "MODEL", "--step", "--", "-x"], "there is no --step, did you mean --steps?"),
+        (["list", "extra"], "there is no place for 'extra'; this command takes flags only"),
+        (["completion", "tcsh"], "SHELL: there is no 'tcsh'\n"),
+        (["completion", "fsh"], "SHELL: there is no 'fsh', did you mean fish?"),
+        (["--port", "70000"], "--port: 70000 is out of range"),
+        (["--prot", "80"], "hoshikage serve: there is no --prot, did you mean --port?"),
+        (["--json", "rm"], "the following arguments are required: LABEL"),
         (["run", "MODEL", "\udcff"], "PROMPT: it is not UTF-8"),
         (["rnu", "MODEL"], "there is no command 'rnu', did you mean run?"),
         (["run", "MODEL", "a", "--steps", "0"], "--steps: 0 is out of range; use 1 to 1048576"),
@@ -308,6 +319,68 @@ def test_what_keeps_our_modules_from_loading_is_one_sentence(model: str) -> None
     assert (done.returncode, done.stdout) == (1, "")
     assert "HOSHIKAGE_ISA is 'mmx'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_level_that_is_none_is_one_sentence(model: str) -> None:
+    for words in (["run", model, "a"], ["serve"]):
+        done = subprocess.run(
+            [*COMMAND, *words], capture_output=True, text=True, check=False, env=os.environ | {"HOSHIKAGE_LOG": "foo"}
+        )
+        said = "hoshikage: HOSHIKAGE_LOG: 'foo' is no level; use one of debug, info, warn, error, none\n"
+        assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_checkout_that_is_not_built_says_so(tmp_path: Path, model: str) -> None:
+    compiled = shutil.ignore_patterns("*.so", "*.so.*", "*.gguf", "__pycache__")
+    shutil.copytree(Path(__file__).parents[2] / "hoshikage", tmp_path / "hoshikage", ignore=compiled)
+    for words in (["run", model, "a"], ["serve"]):
+        done = subprocess.run(
+            [*COMMAND, *words], capture_output=True, text=True, check=False,
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("hoshikage: hoshikage is not built here: `make build`")
+        assert done.stderr.count("\n") == 1
+
+
+def python(program: str, **pipes: Any) -> subprocess.CompletedProcess[str]:
+    """What a process of its own does with a few lines."""
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = [sys.executable, "-c", program]
+    return subprocess.run(words, text=True, stderr=subprocess.PIPE, check=False, env=usual, **pipes)
+
+
+def test_ctrl_c_while_modules_are_imported_is_an_end_as_later() -> None:
+    interrupted = (
+        "import runpy, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'argparse': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Impatient)\n"
+        "sys.argv[1:] = ['config']\n"
+        "runpy.run_module('hoshikage', run_name='__main__')"
+    )
+    done = python(interrupted)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+FAILS_LATE = (
+    "from hoshikage.cli import config, main\n"
+    "def fail(arguments):\n"
+    "    print('the result')\n"
+    "    raise FileNotFoundError(2, 'No such file or directory', 'x.svg')\n"
+    "config.main = fail\n"
+    "raise SystemExit(main(['config']))"
+)
+
+
+def test_what_fails_late_keeps_what_was_printed() -> None:
+    done = python(FAILS_LATE, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "the result\n")
+    assert done.stderr == "hoshikage: x.svg: No such file or directory\n"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = python(FAILS_LATE, stdout=full)
+    assert (done.returncode, done.stderr) == (2, "hoshikage: x.svg: No such file or directory\n")
 
 
 # -- drawing
