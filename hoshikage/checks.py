@@ -202,6 +202,38 @@ class Text(Check[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class Host(Check[str]):
+    """The name or the address of a machine, as one that can be looked up; nothing stands for every address."""
+
+    most: int  # characters
+    metavar = "TEXT"
+
+    def check(self, name: str, value: object) -> str:
+        host = Text(self.most).check(name, value)
+        try:
+            host.encode("idna")
+        except UnicodeError:  # a part of it is empty or too long
+            host = "\0"
+        if not host.isprintable():
+            raise ParameterError(name, f"{shown(value)} is no name of a machine", "use one such as 127.0.0.1")
+        return host
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Check[str]):
+    """A text that a header of HTTP can hold. No error repeats it."""
+
+    most: int  # characters
+    metavar = "TEXT"
+
+    def check(self, name: str, value: object) -> str:
+        key = Text(self.most).check(name, value) if isinstance(value, str) else ""
+        if not key or not (key.isascii() and key.isprintable()) or " " in key:
+            raise ParameterError(name, "it is empty, or has something else than visible ASCII", "choose another key")
+        return key
+
+
+@dataclass(frozen=True, slots=True)
 class Place(Check[str]):
     """A path of the file system: `~` is the home folder, and a relative one starts at the working directory."""
 

@@ -89,12 +89,19 @@ def cmake_arguments(pin: Pin, source: Path, kind: dict[str, str], programs: str)
         # Not a checkout: git would answer with the commit of the repository around it.
         commit = pin.commit if is_pinned(pin, source) else "unknown"
         switches |= {"GIT_EXE": "", "LLAMA_BUILD_NUMBER": "0", "LLAMA_BUILD_COMMIT": commit}
-    theirs = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     return [
         *(f"-D{name}={value}" for name, value in switches.items()),
-        *theirs,
+        *chosen_by_person(),
         *(f"-D{name}={value}" for name, value in NEVER.items()),
     ]
+
+
+def chosen_by_person() -> list[str]:
+    """The words of CMAKE_ARGS."""
+    try:
+        return shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    except ValueError as error:
+        raise PinError(f"CMAKE_ARGS cannot be read ({error}). Write it as in a shell: -DGGML_CUDA=ON.") from None
 
 
 def configure(source: Path, folder: Path, arguments: list[str]) -> None:

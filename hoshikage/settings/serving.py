@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hoshikage.checks import Choice, Flag, Number, Place, Size, Text, Whole, Words
+from hoshikage.checks import Choice, Flag, Host, Key, Number, Place, Size, Text, Whole, Words
 from hoshikage.settings.choices import DEVICES, LOG_LEVELS, ON_OFF_AUTO, PASSES, STREAMS
 from hoshikage.settings.row import setting
 
@@ -68,7 +68,7 @@ class Managing:
 class Serving:
     """The server."""
 
-    host: str = setting("HOST", Text(255), "127.0.0.1", "the address to listen on; 0.0.0.0: every one of this machine")
+    host: str = setting("HOST", Host(255), "127.0.0.1", "the address to listen on; 0.0.0.0: every one of this machine")
     port: int = setting("PORT", Whole(0, 65535), 3030, "the port to listen on; 0: any that is free")
     api_keys: tuple[str, ...] = setting(
         "HOSHIKAGE_API_KEYS",
@@ -79,7 +79,7 @@ class Serving:
     )
     admin_key: str | None = setting(
         "HOSHIKAGE_ADMIN_KEY",
-        Text(512),
+        Key(512),
         None,
         "the key of the admin routes; unset: they answer this machine only, while HOST is a loopback address",
         secret=True,

@@ -66,6 +66,12 @@ def test_cmake_args_pass_through_but_never_switch_rpc_on(pin: Pin, monkeypatch: 
     assert "MY_SWITCH" not in (pin.build / "native" / "CMakeCache.txt").read_text()
 
 
+def test_cmake_args_that_no_shell_reads_are_said(pin: Pin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMAKE_ARGS", '-DMY_SWITCH="two words')
+    with pytest.raises(PinError, match="CMAKE_ARGS cannot be read"):
+        build_libraries(pin)
+
+
 def test_a_broken_build_says_so_and_goes_on_from_there(pin: Pin, capsys: pytest.CaptureFixture[str]) -> None:
     source = find_source(pin) / "src" / "llama.c"
     good = source.read_text()

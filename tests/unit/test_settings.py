@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage.checks import Check, Choice, Flag, Number, Numbers, Place, Size, Text, Whole, Words
+from hoshikage.checks import Check, Choice, Flag, Host, Key, Number, Numbers, Place, Size, Text, Whole, Words
 from hoshikage.engine import request
 from hoshikage.engine.quality import Shape
 from hoshikage.engine.recipe import recipe_of
@@ -171,6 +171,10 @@ def values_of(check: Check[Any]) -> st.SearchStrategy[Any]:
             return st.sampled_from(["/tmp/a", "/a b/ü"])
         case Text():
             return st.text(string.ascii_letters + "ü-.:", min_size=1, max_size=9)
+        case Host():
+            return st.sampled_from(["127.0.0.1", "::1", "ai.example", "bücher.example"])
+        case Key():
+            return st.text(string.printable[:94], min_size=1, max_size=9)
     raise AssertionError(f"no values for {check}")
 
 
@@ -287,6 +291,20 @@ def test_keys_have_no_spaces_and_are_not_repeated_in_errors() -> None:
             keys.parse("HOSHIKAGE_API_KEYS", f"good,{bad}")
         assert bad not in str(caught.value)
     assert keys.parse("KEYS", " a , b,,a ") == ("a", "b")
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "あ", "line\nbreak", "\x7f", "k" * 600, "\udcff", 5])
+def test_an_admin_key_is_one_that_a_header_can_hold(bad: Any) -> None:
+    with pytest.raises(ParameterError) as caught:
+        Settings(admin_key=bad)
+    assert not bad or str(bad) not in str(caught.value)
+    assert Settings(admin_key="Open-Sesame!").admin_key == "Open-Sesame!"
+
+
+@pytest.mark.parametrize("bad", ["a..b", "x" * 70, "a\nb", "a\0b", "x" * 300])
+def test_a_host_is_one_that_can_be_looked_up(bad: str) -> None:
+    with pytest.raises(ParameterError):
+        Settings(host=bad)
 
 
 def test_keys_are_not_shown_with_the_settings() -> None:
