@@ -53,8 +53,7 @@ class MapFile:
         except FileNotFoundError:
             return Contents({}, {})
         except OSError as error:
-            cause = f"it cannot be read ({error.strerror})"
-            raise RegistryError(self.path, cause, "give this user read permission, or name another file") from error
+            raise RegistryError(self.path, *what_reading_said(error)) from error
         except ValueError as error:
             raise self._broken(str(error)) from None
         return self._parsed(text)
@@ -281,6 +280,13 @@ def free_name(path: Path) -> Path:
         n += 1
         aside = beside(path, f".broken.{n}")
     return aside
+
+
+def what_reading_said(error: OSError) -> tuple[str, str]:
+    cause = f"it cannot be read ({error.strerror})"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return cause, "give this user read permission, or name another file"
+    return cause, "look at what is there, or set MODEL_MAP_FILE to a file elsewhere"
 
 
 def what_writing_said(error: OSError) -> tuple[str, str]:

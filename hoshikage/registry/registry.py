@@ -180,22 +180,23 @@ class Registry:
 
     def remove(self, label: str) -> None:
         """Forget a registered model; its file stays."""
-        entries_before: list[str] = []
 
         def edit(entries: Entries) -> None:
-            entries_before.extend(entries)
-            entries.pop(label, None)
+            if label not in entries:
+                raise self._not_registered(label, entries)
+            del entries[label]
 
+        edit(dict(self._file.read().entries))  # where there is nothing to forget, nothing is written either
         self._file.change(edit)
-        if label in entries_before:
-            return
+
+    def _not_registered(self, label: str, entries: Entries) -> HoshikageError:
+        """Why a label cannot be forgotten."""
         model = self.catalogue().models.get(label)
         if model is None:
-            cause = f"there is no registered model {shown(label)}{near(label, entries_before)}"
-            raise UnknownModelError(cause)
+            return UnknownModelError(f"there is no registered model {shown(label)}{near(label, entries)}")
         if model.origin == EMBEDDED:
-            raise ParameterError("LABEL", f"{label!r} is embedded and always there", "it takes no memory until asked")
-        raise ParameterError("LABEL", f"{label!r} is a file in MODEL_DIR", "take the file out of that folder")
+            return ParameterError("LABEL", f"{label!r} is embedded and always there", "it takes no memory until asked")
+        return ParameterError("LABEL", f"{label!r} is a file in MODEL_DIR", "take the file out of that folder")
 
 
 def check_free(label: str) -> None:

@@ -186,7 +186,7 @@ def test_everything_about_one_model(command: Command, model: Path, map_file: Pat
         (["add", "models/llada.gguf", "x", "--n-ctxx", "1"], "did you mean --n-ctx?"),
         (["add", "models/llada.gguf", "x", ""], "a string is empty"),
         (["add", "models/llada.gguf"], "the following arguments are required: LABEL"),
-        (["show", "mine", "--model-map-file", "models"], "models: it cannot be read"),
+        (["show", "mine", "--model-map-file", "models"], "it is not a regular file); look at what is there, or set"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_code_2(

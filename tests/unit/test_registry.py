@@ -19,6 +19,7 @@ from hoshikage.checks import Place
 from hoshikage.errors import ModelFileError, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry import Registry, check_label
 from hoshikage.registry.entry import DEFAULT_STOP, EMBEDDED, FILE, FOLDER, REGISTERED, rows_of_model
+from hoshikage.registry.mapfile import Contents, MapFile
 from hoshikage.settings import Settings, read, replaced
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft
@@ -168,6 +169,25 @@ def test_removing_what_is_not_registered(registry: Registry, map_file: Path, mod
         registry.remove("nano-llada")
     with pytest.raises(ParameterError, match="take the file out of that folder"):
         Registry(map_file, model.parent).remove("llada")
+
+
+def test_removing_looks_before_it_writes(registry: Registry, map_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label, cause in (("none", "no registered model"), ("nano-llada", "embedded")):
+        with pytest.raises((UnknownModelError, ParameterError), match=cause):
+            registry.remove(label)
+    assert not map_file.parent.exists(), "neither a lock nor a folder for it"
+    write_map(map_file, {"mine": {}})
+    read = MapFile.read
+
+    def read_and_lose(file: MapFile) -> Contents:
+        monkeypatch.setattr(MapFile, "read", read)
+        contents = file.read()
+        write_map(map_file, {})
+        return contents
+
+    monkeypatch.setattr(MapFile, "read", read_and_lose)
+    with pytest.raises(UnknownModelError):  # somebody else was quicker
+        registry.remove("mine")
 
 
 def test_relative_paths_and_the_home_folder(
