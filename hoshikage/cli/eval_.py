@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import sys
@@ -13,17 +14,19 @@ from typing import Any
 
 from hoshikage import _libs
 from hoshikage import settings as table_of_settings
-from hoshikage.cli.parser import add_flags, read_flags
+from hoshikage.cli.parser import add_flags, flag_of, read_flags
 from hoshikage.cli.placing import placed
+from hoshikage.cli.remote import parts_of, settings_of
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import meter, screen_on
-from hoshikage.errors import ParameterError
+from hoshikage.errors import NoServerError, ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
 from hoshikage.evaluate.score import Report, evaluate
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Server, Subject, check_url
 from hoshikage.evaluate.tasks import TASKS, Item
 from hoshikage.registry import Registry
+from hoshikage.server.shell.hosts import is_loopback
 
 REDRAW_SECONDS = 0.1
 
@@ -43,7 +46,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--question-seed", metavar="N", type=int, default=SEED, help=f"another set of questions [{SEED}]"
     )
-    parser.add_argument("--rule", metavar="NAME", help="what is settled first: the same as --algorithm")
+    parser.add_argument("--rule", metavar="NAME", dest="algorithm", help="the same as --algorithm")
     parser.add_argument("--json", action="store_true", help="print JSON: the totals at the top level, `tasks` below")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw accuracy against speed as an SVG")
     parser.add_argument(
@@ -58,10 +61,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     given = {name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()}
-    if arguments.rule is not None:
-        given["algorithm"] = arguments.rule
-    if arguments.items < 1:
-        raise ParameterError("--items", f"{arguments.items} questions are none", "ask one or more")
+    check(arguments)
     others = [_earlier(path) for path in arguments.others]
     items = questions(arguments.items, chosen_tasks(arguments.task), arguments.question_seed)
     report = _judged(arguments, given, items)
@@ -71,13 +71,28 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses what would come to nothing, before a long evaluation is made for it."""
+    if arguments.items < 1:
+        raise ParameterError("--items", f"{arguments.items} questions are none", "ask one or more")
+    if arguments.plot is not None and (arguments.plot.is_dir() or not arguments.plot.absolute().parent.is_dir()):
+        raise ParameterError("--plot", f"{arguments.plot} is no file in a folder that is there", "name another")
+    if arguments.server:
+        check_url(arguments.server)
+        parts_of(arguments.server, "--server")
+        wishes = [name for name in ("gaps", "open_gaps") if getattr(arguments, name)]
+        wishes += [name for name in read_flags(arguments, loading_rows()) if name != "config_path"]
+        if wishes:
+            cause = "it is about a file that is loaded here, and a server has its own"
+            raise ParameterError(flag_of(wishes[0]), cause, "leave it out, or leave out --server")
+
+
 def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[Item]) -> Report:
     """Loads or connects, asks, lets go."""
     progress = Progress()
     try:
         if arguments.server:
-            key = os.environ.get("OPENAI_API_KEY")
-            subject: Subject = Server(check_url(arguments.server), arguments.model, key, given)
+            subject: Subject = Server(arguments.server, arguments.model, _key(arguments), given)
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
         flags = read_flags(arguments, loading_rows())
         settings = table_of_settings.read(flags)
@@ -90,8 +105,18 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
         with load(model.path, settings=settings) as engine:
             subject = _kind(arguments)(engine, Path(model.label).stem, {"stop": model.stop, **given})
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
+    except http.client.HTTPException:
+        raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None
     finally:
         progress.clear()
+
+
+def _key(arguments: argparse.Namespace) -> str | None:
+    """What the server is shown: the settings' key of a user, otherwise OpenAI's where nobody on the way can read it."""
+    parts = parts_of(arguments.server, "--server")
+    is_safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
+    theirs = os.environ.get("OPENAI_API_KEY") if is_safe else None
+    return next(iter(settings_of(arguments).api_keys), theirs)
 
 
 def _kind(arguments: argparse.Namespace) -> type[ModelFile]:
@@ -142,12 +167,12 @@ class Progress:
 
 
 def _earlier(path: Path) -> dict[str, Any]:
-    """A report that was written before."""
+    """A report that was written before, and that can be drawn."""
     try:
         report = json.loads(path.read_text())
-        report["tokens_per_second"], report["interval"], report["accuracy"], report["model"], report["options"]
+        picture([report])
     except OSError as error:
         raise ParameterError("--with", f"{path} cannot be read: {error.strerror}", "name an output of --json") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise ParameterError("--with", f"{path} is no evaluation", "name an output of --json") from None
     return dict(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import nano
-from hoshikage.cli import main
+from hoshikage.cli import eval_, main
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.questions import chosen_tasks, questions
 from hoshikage.evaluate.score import Report, Score, evaluate, interval
@@ -200,6 +201,78 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
     assert drawing.read_text().count("<circle") == 2
     assert main([*ask, "--items", "0"]) == 2
     assert main([*ask, "--with", str(drawing)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--items", "0"], "--items: 0 questions are none"),
+        (["--plot", "none/such.svg"], "--plot: none/such.svg is no file in a folder that is there"),
+        (["--plot", "."], "--plot: . is no file"),
+        (["--with", "text.json"], "--with: text.json is no evaluation"),
+        (["--with", "list.json"], "--with: list.json is no evaluation"),
+        (["--rule", "entrophy"], "did you mean 'entropy'"),
+        (["--gaps"], "--gaps: it is about a file that is loaded here"),
+        (["--open-gaps"], "--open-gaps: it is about a file"),
+        (["--n-ctx", "64"], "--n-ctx: it is about a file"),
+        (["--server", "localhost:80"], "is no address"),
+        (["--server", "http://localhost:abc"], "is no address"),
+    ],
+)
+def test_what_comes_to_nothing_is_refused_before_anything_is_asked(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = {"tokens_per_second": 1.0, "interval": [0, 1], "accuracy": 1, "model": "x", "options": {}}
+    Path("text.json").write_text(json.dumps(report | {"tokens_per_second": "fast"}))
+    Path("list.json").write_text(json.dumps(report | {"options": []}))
+    monkeypatch.setattr(eval_, "evaluate", pytest.fail)
+    assert main(["eval", "nano", "--server", "http://127.0.0.1:9", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "ours", "key"),
+    [
+        ("http://127.0.0.1:1", "mine", "mine"),
+        ("http://ai.example", "mine", "mine"),
+        ("http://127.0.0.1:1/v1", "", "theirs"),
+        ("https://ai.example/v1", "", "theirs"),
+        ("http://ai.example", "", None),
+    ],
+)
+def test_a_key_is_sent_where_it_is_known_or_nobody_else_reads_it(
+    url: str, ours: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSHIKAGE_API_KEYS", ours)
+    monkeypatch.setenv("HOSHIKAGE_ADMIN_KEY", "not-for-this")
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    shown: list[str | None] = []
+
+    def note(url: str, model: str, key: str | None, options: object) -> None:  # noqa: ARG001
+        shown.append(key)
+        raise HoshikageError("enough")
+
+    monkeypatch.setattr(eval_, "Server", note)
+    assert main(["eval", "nano", "--server", url]) == 2
+    assert shown == [key]
+
+
+def test_what_does_not_speak_http_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def work() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail.example\r\n\r\n")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert main(["eval", "nano", "--server", url, "--items", "1", "--task", "json"]) == 2
+        thread.join()
+    assert f"what answers at {url} does not speak HTTP" in capsys.readouterr().err
 
 
 def test_a_model_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
