@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -23,12 +25,20 @@ EXAMPLES = re.findall(r"^```(sh|py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 def test_its_addresses_lead_somewhere() -> None:
     paths = {path for _, path, *_ in lines()}
     said = set(re.findall(r"`(/[\w/.]+)`", PAGE)) | set(re.findall(rf"{HERE}(/[\w/]+)", PAGE))
-    assert said - paths <= {"/v1", "/api/diffusion"}
+    assert said - paths <= {"/v1", "/api/diffusion", "/context"}  # the last is a word to Claude Code
 
 
-def test_its_settings_of_continue_are_yaml() -> None:
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert {model["apiBase"] for model in yaml.safe_load(block)["models"]} == {f"{HERE}/v1"}
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_its_settings_can_be_read_and_lead_here() -> None:
+    for_continue, for_llm = map(yaml.safe_load, blocks("yaml"))
+    (codex,), (opencode,) = map(tomllib.loads, blocks("toml")), map(json.loads, blocks("json"))
+    addresses = {model["apiBase"] for model in for_continue["models"]} | {model["api_base"] for model in for_llm}
+    addresses |= {provider["base_url"] for provider in codex["model_providers"].values()}
+    addresses |= {provider["options"]["baseURL"] for provider in opencode["provider"].values()}
+    assert addresses == {f"{HERE}/v1"}
 
 
 @pytest.mark.parametrize(("language", "program"), EXAMPLES, ids=lambda text: str(text)[:40])
