@@ -90,6 +90,12 @@ class Loading:
     sub_block: int | None = setting(
         "HOSHIKAGE_SUB_BLOCK", Whole(1, 2**20), None, "parts in which a block is settled; unset: the model's own"
     )
+    usual_window: int = setting(
+        "HOSHIKAGE_USUAL_WINDOW",
+        Whole(0, 2**20),
+        32,
+        "masks behind a block that balanced and fast let a masked model see, where a request does not say",
+    )
     shift: str = setting(
         "HOSHIKAGE_SHIFT",
         Choice(ON_OFF_AUTO),
@@ -159,12 +165,6 @@ class Asking:
         None,
         "exact, balanced or fast: chooses what is not asked for by name; unset: balanced, or exact where steps, an "
         "algorithm or a schedule is named",
-    )
-    usual_window: int = setting(
-        "HOSHIKAGE_USUAL_WINDOW",
-        Whole(0, 2**20),
-        32,
-        "masks behind a block that balanced and fast let a masked model see, where a request does not say",
     )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"
