@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from random import Random
 from typing import Any, Protocol
 
@@ -94,6 +95,16 @@ class OpenGapFiller(GapFiller):
     told_length = False
 
 
+class _NoDetour(urllib.request.HTTPRedirectHandler):
+    """A server that sends elsewhere would have the key sent there as well."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Nowhere: the answer is the error that it says it is."""
+
+
+_STRAIGHT = urllib.request.build_opener(_NoDetour)
+
+
 class Server:
     """Any server that speaks the OpenAI API's chat completions."""
 
@@ -122,13 +133,13 @@ class Server:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            with _STRAIGHT.open(request, timeout=TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise ServerError(
                 self._url, f"{error.code} {error.read(300).decode(errors='replace')}", "see its log"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise ServerError(self._url, str(error), "is the server running, and the address right?") from None
 
 

@@ -141,11 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status = 404 if body["model"] == "missing" else 200
+        status = {"missing": 404, "moved": 302}.get(body["model"], 200)
         text = Knowing().answers[said(body["messages"])]
         reply: dict[str, Any] = {"choices": [{"message": {"content": text}}], "usage": {"completion_tokens": 7}}
         raw = json.dumps({} if body["model"] == "odd" else reply).encode()
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
@@ -175,7 +177,7 @@ def test_a_server_is_asked_through_the_api(address: str) -> None:
     assert report.total.n_tokens == 7 * report.total.n
 
 
-@pytest.mark.parametrize(("model", "cause"), [("missing", "404"), ("odd", "it answered {}")])
+@pytest.mark.parametrize(("model", "cause"), [("missing", "404"), ("moved", "302"), ("odd", "it answered {}")])
 def test_a_server_that_fails_is_named(address: str, model: str, cause: str) -> None:
     with pytest.raises(HoshikageError, match=rf"{address}.*{cause}"):
         evaluate(Server(address, model, None, {}), _some(), {})
@@ -184,6 +186,8 @@ def test_a_server_that_fails_is_named(address: str, model: str, cause: str) -> N
 def test_nobody_there_is_said_so() -> None:
     with pytest.raises(HoshikageError, match="is the server running"):
         evaluate(Server("http://127.0.0.1:9", "nano", None, {}), _some(), {})
+    with pytest.raises(HoshikageError, match="is the server running"):
+        evaluate(Server("http://127.0.0.1:abc", "nano", None, {}), _some(), {})
     with pytest.raises(ParameterError, match="no address"):
         check_url("localhost:8080")
 
