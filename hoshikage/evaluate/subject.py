@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from random import Random
 from typing import Any, Protocol
 
@@ -139,7 +138,7 @@ class Server:
             raise ServerError(
                 self._url, f"{error.code} {error.read(300).decode(errors='replace')}", "see its log"
             ) from None
-        except (OSError, ValueError, HTTPException) as error:
+        except (OSError, ValueError) as error:
             raise ServerError(self._url, str(error), "is the server running, and the address right?") from None
 
 
