@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hoshikage import nano
 from hoshikage import settings as table
 from hoshikage._block import BlockSession
 from hoshikage._board import Board
@@ -33,7 +34,6 @@ from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.turn import Turn
 from hoshikage.errors import Cancelled, ParameterError, UnsupportedModelError
 from hoshikage.gguf import Wish
-from hoshikage.nano import resolve
 from hoshikage.settings import Settings
 
 Ids: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
@@ -55,14 +55,16 @@ def load(
     """Load a GGUF file, or an embedded model by its name.
 
     `overrides` are settings by name: `n_ctx=2048`, `n_gpu_layers=0`, `temperature=0.7`. The others come from
-    defaults, `.env` files and the environment unless given. `progress` is called with fractions from 0 to 1;
-    `board.cancel()` ends the load. `retag=False` leaves a diffusion model without a cache, as llama.cpp loads
-    it: slower, for comparison.
+    an embedded model's own, the environment, `.env` files and defaults unless given. `progress` is called with
+    fractions from 0 to 1; `board.cancel()` ends the load. `retag=False` leaves a diffusion model without a cache,
+    as llama.cpp loads it: slower, for comparison.
     """
-    settings = settings if settings is not None else table.read()
+    if settings is None:
+        own = nano.settings_of(fspath(path)) if nano.is_embedded(path) else {}
+        settings = table.replaced(table.read(), own)
     settings = table.replaced(settings, overrides)
     model = Model(
-        resolve(path),
+        nano.resolve(path),
         n_gpu_layers=gpu_layers(settings),
         main_gpu=settings.main_gpu,
         tensor_split=settings.tensor_split,

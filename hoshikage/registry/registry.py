@@ -100,9 +100,8 @@ class Registry:
 
     def _sources(self) -> Iterator[Catalogue]:
         """The strongest first. Each is read when its turn comes, and a map file that is broken hides no other."""
-        yield Catalogue(
-            {name: Model(name, path, EMBEDDED, settings=nano.SETTINGS) for name, path in nano.files().items()}
-        )
+        embedded = nano.files().items()
+        yield Catalogue({name: Model(name, path, EMBEDDED, settings=nano.settings_of(name)) for name, path in embedded})
         try:
             yield self._registered()
         except RegistryError as fault:

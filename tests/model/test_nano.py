@@ -20,7 +20,7 @@ N_PER_TASK = 1
 
 @pytest.fixture(scope="module", params=nano.names())
 def embedded(request: pytest.FixtureRequest) -> Iterator[tuple[str, Engine]]:
-    with hoshikage.load(nano.resolve(request.param), n_threads=1, n_threads_batch=1) as engine:
+    with hoshikage.load(request.param, n_threads=1, n_threads_batch=1) as engine:
         yield request.param, engine
 
 
@@ -42,6 +42,13 @@ def test_a_name_is_an_embedded_model_and_a_path_is_a_file(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert nano.resolve(name).parent == nano.HERE
     assert nano.resolve(f"./{name}.gguf") == Path(f"{name}.gguf")
+
+
+def test_an_embedded_model_has_its_settings_and_a_caller_the_last_word(embedded: tuple[str, Engine]) -> None:
+    name, engine = embedded
+    assert all(getattr(engine.settings, key) == value for key, value in nano.settings_of(name).items())
+    with hoshikage.load(name, temperature=0.7) as other:
+        assert (other.settings.temperature, other.settings.repetition_penalty) == (0.7, 1.0)
 
 
 def test_each_has_its_card_and_its_loss_curve(embedded: tuple[str, Engine]) -> None:

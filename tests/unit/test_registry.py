@@ -325,7 +325,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_embedded_models_answer_as_they_were_judged(registry: Registry) -> None:
     for label in nano.names():
-        assert registry.find(label).settings == {"temperature": 0.0, "repetition_penalty": 1.0}
+        assert registry.find(label).settings == nano.settings_of(label)
         assert replaced(Settings(), registry.find(label).settings).temperature == 0.0
 
 
