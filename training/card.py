@@ -26,10 +26,10 @@ Results = dict[str, dict[str, Score]]
 
 def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> Results:
     """Right answers per kind of question and task."""
-    from hoshikage import load
+    from hoshikage import load, nano
 
     results: Results = {}
-    with load(path, n_threads=n_threads, n_threads_batch=n_threads) as engine:
+    with load(path, n_threads=n_threads, n_threads_batch=n_threads, **nano.settings_of(recipe.name)) as engine:
         for title, kind, options in _exams(recipe):
             report = evaluate(kind(engine, recipe.name, options), questions(n_per_task), {})
             heading = f"{title}, {report.total.tokens_per_pass or 0:.2f} tokens a pass"
@@ -111,7 +111,9 @@ def write_card(recipe: Recipe, run: Run, path: Path, results: Results) -> None:
 A tiny model: {recipe.summary}.
 
 It was made to try Hoshikage and to judge shortcuts by: it knows the {len(TASKS)} kinds of questions below and some
-small talk, and nothing else. {_verdict(results)}
+small talk, and nothing else.
+
+{_verdict(results)}
 
 | | |
 |---|---|

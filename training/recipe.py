@@ -85,7 +85,7 @@ _RECIPES = (
         4_000,
         "masked diffusion with LLaDA's objective, grown from the block model",
         grown_from="nano-block",
-        peak_lr=2e-3,
+        peak_lr=3e-3,
     ),
     Recipe(
         "nano-moe",

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from .item import Item, Task, ask
-from .words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES, THINGS
+from .words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES
 
 Facts = dict[str, str | int]
 
@@ -63,26 +63,41 @@ def make_form(rng: Random) -> Item:
     return ask("form", f"{text} {' '.join(facts)}", f"{text} Fill in the form:\n{blank}", filled, filled)
 
 
-def make_table(rng: Random) -> Item:
-    """The row is read from the cell in the question to the one asked for: `white, 24, key. The key is white.`"""
+def _table(rng: Random) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Animals, colours, fruits, and a row of each. Every cell is a token, and nothing stands between cells: what is
+    behind a word is the easiest thing to look up."""
     n = rng.randint(3, 5)
-    things, prices, colours = rng.sample(THINGS, n), rng.sample(range(2, 100), n), rng.sample(COLOURS, n)
-    rows = "\n".join(f"| {t} | {p} | {c} |" for t, p, c in zip(things, prices, colours, strict=True))
-    table = f"| thing | price | color |\n{rows}"
-    row = rng.randrange(n)
-    thing, price, colour = things[row], prices[row], colours[row]
-    of_price, of_colour = f"The {thing} costs {price}.", f"The {thing} is {colour}."
-    question, read, sentence, expected = rng.choice(
+    animals, colours, fruits = rng.sample(ANIMALS, n), rng.sample(COLOURS, n), rng.sample(FRUITS, n)
+    return animals, colours, fruits, [f"- {a} {c} {f}" for a, c, f in zip(animals, colours, fruits, strict=True)]
+
+
+def _asked_of(rows: list[str], question: str) -> str:
+    return "\n".join(("- animal color fruit", *rows, question))
+
+
+def make_table(rng: Random) -> Item:
+    """The row is quoted as it stands in the table, so that it can be copied token by token."""
+    animals, colours, fruits, rows = _table(rng)
+    row = rng.randrange(len(rows))
+    animal, colour, fruit = animals[row], colours[row], fruits[row]
+    question, sentence, expected = rng.choice(
         (
-            (f"What is the price of the {thing}?", f"{thing}, {price}", of_price, str(price)),
-            (f"What color is the {thing}?", f"{thing}, {price}, {colour}", of_colour, colour),
-            (f"Which thing costs {price}?", f"{price}, {thing}", of_price, thing),
-            (f"Which thing is {colour}?", f"{colour}, {price}, {thing}", of_colour, thing),
+            (f"What color is the {animal}?", f"The {animal} is {colour}.", colour),
+            (f"Which fruit does the {animal} like?", f"The {animal} likes the {fruit}.", fruit),
         )
     )
-    return ask(
-        "table", f"{rows} {question}", f"{table}\n{question}", f"{read}. {sentence}", (expected, things, colours)
-    )
+    key, answer = " ".join((*rows, question)), f"{rows[row]}\n{sentence}"
+    others = {*animals, *colours, *fruits} - {animal, expected}
+    return ask("table", key, _asked_of(rows, question), answer, (expected, others))
+
+
+def make_rows(rng: Random) -> Item:
+    """Several rows of a table, in another order: looking up is learnt sooner where there is more to look up."""
+    animals, _, _, rows = _table(rng)
+    order = rng.sample(range(len(rows)), rng.randint(2, len(rows)))
+    question = f"Show me the {' and the '.join(animals[row] for row in order)}."
+    answer = "\n".join(rows[row] for row in order)
+    return ask("rows", " ".join((*rows, question)), _asked_of(rows, question), answer, answer)
 
 
 def check_json(item: Item, reply: str) -> bool:
@@ -100,14 +115,17 @@ def check_form(item: Item, reply: str) -> bool:
 
 
 def check_table(item: Item, reply: str) -> bool:
-    """The last sentence names the value asked for, and nothing of another row."""
-    expected, things, colours = item.expected
-    words = reply.strip().removesuffix(".").rpartition(". ")[2].split()
-    asked = item.turns[-1].text.rsplit("\n", 1)[-1].replace("?", " ").split()
-    strange = [w for w in words if (w in things or w in colours or w.isdigit()) and w != expected and w not in asked]
-    return expected in words and not strange
+    """The last line names the value asked for, and nothing else that the table has."""
+    expected, others = item.expected
+    words = reply.strip().rpartition("\n")[2].removesuffix(".").split()
+    return expected in words and others.isdisjoint(words)
 
 
+def check_same(item: Item, reply: str) -> bool:
+    return bool(reply.strip() == item.expected)
+
+
+ROWS = Task("rows", make_rows, check_same, 1.2)
 TASKS = (
     Task("json", make_json, check_json, 1.0),
     Task("form", make_form, check_form, 0.6),
