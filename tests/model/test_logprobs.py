@@ -49,7 +49,7 @@ def test_of_an_autoregressive_answer_and_its_prompt(tiny_model: TinyModel, tempe
 def test_of_a_canvas_at_the_step_that_settled(tiny_model: TinyModel) -> None:
     with hoshikage.load(tiny_model("llada"), **EXACT) as engine:
         prompt = engine.prompt_tokens("Abra")
-        result = engine.generate(prompt, max_tokens=4, block_length=1, logprobs=2, early_stop=False)
+        result = engine.generate(prompt, max_tokens=4, quality="exact", block_length=1, logprobs=2, early_stop=False)
         for i, token in enumerate(result.logprobs):
             masks = [engine.model.mask_id] * (4 - i)
             logprobs = logprobs_of(engine, [*prompt, *result.tokens[:i], *masks])[len(prompt) + i]

@@ -72,7 +72,7 @@ def behaviour(path: Path) -> tuple[Any, ...]:
     with hoshikage.load(path, n_ctx=256, **ONE_THREAD) as engine:
         model = engine.model
         rows = engine.logits([[5, 6, 7, 8, 9, 10]])
-        answer = engine.generate("hello and the ", max_tokens=8, temperature=0, seed=1)
+        answer = engine.generate("hello and the ", max_tokens=8, temperature=0, seed=1, quality="exact")
         facts = (model.architecture, model.served_as, model.is_diffusion, model.native, model.shift, model.mask_id)
         return facts, answer.text, rows
 

@@ -72,7 +72,7 @@ def pair(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[tupl
 @pytest.mark.parametrize("watch", ["end", "text", "canvas"])
 def test_a_text_is_the_one_that_this_process_writes(pair: tuple[Worker, Engine], watch: Any) -> None:
     worker, engine = pair
-    options: dict[str, Any] = {"max_tokens": 12, "temperature": 0.8, "seed": 7}
+    options: dict[str, Any] = {"max_tokens": 12, "temperature": 0.8, "seed": 7, "quality": "exact"}
     heard, _ = generate(worker, "hello and the ", watch=watch, **options)
     (answer,) = heard.answers()
     alone = engine.generate("hello and the ", **options)
@@ -100,7 +100,7 @@ def test_a_quality_is_the_one_of_this_process(named_by: str, tiny_model: TinyMod
 
 def test_a_chat_and_what_is_made_of_it(pair: tuple[Worker, Engine]) -> None:
     worker, engine = pair
-    options: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0}
+    options: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0, "quality": "exact"}
     heard, _ = ask(worker, "chat", messages=MESSAGES, options=options)
     assert heard.answers()[0].text == engine.chat(MESSAGES, **options).text
     value = value_of(worker, "template", messages=MESSAGES)

@@ -146,8 +146,8 @@ class Connection(H11Protocol):
         headers = [*((key.encode(), value.encode()) for key, value in lines.items()), SAFE]
         reason = http.HTTPStatus(problem.status).phrase.encode()
         answer = h11.Response(status_code=problem.status, headers=headers, reason=reason)
-        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        events = (answer, h11.Data(data=body), h11.EndOfMessage())
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         # Closing while something unread lies here would reset the connection, and the client would never see why.
         self.refused = True
         self.transport.write_eof()
