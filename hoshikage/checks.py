@@ -219,6 +219,11 @@ class Host(Check[str]):
         return host
 
 
+def fits_header(word: str) -> bool:
+    """Whether a header of HTTP can hold a printable word."""
+    return word.isascii() and " " not in word
+
+
 @dataclass(frozen=True, slots=True)
 class Key(Check[str]):
     """A text that a header of HTTP can hold. No error repeats it."""
@@ -228,7 +233,7 @@ class Key(Check[str]):
 
     def check(self, name: str, value: object) -> str:
         key = Text(self.most).check(name, value) if isinstance(value, str) else ""
-        if not key or not (key.isascii() and key.isprintable()) or " " in key:
+        if not key or not key.isprintable() or not fits_header(key):
             raise ParameterError(name, "it is empty, or has something else than visible ASCII", "choose another key")
         return key
 
@@ -321,7 +326,7 @@ class Words(Check[tuple[str, ...]]):
             # The word itself may be a key, and is not repeated.
             cause = "a part is empty, or has a comma, a space around it or a character that is not seen"
             raise ParameterError(name, cause, "leave that out")
-        if self.visible_ascii and not (word.isascii() and " " not in word):
+        if self.visible_ascii and not fits_header(word):
             raise ParameterError(name, "a part has a space or a character outside of ASCII", "leave that out")
         return word
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from .item import Item, Task, ask
+from .item import Item, Task, ask, check_same
 from .words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES
 
 Facts = dict[str, str | int]
@@ -119,10 +119,6 @@ def check_table(item: Item, reply: str) -> bool:
     expected, others = item.expected
     words = reply.strip().rpartition("\n")[2].removesuffix(".").split()
     return expected in words and others.isdisjoint(words)
-
-
-def check_same(item: Item, reply: str) -> bool:
-    return bool(reply.strip() == item.expected)
 
 
 ROWS = Task("rows", make_rows, check_same, 1.2)

@@ -57,3 +57,7 @@ class Task:
 def ask(task: str, key: str, question: str, answer: str, expected: Any) -> Item:
     """A question of a single user turn."""
     return Item(task, key, (Turn("user", question),), answer, expected)
+
+
+def check_same(item: Item, reply: str) -> bool:
+    return bool(reply.strip() == item.expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from .item import Item, Task, Turn
+from .item import Item, Task, Turn, check_same
 from .words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, articled
 
 _SMALL = (
@@ -79,10 +79,6 @@ def check_named(item: Item, reply: str) -> bool:
     known = {name for group in (NAMES, CITIES, ANIMALS, COLOURS) for name in group} | {f"{fruit}s" for fruit in FRUITS}
     wanted = f"{item.expected}s" if item.expected in FRUITS else item.expected
     return [word for word in words if word in known] == [wanted]
-
-
-def check_same(item: Item, reply: str) -> bool:
-    return bool(reply.strip() == item.expected)
 
 
 SMALL_TALK = Task("small-talk", make_small, check_same, 0.4)
