@@ -132,7 +132,8 @@ def chosen_way(
 ) -> Way:
     """The most exact of a quality's ways that no other is much cheaper than. What takes time to know is asked last."""
     if quality == "exact":
-        return Way("entropy", "timestep") if shape.shift else Way("low_confidence", "block")
+        whole = shape.shift and shape.block_length is None
+        return Way("entropy" if shape.shift else "low_confidence", "timestep" if whole else "adaptive")
     possible = [way for way in ways(quality, shape) if (caches or way.plan == "full")]
     possible = [way for way in possible if way.plan != "dual" or patches()]
     price = curve() if caches else Curve()  # without a cache there is nothing to measure, and little to choose

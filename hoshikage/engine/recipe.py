@@ -71,7 +71,9 @@ def recipe_of(
     """What the request says, and its quality's way where it is silent; a warning for each value that changes nothing.
 
     Exact: the model's own way, a step for each token. LLaDA's (rows not shifted): the surest first, in blocks. Dream's
-    (shifted): least entropy, timesteps. An algorithm or a schedule named: as many steps as people expect of those.
+    (shifted): least entropy, timesteps. Blocks take the steps that they need: the models' schedules share steps out
+    evenly, which is too few for all but a last block that is shorter. An algorithm or a schedule named: as many steps
+    as people expect of those.
     What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
     """
     able = able or Able()
@@ -103,16 +105,22 @@ def recipe_of(
 def quality_of(request: DiffusionRequest, shape: Shape) -> str:
     """Who names a part of a scheduled decoding means that, and a canvas of open lengths is computed anew in every pass;
     who says nothing wants an answer soon."""
-    scheduled = (request.steps, request.algorithm, request.schedule) != (None, None, None)
-    return request.quality or ("exact" if scheduled or shape.elastic else "balanced")
+    return request.quality or ("exact" if is_scheduled(request) or shape.elastic else "balanced")
+
+
+def is_scheduled(request: DiffusionRequest) -> bool:
+    """Whether it names a part of a scheduled decoding."""
+    return (request.steps, request.algorithm, request.schedule) != (None, None, None)
 
 
 def schedule_for(request: DiffusionRequest, algorithm: str, way: Way, shape: Shape) -> str:
     """A rule that settles as many as are sure takes the steps that it needs, and so does a canvas whose length nobody
-    knows, unless a number of them was asked for."""
+    knows, unless a number of them was asked for. An algorithm that settles as many as it is told is told by a schedule
+    of so many steps where the request names either; else its steps are as many as there are tokens, one each."""
     if algorithm in RULE_OPTIONS or shape.moves:
         return "adaptive" if request.steps is None else "block"
-    return way.schedule
+    own = "timestep" if shape.shift else "block"
+    return own if way.schedule == "adaptive" and is_scheduled(request) else way.schedule
 
 
 def steps_for(request: DiffusionRequest, schedule: str, shape: Shape, n_blocks: int) -> int:

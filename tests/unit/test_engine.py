@@ -66,6 +66,8 @@ def test_the_canvas_is_the_one_that_the_papers_define(model: Speaker, prompt: st
     own_schedule = "timestep" if model.shift else "block"
     if algorithm in PARALLEL:
         own_schedule = "block" if "steps" in options else "adaptive"
+    elif not {"algorithm", "schedule", "steps"} & options.keys() and (not model.shift or "block_length" in options):
+        own_schedule = "adaptive"
     schedule = SCHEDULES[options.get("schedule", own_schedule)]
     expected = decode(
         lambda canvases: np.stack([fake_logits(canvas, model.n_vocab, model.salt) for canvas in canvases]),
@@ -88,6 +90,13 @@ def test_the_canvas_is_the_one_that_the_papers_define(model: Speaker, prompt: st
     ends = [i for i, token in enumerate(answer) if token in model.eog_ids]
     stopped = ends or result.text != model.detokenize(answer).decode()
     assert result.stop_reason == ("stop" if stopped else "length")
+
+
+@given(MODELS, PROMPTS, st.integers(1, 24), st.integers(1, 30))
+def test_exact_takes_a_pass_for_each_token(model: Speaker, prompt: str, max_tokens: int, block_length: int) -> None:
+    options: dict[str, Any] = {"max_tokens": max_tokens, "block_length": block_length, "logit_bias": LETTERS}
+    result = Engine(model).generate(prompt, quality="exact", early_stop=False, **options)
+    assert result.counts.n_passes == max_tokens
 
 
 @given(MODELS, PROMPTS, OPTIONS)

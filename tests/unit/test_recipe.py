@@ -115,7 +115,7 @@ def test_exact_asks_for_no_measurement() -> None:
 
     exact = DiffusionRequest(quality="exact")
     recipe, warnings = recipe_of(exact, Shape(40, 5), able=Able(block_fault=never), curve=never)
-    assert (recipe.algorithm, recipe.schedule, recipe.plan, recipe.steps) == ("low_confidence", "block", "full", 40)
+    assert (recipe.algorithm, recipe.schedule, recipe.plan, recipe.steps) == ("low_confidence", "adaptive", "full", 40)
     assert not warnings
 
 

@@ -128,7 +128,10 @@ def test_a_missing_seed_is_drawn_and_a_given_one_kept() -> None:
 @pytest.mark.parametrize(
     ("given", "shift", "expected"),
     [
-        ({"quality": "exact"}, False, ("low_confidence", "block", 32, 100)),
+        ({"quality": "exact"}, False, ("low_confidence", "adaptive", 32, 100)),
+        ({"quality": "exact", "block_length": 8}, True, ("entropy", "adaptive", 8, 100)),
+        ({"quality": "exact", "steps": 50}, False, ("low_confidence", "block", 32, 50)),
+        ({"steps": 50, "block_length": 50}, True, ("entropy", "timestep", 50, 50)),
         ({"quality": "exact"}, True, ("entropy", "timestep", 100, 100)),
         ({"schedule": "timestep"}, False, ("low_confidence", "timestep", 100, 50)),
         ({"algorithm": "entropy"}, False, ("entropy", "block", 32, 50)),
