@@ -1,8 +1,9 @@
-# The contract of the decoding core: a canvas, and the four seams that act on it. Everything here is
+# The contract of the decoding core: a canvas, and the seams that act on it. Everything here is
 # plain C data and virtual calls without the GIL; a virtual call per row is free, one per logit is not.
 #
 #   Plan      what to recompute            (once per step)
 #   RowEdit   what changes a row           (once per row, before it is read)
+#   Form      what may stand there         (once per step, in the order of the text)
 #   Rule      how sure, and which          (once per row; once per step)
 #   Schedule  how many                     (once per step)
 #   Ends      where a block ends           (once per block, after its first pass)
@@ -38,6 +39,12 @@ cdef struct RowView:
     const float *unguided   # [n_vocab] the same row without the prompt, or NULL
 
 
+cdef struct Job:            # one row to read: what a scoring thread is handed
+    void *canvas
+    Row *row
+    RowView view
+
+
 cdef struct Quota:
     int32_t count           # settle so many rows
     double share            # or, for a rule that draws, each row with this probability
@@ -70,6 +77,10 @@ cdef class RowEdit:
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil
 
 
+cdef class Form:
+    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs) noexcept nogil
+
+
 cdef class Schedule:
     cdef readonly bint open         # a block takes as many steps as its rule needs, and not a number of its own
     cdef Quota quota(self, Canvas canvas) noexcept nogil
@@ -90,6 +101,7 @@ cdef class Growth:
 cdef class Rule:
     cdef readonly bint cut                  # scores the distribution after temperature, top-p and top-k (Dream)
     cdef readonly double order_temperature  # above 0: rows are drawn by score, not taken in its order
+    cdef readonly bint in_order             # settles the first rows that it is given, and no others
     cdef readonly bint remasks              # reads the block's settled positions again, and may mask them again
     cdef readonly int32_t most_edits        # passes over a block without masks in which it may write others' tokens
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil
@@ -126,6 +138,7 @@ cdef class Canvas:
     cdef readonly Plan plan
     cdef readonly Ends ends                         # None: all blocks are as long
     cdef readonly Growth growth                     # None: it stays as long as it is
+    cdef readonly Form form                         # None: any token may stand anywhere
     cdef readonly int32_t n_most                    # positions it may come to have
     cdef readonly int32_t most_rows                 # that a pass returns for one of its streams
     cdef readonly tuple edits

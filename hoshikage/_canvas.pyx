@@ -29,7 +29,7 @@ cdef class Plan:
 
 
 cdef class RowEdit:
-    """What changes a row before it is read: guidance, bias, penalties, a grammar."""
+    """What changes a row before it is read: guidance, bias, penalties."""
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
         pass
@@ -43,6 +43,16 @@ cdef class Schedule:
         all_of_it.count = canvas.n_masked
         all_of_it.share = 1.0
         return all_of_it
+
+
+cdef class Form:
+    """What a text has to follow. It speaks of the first masked place, and of those behind it one after the other; so
+    the rule has to settle them in that order."""
+
+    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs) noexcept nogil:
+        """How many of these rows the text may go on with. The first gets another token where its own may not stand; its
+        scan has no best one where none may. -1: no answer was to be had."""
+        return n_jobs
 
 
 cdef class Ends:
@@ -163,12 +173,15 @@ cdef class Canvas:
     def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(),
                  Plan plan=None, int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
                  double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1,
-                 int32_t n_top=0, Ends ends=None, Growth growth=None):
+                 int32_t n_top=0, Ends ends=None, Growth growth=None, Form form=None):
         if self._tokens != NULL:
             raise RuntimeError("a canvas is made once")
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
         self.rule, self.schedule, self.plan = rule, schedule, plan if plan is not None else Plan()
-        self.shift, self.eos_last, self.ends, self.growth = shift, eos_last, ends, growth
+        self.shift, self.eos_last, self.ends, self.growth, self.form = shift, eos_last, ends, growth, form
+        if form is not None and not rule.in_order:
+            raise ParameterError("algorithm", "it settles in any order, and a form is followed from left to right",
+                                 "use in_order or sequential")
         self.n_steps = _checked("steps", steps, least=1)
         self.temperature = _checked("temperature", temperature, least=0.0)
         self.top_p = _checked("top_p", top_p, least=0.0, most=1.0)

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from posix.time cimport timespec
 
-from hoshikage._canvas cimport Canvas, Forward, Quota, Row, RowView, Span
+from hoshikage._canvas cimport Canvas, Forward, Job, Quota, Row, Span
 from hoshikage._running cimport Running
 
 
@@ -11,12 +11,7 @@ cdef struct Turn:           # one canvas's part in the present step
     Quota quota
     int32_t span            # its first span, or -1: no pass is needed
     int32_t first_job, n_jobs
-
-
-cdef struct Job:            # one row to read: what a scoring thread is handed
-    void *canvas
-    Row *row
-    RowView view
+    int32_t n_free          # of these jobs' rows, how many may be settled
 
 
 cdef class Session(Running):
@@ -43,4 +38,5 @@ cdef class Session(Running):
     cdef void _note_spans(self) noexcept nogil
     cdef void _read_rows(self, timespec *start) noexcept nogil
     cdef int _check_rows(self) except -1 nogil
+    cdef int _follow(self) except -1 nogil
     cdef bint _settle(self) noexcept nogil

@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 
 from hoshikage._board import Board as Board
 from hoshikage._canvas import Canvas as Canvas
+from hoshikage._canvas import Form as Form
 from hoshikage._canvas import Forward as Forward
 from hoshikage._canvas import Plan as Plan
 from hoshikage._canvas import RowEdit as RowEdit
@@ -14,7 +15,9 @@ from hoshikage._canvas import Schedule as Schedule
 from hoshikage._model import Model as Model
 from hoshikage._running import Running
 
-__all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
+__all__ = [
+    "Board", "Canvas", "Form", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set",
+]  # fmt: skip
 
 def instruction_set() -> str: ...
 

@@ -15,8 +15,9 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
-from hoshikage._canvas cimport Canvas, Forward, Row, RowEdit, RowView, Span, row_probability
-from hoshikage._csrc cimport isa_choose, isa_name, pool_run, row_keep, row_scale, scan_noisy_best, scan_row
+from hoshikage._canvas cimport Canvas, Form, Forward, Job, Row, RowEdit, Span
+from hoshikage._csrc cimport isa_choose, isa_name, pool_run
+from hoshikage._rows cimport read_job
 from hoshikage._running cimport Running
 
 import os
@@ -27,16 +28,14 @@ from hoshikage._model import Model
 from hoshikage._raw import logits_of_span, logits_of_table
 from hoshikage.errors import ContextOverflowError, DecodeError, ParameterError
 
-__all__ = ["Board", "Canvas", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set"]
+__all__ = [
+    "Board", "Canvas", "Form", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set",
+]
 
 
 def instruction_set():
     """The instruction set that the scan was built of: avx512, avx2, neon or scalar."""
     return isa_name().decode()
-
-
-# Times a logit this is still finite; of two logits that differ at all it leaves one.
-cdef double COLDEST_FACTOR = 1e30
 
 
 cdef double seconds_since(timespec *start) noexcept nogil:
@@ -46,77 +45,6 @@ cdef double seconds_since(timespec *start) noexcept nogil:
     cdef double seconds = (now.tv_sec - start.tv_sec) + 1e-9 * (now.tv_nsec - start.tv_nsec)
     start[0] = now
     return seconds
-
-
-cdef void read_row(Canvas canvas, Job *job) noexcept nogil:
-    """One row: change it, choose its token, say how sure.
-
-    The scan is made of the full distribution, or, for a rule that its paper defines so (Dream's), of the
-    one that temperature, top-p and top-k leave.
-    """
-    cdef Row *row = job.row
-    cdef RowView *view = &job.view
-    cdef int32_t n_vocab = view.n_vocab
-    cdef double temperature = canvas.temperature
-    cdef bint cuts = canvas.top_k > 0 or 0.0 < canvas.top_p < 1.0
-    cdef int32_t i
-    for i in range(canvas._n_edits):
-        (<RowEdit> canvas._edits[i]).edit(canvas, view)
-    if not canvas.masked(row.position):
-        reread_row(canvas, row, view)
-        return
-    if not canvas.rule.cut or not (cuts or temperature > 0.0):
-        scan_row(view.logits, n_vocab, &row.scan)
-        if row.scan.best < 0:
-            return
-        row.token, row.logit = row.scan.best, row.scan.best_logit
-        note_tops(canvas, row, view)
-    if temperature > 0.0 or (cuts and canvas.rule.cut):
-        if cuts:
-            row_keep(view.logits, n_vocab, 1.0 / temperature if temperature > 0.0 else 1.0, canvas.top_p, canvas.top_k,
-                     0.0)
-        if temperature > 0.0:
-            row.token = scan_noisy_best(view.logits, n_vocab, temperature, canvas.noise(row.position))
-        if canvas.rule.cut:
-            read_cut_row(canvas, row, view)
-        else:
-            row.logit = view.logits[row.token]
-    row.score = canvas.rule.score(canvas, row)
-    if canvas.eos_last and (row.token == canvas.eos_id or row.token == canvas.eot_id):
-        row.score = -1e300  # the end of the text is settled last, and still before nothing at all
-
-
-cdef void reread_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
-    """How sure the model is now of a token that stands already."""
-    scan_row(view.logits, view.n_vocab, &row.scan)
-    row.token = canvas._tokens[row.position]
-    row.logit = view.logits[row.token]
-    row.score = row_probability(row)
-    if canvas.rule.rewrites(canvas, row):
-        note_tops(canvas, row, view)
-
-
-cdef void read_cut_row(Canvas canvas, Row *row, RowView *view) noexcept nogil:
-    """Scan what temperature and the cuts left of a row; at temperature 0 its best token is the choice."""
-    if canvas.temperature > 0.0:
-        row_scale(view.logits, view.n_vocab, <float> min(1.0 / canvas.temperature, COLDEST_FACTOR))
-    scan_row(view.logits, view.n_vocab, &row.scan)
-    if canvas.temperature <= 0.0:
-        row.token = row.scan.best
-    if row.token >= 0:
-        row.logit = view.logits[row.token]
-        note_tops(canvas, row, view)
-
-
-cdef void note_tops(Canvas canvas, const Row *row, const RowView *view) noexcept nogil:
-    """Keep what else was likely in the distribution that was scanned; what is kept last is that of the settling."""
-    if canvas.n_top > 0:
-        canvas.tops.read(row.position, view.logits, view.n_vocab, &row.scan)
-
-
-cdef void read_job(void *jobs, int32_t i) noexcept nogil:
-    cdef Job *job = &(<Job *> jobs)[i]
-    read_row(<Canvas> job.canvas, job)
 
 
 cdef class Session(Running):
@@ -279,6 +207,7 @@ cdef class Session(Running):
             self._note_spans()
             self._read_rows(&start)
             self._check_rows()
+            self._follow()
         return 0
 
     cdef int32_t _plan_pass(self) noexcept nogil:
@@ -307,10 +236,11 @@ cdef class Session(Running):
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
-            turn.first_job, turn.n_jobs = n_jobs, 0
+            turn.first_job, turn.n_jobs, turn.n_free = n_jobs, 0, 0
             if turn.span >= 0:
                 turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
                                         &self._jobs[n_jobs], &self._rows[n_jobs])
+                turn.n_free = turn.n_jobs
                 n_jobs += turn.n_jobs
         # A device hands its rows over with the first that is asked for: only here is the pass over.
         self.forward_seconds += seconds_since(start)
@@ -327,6 +257,20 @@ cdef class Session(Running):
                         raise unreadable_row(self._rows[k].position, self._rows[k].scan.best)
         return 0
 
+    cdef int _follow(self) except -1 nogil:
+        """Ask what has to be followed how many rows may be settled."""
+        cdef Turn *turn
+        for i in range(self._n_turns):
+            turn = &self._turns[i]
+            if turn.span < 0 or turn.n_jobs == 0 or (<Canvas> turn.canvas).form is None:
+                continue
+            turn.n_free = (<Canvas> turn.canvas).form.follow(<Canvas> turn.canvas, &self._jobs[turn.first_job],
+                                                             turn.n_jobs)
+            if turn.n_free < 0 or self._rows[turn.first_job].scan.best < 0:
+                with gil:
+                    raise dead_end(self._rows[turn.first_job].position, turn.n_free)
+        return 0
+
     cdef bint _settle(self) noexcept nogil:
         """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
         cdef bint finished = False
@@ -340,9 +284,11 @@ cdef class Session(Running):
                 if (<Canvas> turn.canvas).chooses_end() and turn.n_jobs > 0:
                     turn.n_jobs = (<Canvas> turn.canvas).end_block(rows, turn.n_jobs)
                     turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
-                n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_jobs)
+                    turn.n_free = min(turn.n_free, turn.n_jobs)
+                n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_free)
                 (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, rows, n_rows, turn.quota)
-                (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked == turn.n_jobs - n_rows
+                (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked and (
+                    n_rows == 0 < turn.n_free or (<Canvas> turn.canvas).n_masked == turn.n_free - n_rows)
                 if (<Canvas> turn.canvas).growth is not None:
                     (<Canvas> turn.canvas).growth.after(<Canvas> turn.canvas, rows, n_rows)
             (<Canvas> turn.canvas).advance()
@@ -438,6 +384,15 @@ cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *j
     return n
 
 
+def dead_end(int32_t position, int32_t code):
+    """The exception for a text that cannot go on as it has to."""
+    if code < 0:
+        return DecodeError(f"llama.cpp's grammar gave up at position {position}",
+                           "avoid token elements such as <id> behind text in the grammar")
+    return DecodeError(f"the grammar and the bias forbid every token at position {position}",
+                       "loosen them; the vocabulary may lack what the grammar asks for")
+
+
 def unreadable_row(int32_t position, int32_t code):
     """The exception for a row that has no best token."""
     if code == -2:
@@ -447,7 +402,7 @@ def unreadable_row(int32_t position, int32_t code):
 
 
 # A type that is cimported is not a name of this module by itself.
-globals().update(Board=Board, Canvas=Canvas, Forward=Forward, RowEdit=RowEdit)
+globals().update(Board=Board, Canvas=Canvas, Form=Form, Forward=Forward, RowEdit=RowEdit)
 
 if isa_choose(os.environ.get("HOSHIKAGE_ISA", "").encode()) != 0:
     raise ImportError(f"HOSHIKAGE_ISA is {os.environ['HOSHIKAGE_ISA']!r}, which this machine does not run; "

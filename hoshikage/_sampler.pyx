@@ -13,8 +13,8 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
+from hoshikage._grammar cimport Grammar
 from hoshikage._llama cimport *
-from hoshikage._log cimport forget_lines, last_lines
 from hoshikage._model cimport Model
 
 from hoshikage import gbnf
@@ -25,7 +25,6 @@ cdef extern from "csrc/samplers.h" nogil:
     cbool sampler_accept(llama_sampler *sampler, llama_token token) noexcept
     cbool sampler_apply(llama_sampler *sampler, llama_token_data_array *candidates) noexcept
     cbool sampler_add(llama_sampler *chain, llama_sampler *part) noexcept
-    llama_sampler *sampler_grammar(const llama_vocab *vocab, const char *grammar) noexcept
     llama_sampler *sampler_dry(const llama_vocab *vocab, float multiplier, float base, int32_t allowed_length,
                                int32_t last_n, const char **breakers, size_t n_breakers) noexcept
 
@@ -92,8 +91,8 @@ cdef class Sampler:
         chain._add_dry(model, settings, n_ctx)
         chain._add_choice(model, settings)
         if settings["grammar"] is not None:
-            chain._constrain(model, settings["grammar"])
-        chain.draws = chain.bias != NULL or chain.chain != NULL or chain.grammar != NULL
+            chain.grammar = Grammar(model, settings["grammar"], checked=True)
+        chain.draws = chain.bias != NULL or chain.chain != NULL or chain.grammar is not None
         return chain
 
     @property
@@ -108,7 +107,6 @@ cdef class Chain:
     def __dealloc__(self):
         llama_sampler_free(self.bias)
         llama_sampler_free(self.chain)
-        llama_sampler_free(self.grammar)
 
     # -- making it
 
@@ -201,14 +199,6 @@ cdef class Chain:
             self._add(llama_sampler_init_xtc(settings["xtc_probability"], settings["xtc_threshold"], 1,
                                              short_seed(settings["seed"])))
 
-    cdef _constrain(self, Model model, str grammar):
-        cdef bytes text = grammar.encode()
-        forget_lines()
-        self.grammar = sampler_grammar(model.vocab, text)
-        if self.grammar == NULL:
-            raise ParameterError("grammar", f"llama.cpp refuses it: {last_lines() or 'no reason given'}",
-                                 "correct the grammar")
-
     # -- using it
 
     cdef int32_t pick(self, const float *row, int32_t n_vocab, int32_t best, llama_token_data *room) noexcept nogil:
@@ -216,7 +206,7 @@ cdef class Chain:
         cdef int32_t token = best
         if self.bias != NULL or self.chain != NULL:
             token = self.draw(row, n_vocab, room, False)
-        if self.grammar == NULL or (token >= 0 and self.allows(token)):
+        if self.grammar is None or (token >= 0 and self.grammar.allows(token)):
             return token
         return self.draw(row, n_vocab, room, True)
 
@@ -228,7 +218,7 @@ cdef class Chain:
         left.data, left.size, left.selected, left.sorted = room, n_vocab, -1, False
         if self.bias != NULL and not sampler_apply(self.bias, &left):
             return PICK_FAILED
-        if constrained and not sampler_apply(self.grammar, &left):
+        if constrained and not self.grammar.narrow(&left):
             return PICK_FAILED
         if self.bias != NULL or constrained:
             left.size = keep_possible(room, n_vocab)
@@ -242,18 +232,11 @@ cdef class Chain:
             return PICK_NONE
         return left.data[left.selected].id
 
-    cdef bint allows(self, int32_t token) noexcept nogil:
-        cdef llama_token_data candidate
-        cdef llama_token_data_array alone
-        candidate.id, candidate.logit, candidate.p = token, 1.0, 0.0
-        alone.data, alone.size, alone.selected, alone.sorted = &candidate, 1, -1, False
-        return sampler_apply(self.grammar, &alone) and candidate.logit > -INFINITY
-
     cdef bint accept(self, int32_t token) noexcept nogil:
         """The token stands. False: llama.cpp's grammar let a token pass that it cannot follow; the chain is spent."""
         if self.remembers and not sampler_accept(self.chain, token):
             return False
-        return self.grammar == NULL or sampler_accept(self.grammar, token)
+        return self.grammar is None or self.grammar.accept(token)
 
     cdef bint recall(self, const int32_t *tokens, int32_t n_tokens) noexcept nogil:
         """The prompt counts for the penalties, and not for the grammar."""

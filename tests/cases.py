@@ -16,7 +16,7 @@ from tests.reference import Result, decode
 LLADA = ("low_confidence", "random")
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 ALGORITHMS = LLADA + DREAM
-PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber", "joint_threshold")
+PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber", "joint_threshold", "in_order")
 SCHEDULES = ("block", "timestep")
 CACHING = ("prefix", "window", "dual", "vicinity")
 
@@ -88,6 +88,7 @@ PROBABILITIES = st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.9, 1.0])
 RULE_OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "threshold": {"threshold": PROBABILITIES},
     "credit": {"threshold": PROBABILITIES},
+    "in_order": {"threshold": PROBABILITIES},
     "factor": {"factor": st.sampled_from([0.3, 1.0, 2.0, 5.0])},
     "entropy_bounded": {"bound": st.sampled_from([0.0, 0.1, 1.0, 5.0])},
     "hierarchical": {"threshold": PROBABILITIES, "low": PROBABILITIES},

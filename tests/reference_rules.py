@@ -47,6 +47,13 @@ def threshold(c: Choice, *, threshold: float = 0.9) -> Ints:
     return c.first(max(c.k, int(np.count_nonzero(c.x0_p >= threshold))))
 
 
+def in_order(c: Choice, *, threshold: float = 0.9) -> Ints:
+    """The leftmost k, and those behind them up to the first that is less sure."""
+    c.margin.absolute(c.x0_p[c.k :], threshold)
+    unsure = np.flatnonzero(c.x0_p[c.k :] < threshold)
+    return np.arange(c.k + unsure[0] if len(unsure) else len(c.x0_p))
+
+
 def joint_threshold(c: Choice, *, threshold: float = 0.5, **_of_edits: Any) -> Ints:
     """LLaDA 2.1: Gamma = {i masked: c_i > tau_mask}, the best one at least."""
     c.margin.absolute(c.x0_p, threshold)
@@ -136,6 +143,7 @@ def remasked(dropped: Floats, k: int, n_left: int, margin: Margin, *, least: int
 
 RULES: dict[str, Callable[..., Any]] = {
     "threshold": threshold,
+    "in_order": in_order,
     "factor": factor,
     "entropy_bounded": entropy_bounded,
     "hierarchical": hierarchical,

@@ -1,5 +1,5 @@
 /* llama.cpp's samplers throw C++ exceptions, which would end the process on their way through C. Here each becomes
-   false or NULL. For C++ only: hoshikage/_sampler.pyx is compiled as such for the sake of this file. */
+   false or NULL. For C++ only: what includes it is compiled as such for its sake. */
 #ifndef HOSHIKAGE_SAMPLERS_H
 #define HOSHIKAGE_SAMPLERS_H
 
@@ -26,6 +26,12 @@ static inline bool sampler_apply(llama_sampler *sampler, llama_token_data_array 
 static inline llama_sampler *sampler_grammar(const llama_vocab *vocab, const char *grammar) noexcept {
     llama_sampler *made = nullptr;
     sampler_guard([&] { made = llama_sampler_init_grammar(vocab, grammar, "root"); });
+    return made;
+}
+
+static inline llama_sampler *sampler_copy(const llama_sampler *sampler) noexcept {
+    llama_sampler *made = nullptr;
+    sampler_guard([&] { made = llama_sampler_clone(sampler); });
     return made;
 }
 

@@ -14,7 +14,7 @@ from hoshikage.checks import Whole
 from hoshikage.engine.answer import Answer, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.diffusion import CanvasAnswer, common_options
-from hoshikage.engine.recipe import RULE_OPTIONS, given, useless_rule_options
+from hoshikage.engine.recipe import RULE_OPTIONS, given, in_order, useless_rule_options
 from hoshikage.engine.request import BlockRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result
 from hoshikage.engine.sessions import Sessions
@@ -27,6 +27,11 @@ KEPT_CELLS = 4096  # a session has as many at least, for the next turn of a chat
 QUALITIES: Mapping[str, Mapping[str, Any]] = {  # "exact": as the model's authors decode
     "balanced": {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"},
     "fast": {"algorithm": "hierarchical", "schedule": "adaptive"},
+}
+IN_ORDER: Mapping[str, Mapping[str, Any]] = {
+    "exact": {"algorithm": "sequential", "schedule": "adaptive"},
+    "balanced": {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"},
+    "fast": {"algorithm": "in_order", "threshold": 0.8, "schedule": "adaptive"},
 }
 USUAL: Mapping[str, Any] = {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"}
 
@@ -53,7 +58,11 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
 
     Naming a rule that settles a fixed number gives it a step for each token, unless `steps` says otherwise.
     """
-    way = QUALITIES.get(request.quality or "") or kind.decoding or USUAL
+    request, changes = in_order(request)
+    if request.grammar is not None:
+        way = IN_ORDER[request.quality or "balanced"]
+    else:
+        way = QUALITIES.get(request.quality or "") or kind.decoding or USUAL
     algorithm = request.algorithm or way["algorithm"]
     sub_block = Whole(1, kind.block_length).check("sub_block", request.sub_block or kind.sub_block or kind.block_length)
     if kind.block_length % sub_block:
@@ -74,7 +83,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
         request.steps or sub_block,
         {**(options if algorithm == way["algorithm"] else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
     )
-    return recipe, tuple(useless_rule_options(request, recipe))
+    return recipe, (*changes, *useless_rule_options(request, recipe))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -136,6 +136,8 @@ class Denoiser:
     def prepare_gaps(self, index: int, pieces: Sequence[Piece], options: Mapping[str, object]) -> CanvasAnswer:
         """Given text and gaps. Where the model can, it finds the length of those whose length is open."""
         request, warnings = read(DiffusionRequest, options, self._settings)
+        if request.grammar is not None:
+            raise ParameterError("grammar", "a gap is filled to its length, which no grammar knows", "leave it out")
         if request.grow:
             warnings += ("grow has no effect on gaps: give a range",)
         least = 0 if self._expand_id >= 0 else request.max_tokens
@@ -263,6 +265,7 @@ def common_options(model: Any, request: DiffusionRequest | BlockRequest) -> dict
         "eos_id": model.eos_id,
         "eot_id": model.eot_id,
         "n_top": request.n_top,
+        "form": None if request.grammar is None else strategies.make_form(model, request.grammar),
     }
 
 

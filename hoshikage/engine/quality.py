@@ -25,6 +25,10 @@ RULES: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "balanced": ("threshold", {"threshold": 0.95}),
     "fast": ("hierarchical", {}),
 }
+RULES_IN_ORDER: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "balanced": ("in_order", {"threshold": 0.95}),
+    "fast": ("in_order", {"threshold": 0.9}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Shape:
     shift: bool = False
     moves: bool = False  # positions may come and go
     elastic: bool = False  # as in gaps whose length the model finds
+    in_order: bool = False  # settled from left to right
     block_length: int | None = None  # where it is not left open
     window: int = WINDOW
 
@@ -115,7 +120,7 @@ def tokens_per_pass(block: int) -> float:
 def ways(quality: str, shape: Shape) -> list[Way]:
     """From the most exact to the least: what is cached less comes first, then what is refreshed more often, then long
     blocks, of which fewer are begun."""
-    algorithm, rule_options = RULES[quality]
+    algorithm, rule_options = (RULES_IN_ORDER if shape.in_order else RULES)[quality]
     lengths = (shape.block_length,) if shape.block_length else LENGTHS
     window = {"window": shape.window}
     lazy = {"whole": False, **(window if shape.n_masked > lengths[0] + shape.window else {})}
@@ -131,6 +136,8 @@ def chosen_way(
     quality: str, shape: Shape, curve: Callable[[], Curve], caches: bool, patches: Callable[[], bool]
 ) -> Way:
     """The most exact of a quality's ways that no other is much cheaper than. What takes time to know is asked last."""
+    if quality == "exact" and shape.in_order:
+        return Way("sequential", "adaptive")
     if quality == "exact":
         whole = shape.shift and shape.block_length is None
         return Way("entropy" if shape.shift else "low_confidence", "timestep" if whole else "adaptive")

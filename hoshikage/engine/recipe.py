@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from hoshikage.engine.quality import BLOCK_LENGTH, WINDOW, Curve, Shape, Way, chosen_way
 from hoshikage.engine.request import EPS, DenoisingRequest, DiffusionRequest
 from hoshikage.errors import ParameterError
 
+AnyDenoising = TypeVar("AnyDenoising", bound=DenoisingRequest)
+
 SCHEDULED_STEPS = 50
+IN_ORDER = ("sequential", "in_order")
 SCORED_AFTER_CUT = ("maskgit_plus", "margin", "entropy")  # Dream's: top-k and top-p move their scores
 RULE_OPTIONS: Mapping[str, Mapping[str, str]] = {  # the request's name for an option of a rule: the rule's own
     "threshold": {"threshold": "threshold"},
+    "in_order": {"threshold": "threshold"},
     "credit": {"threshold": "threshold"},
     "hierarchical": {"threshold": "threshold", "low_threshold": "low"},
     "factor": {"factor": "factor"},
@@ -77,7 +81,8 @@ def recipe_of(
     What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
     """
     able = able or Able()
-    shape = replace(shape, block_length=request.block_length, window=able.window)
+    request, reordered = in_order(request)
+    shape = replace(shape, block_length=request.block_length, window=able.window, in_order=request.grammar is not None)
     way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":
@@ -87,7 +92,7 @@ def recipe_of(
     whole = schedule == "timestep" and plan == "full"
     usual = way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
     block_length, changed = block_length_for(request.block_length, usual, shape, able.most_rows)
-    changes += changed
+    changes += [*changed, *reordered]
     n_blocks = -(-shape.n_masked // block_length)
     steps = request.steps or steps_for(request, schedule, shape, n_blocks)
     if steps < n_blocks:
@@ -100,6 +105,18 @@ def recipe_of(
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
     )  # fmt: skip
     return recipe, (*changes, *useless(request, recipe, shape))
+
+
+def in_order(request: AnyDenoising) -> tuple[AnyDenoising, list[str]]:
+    """The request as a grammar can be followed, which is from left to right, and what became of what it asks for."""
+    why, changes = "a grammar is followed from left to right", []
+    if request.grammar is not None and request.algorithm not in (None, *IN_ORDER):
+        changes.append(f"algorithm {request.algorithm} became in_order: {why}")
+        request = replace(request, algorithm="in_order")
+    if request.grammar is not None and request.alg_temp > 0:
+        changes.append(f"alg_temp {request.alg_temp:g} became 0: {why}")
+        request = replace(request, alg_temp=0.0)
+    return request, changes
 
 
 def quality_of(request: DiffusionRequest, shape: Shape) -> str:

@@ -57,6 +57,9 @@ class Request:
     seed: int = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
     stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
     logprobs: int | None = _option(LOGPROBS, None, "tell each token's probability, and so many of the likeliest")
+    grammar: str | None = _option(
+        Text(2**20), None, "a GBNF grammar that the answer follows; a diffusion model then writes from left to right"
+    )
 
     @property
     def n_top(self) -> int:
@@ -86,7 +89,7 @@ class DenoisingRequest(Request):
         Choice(ALGORITHMS),
         None,
         "what is settled first: origin, entropy, margin, random, confidence, maskgit_plus, sequential; or as many as "
-        "are sure: threshold, factor, entropy_bounded, hierarchical, credit, saber, joint_threshold",
+        "are sure: threshold, factor, entropy_bounded, hierarchical, credit, saber, joint_threshold, in_order",
     )
     schedule: str | None = _option(
         Choice(SCHEDULES), None, "tokens that a step settles: timestep, block, denoising, or adaptive (one at least)"
@@ -190,7 +193,6 @@ class CausalRequest(Request):
     mirostat: int = _option(Whole(0, 2), 0, "hold the surprise constant: 1 or 2 for the version; 0: off")
     mirostat_tau: float = _option(Number(0, 100, open_least=True), 5.0, "the surprise to hold")
     mirostat_eta: float = _option(Number(0, 1, open_least=True), 0.1, "how fast it is corrected")
-    grammar: str | None = _option(Text(2**20), None, "a GBNF grammar that the answer follows")
     prompt_logprobs: int | None = _option(LOGPROBS, None, "the same of the prompt's own tokens")
 
     @property

@@ -30,6 +30,7 @@ ALGORITHMS = {
     "credit": "credit",
     "saber": "saber",
     "sequential": "sequential",
+    "in_order": "in_order",
     "joint_threshold": "joint_threshold",
 }
 SCHEDULES = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hoshikage._canvas import Ends, Growth, Plan
+from hoshikage._canvas import Ends, Form, Growth, Plan
+from hoshikage._grammar import Grammar
 from hoshikage.errors import ParameterError
 from hoshikage.strategies import (
     adablock,
@@ -20,7 +21,9 @@ from hoshikage.strategies import (
     elastic,
     entropy_bounded,
     factor,
+    grammar,
     hierarchical,
+    in_order,
     joint_threshold,
     llada,
     plans,
@@ -30,7 +33,7 @@ from hoshikage.strategies import (
 )
 
 if TYPE_CHECKING:
-    from hoshikage._core import RowEdit, Rule, Schedule
+    from hoshikage._core import Model, RowEdit, Rule, Schedule
 
 RULES: Mapping[str, Callable[..., Rule]] = {
     "origin": dream.Origin,
@@ -46,6 +49,7 @@ RULES: Mapping[str, Callable[..., Rule]] = {
     "credit": threshold.Threshold,  # and the row edit of that name
     "saber": saber.Saber,
     "sequential": sdar.Sequential,
+    "in_order": in_order.InOrder,
     "joint_threshold": joint_threshold.JointThreshold,
 }
 SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
@@ -128,6 +132,11 @@ def make_ends(delimiters: Sequence[int], *, length: int, n_masked: int, enough: 
 def make_gaps(gaps: Iterable[tuple[int, int, int, int]], *, expand_id: int, delete_id: int) -> elastic.Elastic:
     """Gaps of a canvas (lo, hi, least, most length) whose length the model finds, as DreamOn does."""
     return elastic.Elastic(gaps, expand_id=expand_id, delete_id=delete_id)
+
+
+def make_form(model: Model, text: str) -> Form:
+    """What an answer has to follow, as a grammar in GBNF; its algorithm is one that settles in order."""
+    return grammar.Followed(Grammar(model, text))
 
 
 def make_growth(most: int) -> Growth:

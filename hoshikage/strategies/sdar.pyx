@@ -10,6 +10,10 @@ from libc.stdint cimport int32_t
 cdef class Sequential(Rule):
     """`sequential`: the leftmost masked positions."""
 
+    def __init__(self, *, double order_temperature=0.0):
+        super().__init__(order_temperature=order_temperature)
+        self.in_order = order_temperature == 0.0
+
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
         return -<double> row.position
 

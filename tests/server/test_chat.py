@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.server.client import CHAT, until
 from tests.server.conftest import NewServer, Server
 
@@ -157,7 +159,8 @@ def test_one_chunk_for_those_who_want_the_seeds_way(new_server: NewServer) -> No
     assert len(server.client.chat(stream=True, diffusing=True, **wish).events) > 2
 
 
-def test_a_causal_model_chats_and_calls_by_grammar(server: Server) -> None:
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+def test_a_call_that_is_demanded_is_made(server: Server, model: str) -> None:
     tools = [
         {
             "type": "function",
@@ -171,7 +174,7 @@ def test_a_causal_model_chats_and_calls_by_grammar(server: Server) -> None:
             },
         }
     ]
-    wish: dict[str, Any] = {"model": "nano-ar", "max_tokens": 80, "seed": 1}
+    wish: dict[str, Any] = {"model": model, "max_tokens": 80, "seed": 1}
     said = server.client.chat("Weather?", tools=tools, tool_choice="required", **wish).json["choices"][0]
     assert said["finish_reason"] == "tool_calls" and said["message"]["content"] is None
     (call,) = said["message"]["tool_calls"]
@@ -185,7 +188,8 @@ def test_a_causal_model_chats_and_calls_by_grammar(server: Server) -> None:
     assert content_of(events) == ""
 
 
-def test_a_causal_model_keeps_to_a_schema(server: Server) -> None:
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+def test_a_schema_is_kept_to(server: Server, model: str) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -196,15 +200,15 @@ def test_a_causal_model_keeps_to_a_schema(server: Server) -> None:
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
-    answer = server.client.chat("Who?", model="nano-ar", max_tokens=100, response_format=form)
+    answer = server.client.chat("Who?", model=model, max_tokens=100, response_format=form)
     assert answer.status == 200, answer.body
     person = json.loads(answer.json["choices"][0]["message"]["content"])
     assert person.keys() == {"name", "age"} and 0 <= person["age"] <= 99
     circle = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#"}}}
-    refused = server.client.chat("Who?", model="nano-ar", response_format=circle)
+    refused = server.client.chat("Who?", model=model, response_format=circle)
     assert refused.status == 400 and refused.error["param"].startswith("response_format")
     wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "a+"}}}
-    refused = server.client.chat("Who?", model="nano-ar", response_format=wrong)
+    refused = server.client.chat("Who?", model=model, response_format=wrong)
     assert refused.status == 400 and "pattern" in refused.error["message"]
 
 

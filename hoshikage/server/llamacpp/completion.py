@@ -11,7 +11,6 @@ from blacksheep import Response
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.llamacpp.tables import COMPLETION, INFILL
 from hoshikage.server.openai import constraint
@@ -57,7 +56,7 @@ async def answered(
     chosen = await services.choices.choose(await label_of(services, given, gap=kind == "infill"))
     if kind == "infill":
         refuse_gap("model", chosen)
-    options = engine_options(given, chosen) | await schema_options(given, chosen)
+    options = engine_options(given, chosen) | await schema_options(given)
     if given.get("n_probs", 0):
         options["logprobs"] = given["n_probs"]
     ways = ways_of(given, chosen, services.settings)
@@ -67,12 +66,10 @@ async def answered(
     return await reply(services, exchange, job, muted(form, given), stream=stream, single=single, wire=EVENTS)
 
 
-async def schema_options(given: Given, chosen: Chosen) -> dict[str, str]:
+async def schema_options(given: Given) -> dict[str, str]:
     """The grammar of a schema."""
     if "json_schema" not in given.values:
         return {}
-    if chosen.is_diffusion:
-        raise ParameterError("json_schema", constraint.NO_GRAMMAR, constraint.USE_CAUSAL)
     if given.options.get("grammar"):
         raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
     return {"grammar": await asyncio.to_thread(constraint.grammar, "json_schema", given["json_schema"])}

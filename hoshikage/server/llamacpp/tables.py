@@ -78,7 +78,6 @@ OWN = [
         name="json_schema",
         check=Mapped(most=1024),
         meaning="a schema that the answer follows",
-        kinds=("causal",),
     ),
 ]
 

@@ -15,9 +15,7 @@ from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
 
-NO_GRAMMAR = "a diffusion model writes in any order, which no grammar can follow yet"
 NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
-USE_CAUSAL = "leave it out, or use an autoregressive model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +35,9 @@ async def of_chat(given: Given, chosen: Chosen) -> Constraint:
 
 
 def read(given: Given, chosen: Chosen) -> Constraint:
-    """Raises ParameterError for what contradicts itself, or cannot be promised of this kind of model."""
+    """Raises ParameterError for what contradicts itself."""
     tools, choice = given.get("tools") or [], given.get("tool_choice", "auto")
     wanted = given.get("response_format", {"type": "text"})
-    refuse_on_diffusion(chosen, tools, wanted)
     names = [tool["function"]["name"] for tool in tools]
     check_choice(choice, names)
     forced = names if choice == "required" else [choice[1:]] if choice.startswith("=") else []
@@ -63,13 +60,6 @@ def read(given: Given, chosen: Chosen) -> Constraint:
 def knows_tools(path: Path) -> bool:
     """Whether the chat template of a model tells it of tools. One that was asked for in vain is only warned of."""
     return "tools" in (gguf.inspect(path).text("tokenizer.chat_template") or "")
-
-
-def refuse_on_diffusion(chosen: Chosen, tools: list[Any], wanted: dict[str, Any]) -> None:
-    if chosen.is_diffusion and wanted["type"] != "text":
-        raise ParameterError("response_format", NO_GRAMMAR, USE_CAUSAL)
-    if chosen.is_diffusion and tools:
-        raise ParameterError("tools", NO_GRAMMAR, USE_CAUSAL)
 
 
 def check_choice(choice: str, names: list[str]) -> None:

@@ -120,19 +120,17 @@ CHAT = Table(
         alias("max_completion_tokens", "max_tokens"),
         Field(name="logprobs", check=FLAG, meaning="say how probable each token was", default=False),
         Field(name="top_logprobs", check=Whole(0, 20), meaning="so many likely tokens at each place", default=0),
-        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call", kinds=("causal",)),
+        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call"),
         Field(
             name="tool_choice",
             check=ToolChoice(),
             meaning="auto, none, required, or {type: function, function: {name}}",
             default="auto",
-            kinds=("causal",),
         ),
         Field(
             name="response_format",
             check=ResponseFormat(),
             meaning="text, json_object, or json_schema with a schema that the answer follows",
-            kinds=("causal",),
         ),
         Field(
             name="chat_template_kwargs",
