@@ -48,7 +48,7 @@ _RECIPES = (
         "nano-dream",
         "dream",
         replace(BASE, qkv_bias=True),
-        Masked(shift=True, frontier_share=0.2),
+        Masked(shift=True),
         4_000,
         "masked diffusion with shifted rows, grown from the causal model as Dream was",
         grown_from="nano-ar",
