@@ -74,7 +74,8 @@ def test_completions_and_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve("nano-ar").to_dict()["kind"] == "causal"
 
 
-def test_tools_and_parsed_answers(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+def test_tools_and_parsed_answers(client: openai.OpenAI, model: str) -> None:
     import pydantic
 
     class Person(pydantic.BaseModel):
@@ -82,12 +83,12 @@ def test_tools_and_parsed_answers(client: openai.OpenAI) -> None:
         known: bool
 
     parsed = client.chat.completions.parse(
-        model="nano-ar", messages=MESSAGES, max_tokens=60, response_format=Person
+        model=model, messages=MESSAGES, max_tokens=60, response_format=Person
     ).choices[0].message.parsed  # fmt: skip
     assert parsed is not None and 0 <= parsed.age <= 99
     tool: Any = openai.pydantic_function_tool(Person)
     answer = client.chat.completions.create(
-        model="nano-ar", messages=MESSAGES, max_tokens=60, tools=[tool], tool_choice="required"
+        model=model, messages=MESSAGES, max_tokens=60, tools=[tool], tool_choice="required"
     )
     call: Any = answer.choices[0].message.tool_calls
     assert Person.model_validate_json(call[0].function.arguments)

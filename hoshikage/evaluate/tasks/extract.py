@@ -100,6 +100,14 @@ def make_rows(rng: Random) -> Item:
     return ask("rows", " ".join((*rows, question)), _asked_of(rows, question), answer, answer)
 
 
+def make_run(rng: Random) -> Item:
+    """Words from one of them on: each tells the next, and nothing but the words does."""
+    words = rng.sample([*ANIMALS, *COLOURS, *FRUITS], rng.randint(6, 14))
+    start = rng.randrange(len(words) - 2)
+    line, answer = f"- {' '.join(words)}", f"- {' '.join(words[start:])}"
+    return ask("run", f"{line} {words[start]}", f"{line}\nGo on from {words[start]}.", answer, answer)
+
+
 def check_json(item: Item, reply: str) -> bool:
     try:
         found: Any = json.loads(reply)
@@ -121,7 +129,7 @@ def check_table(item: Item, reply: str) -> bool:
     return expected in words and others.isdisjoint(words)
 
 
-ROWS = Task("rows", make_rows, check_same, 1.2)
+EXERCISES = (Task("rows", make_rows, check_same, 1.2), Task("run", make_run, check_same, 1.8))
 TASKS = (
     Task("json", make_json, check_json, 1.0),
     Task("form", make_form, check_form, 0.6),

@@ -61,8 +61,8 @@ def check_total(item: Item, reply: str) -> bool:
 
 
 TASKS = (
-    Task("sort-words", make_sort_words, check_list, 1.4),
+    Task("sort-words", make_sort_words, check_list, 1.8),
     Task("sort-numbers", make_sort_numbers, check_list, 1.4),
-    Task("counting", make_count, check_list, 2.5),
+    Task("counting", make_count, check_list, 4.0),
     Task("how-many", make_how_many, check_total, 0.4),
 )
