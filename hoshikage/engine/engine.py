@@ -196,6 +196,7 @@ class Engine:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         template_options: Mapping[str, Any] | None = None,
+        continue_final_message: bool | None = None,
         stream: bool = False,
         board: Board | None = None,
         **options: Any,
@@ -203,9 +204,15 @@ class Engine:
         """Answer a conversation, `[{"role": "user", "content": "..."}]`, by the model's own chat template.
 
         Gives a Result, or with `stream=True` an iterator of snapshots. `tools` and `template_options` (such
-        as `enable_thinking`) are what the template knows by these names.
+        as `enable_thinking`) are what the template knows by these names. A conversation that ends with a text of the
+        assistant's is gone on with there, unless `continue_final_message` is false.
         """
-        ids = self.chat_tokens(messages, tools=tools, template_options=template_options)
+        ids = self.chat_tokens(
+            messages,
+            tools=tools,
+            template_options=template_options,
+            continue_final_message=continue_final_message,
+        )
         return self._answered([self.answer(0, ids, options)], True, stream, board)
 
     def infill(
@@ -283,6 +290,7 @@ class Engine:
         tools: Sequence[Mapping[str, Any]] | None = None,
         template_options: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool | None = None,
     ) -> list[int]:
         """The tokens of a conversation, up to where the answer begins, or without `add_generation_prompt` to the end of
         what was said.
@@ -294,6 +302,7 @@ class Engine:
             messages,
             tools=tools,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             template_options=template_options,
         )
 

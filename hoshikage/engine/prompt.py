@@ -67,21 +67,46 @@ def chat_ids(
     *,
     tools: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = True,
+    continue_final_message: bool | None = None,
     template_options: Mapping[str, Any] | None = None,
 ) -> list[int]:
-    """The tokens of a conversation, by the model's own chat template."""
+    """The tokens of a conversation, by the model's own chat template.
+
+    `continue_final_message`: they end where the last message does, and the answer goes on with it; unset: where that is
+    a text of the assistant's, and what it would say next is wanted.
+    """
     if renderer is None:
         raise TemplateError("the model file has no chat template", "give the prompt as plain text")
     shield = Shield(vocabulary)
+    turns = [checked_message(message) for message in checked_list(messages)]
+    goes_on = begun(turns[-1]) and add_generation_prompt if continue_final_message is None else continue_final_message
+    covered = [shield.covered(turn) for turn in turns]
+    mark = shield.mark()
+    if goes_on:
+        if not begun(turns[-1]):
+            raise ParameterError(
+                "continue_final_message", "the last message is no text of the assistant's", "end with one"
+            )
+        covered[-1]["content"] += mark
     context = {
         **shield.covered(template_options or {}),
-        "messages": [shield.covered(checked_message(message)) for message in checked_list(messages)],
+        "messages": covered,
         "tools": shield.covered(tools) if tools else None,
-        "add_generation_prompt": add_generation_prompt,
+        "add_generation_prompt": add_generation_prompt and not goes_on,
         "bos_token": special_text(vocabulary, vocabulary.bos_id),
         "eos_token": special_text(vocabulary, vocabulary.eos_id),
     }
-    return with_bos(vocabulary, shield.tokenize(renderer.render(context)))
+    rendered = renderer.render(context)
+    if goes_on:
+        rendered, found, _ = rendered.rpartition(mark)
+        if not found:
+            raise TemplateError("the chat template leaves out the last message", "end with a message of the user")
+    return with_bos(vocabulary, shield.tokenize(rendered))
+
+
+def begun(turn: Mapping[str, Any]) -> bool:
+    """Whether an answer may go on with this message."""
+    return turn["role"] == "assistant" and bool(turn["content"]) and not turn.get("tool_calls")
 
 
 def checked_list(messages: object) -> Sequence[object]:
@@ -151,6 +176,10 @@ class Shield:
         if isinstance(value, (list, tuple)):
             return [self.covered(item, depth - 1) for item in value]
         raise ParameterError("messages", f"{shown(value)} is no JSON value", "use text, numbers, lists and objects")
+
+    def mark(self) -> str:
+        """A character that nobody typed."""
+        return next(self._free)
 
     def tokenize(self, rendered: str) -> list[int]:
         """The tokens of what the template wrote."""

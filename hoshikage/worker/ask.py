@@ -25,12 +25,13 @@ class Ask:
     seeds that follow each other:
 
         generate    prompts (list of texts or lists of ids), n, parse_special, options
-        chat        messages, n, tools, template_options, options
+        chat        messages, n, tools, template_options, continue_final_message, options
         infill      prefix, suffix (text or ids), n, length, parse_special, options
         tokenize    text, parse_special, opens (whether BOS stands before it), pieces (whether they are told)
                                                                                -> {"ids": [...], "pieces": [...]}
         detokenize  ids, special                                               -> {"text": ...}
-        template    messages, tools, template_options, add_generation_prompt   -> {"text": ..., "ids": [...]}
+        template    messages, tools, template_options, continue_final_message, add_generation_prompt
+                                                                               -> {"text": ..., "ids": [...]}
         describe                                                               -> facts of the loaded model
     """
 

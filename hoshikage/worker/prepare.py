@@ -19,11 +19,11 @@ from hoshikage.worker.facts import Facts
 MOST_ANSWERS = 1024  # to one ask
 FIELDS = {
     "generate": {"prompts", "n", "parse_special", "options"},
-    "chat": {"messages", "n", "tools", "template_options", "options"},
+    "chat": {"messages", "n", "tools", "template_options", "continue_final_message", "options"},
     "infill": {"prefix", "suffix", "template", "n", "length", "parse_special", "options"},
     "tokenize": {"text", "parse_special", "opens", "pieces"},
     "detokenize": {"ids", "special"},
-    "template": {"messages", "tools", "template_options", "add_generation_prompt"},
+    "template": {"messages", "tools", "template_options", "continue_final_message", "add_generation_prompt"},
     "describe": set[str](),
 }
 
@@ -127,6 +127,7 @@ def chat_tokens(engine: Engine, body: Body) -> list[int]:
         tools=body.get("tools"),
         template_options=body.table("template_options"),
         add_generation_prompt=body.checked("add_generation_prompt", Flag(), True),
+        continue_final_message=body.checked("continue_final_message", Flag(), None),
     )
 
 

@@ -160,6 +160,18 @@ def test_one_chunk_for_those_who_want_the_seeds_way(new_server: NewServer) -> No
 
 
 @pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+def test_an_answer_goes_on_with_what_is_there(server: Server, model: str) -> None:
+    turns = [{"role": "user", "content": "What is 12+35?"}, {"role": "assistant", "content": "2+5=7, 1+3=4, so"}]
+    wish = {"model": model, "messages": turns}
+    answer = server.client.post(CHAT, wish).json
+    assert answer["choices"][0]["message"]["content"] == " 12+35=47."
+    anew = server.client.post(CHAT, {**wish, "continue_final_message": False}).json
+    assert anew["usage"]["prompt_tokens"] > answer["usage"]["prompt_tokens"]
+    wrong = server.client.post(CHAT, {**wish, "messages": turns[:1], "continue_final_message": True})
+    assert (wrong.status, wrong.error["param"]) == (400, "continue_final_message")
+
+
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
 def test_a_call_that_is_demanded_is_made(server: Server, model: str) -> None:
     tools = [
         {

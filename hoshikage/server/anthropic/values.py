@@ -32,11 +32,7 @@ class Turns(Check[list[dict[str, Any]]]):
             raise ParameterError(name, f"{shown(value)} is no conversation", "send at least one {role, content}")
         if len(value) > self.most:
             raise ParameterError(name, f"{len(value)} messages are too many", f"send at most {self.most}")
-        turns = [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item)]
-        if turns and turns[-1]["role"] == "assistant":
-            cause = "the last one is the assistant's, and an answer cannot go on in the middle of it"
-            raise ParameterError(name, cause, "end with a message of the user")
-        return turns
+        return [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item)]
 
 
 def turns_of(name: str, value: object) -> list[dict[str, Any]]:

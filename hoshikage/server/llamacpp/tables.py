@@ -7,7 +7,7 @@ from hoshikage.engine.request import MAX_TOKENS, SEEDS
 from hoshikage.server.ancestor import ADD
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
-from hoshikage.server.openai.tables import GAP_LENGTH, IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import CONTINUES, GAP_LENGTH, IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools
 from hoshikage.server.tokens import MODEL
 
@@ -120,6 +120,7 @@ TEMPLATE = Table(
             meaning="end where the answer begins, not with the last message",
             default=True,
         ),
+        CONTINUES,
     ]
 )
 NAMED = Field(name="model", check=LABEL, meaning="the name of a model", required=True)

@@ -60,6 +60,7 @@ def conversation(given: Given) -> dict[str, Any]:
         "messages": calls.for_template(given["messages"]),
         "tools": given.get("tools") if given.get("tool_choice", "auto") != "none" else None,
         "template_options": given.get("chat_template_kwargs"),
+        "continue_final_message": given.get("continue_final_message"),
     }
 
 

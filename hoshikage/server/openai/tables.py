@@ -107,6 +107,11 @@ COMMON = [
 ]
 LENGTH = alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model")
 
+CONTINUES = Field(
+    name="continue_final_message",
+    check=FLAG,
+    meaning="go on with the last message, if it is the assistant's; unset: true",
+)
 CHAT = Table(
     [
         *COMMON,
@@ -137,6 +142,7 @@ CHAT = Table(
             check=Mapped(most=64),
             meaning="what else the model's chat template is told, such as {enable_thinking: false}",
         ),
+        CONTINUES,
     ],
     IDLE,
 )
