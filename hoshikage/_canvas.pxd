@@ -24,6 +24,15 @@ cdef enum:
     STEP_NONE = -2              # it is masked
 
 
+# Why a canvas cannot go on.
+cdef enum:
+    FAULT_NONE = 0
+    FAULT_UNREADABLE            # a row of logits is not made of numbers
+    FAULT_FORBIDDEN             # every token is forbidden in a row
+    FAULT_DEAD_END              # its form allows no token
+    FAULT_FORM                  # its form gave no answer
+
+
 cdef struct Row:
     int32_t position        # canvas index
     int32_t token           # what would be written here
@@ -78,7 +87,9 @@ cdef class RowEdit:
 
 
 cdef class Form:
-    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs) noexcept nogil
+    cdef readonly int32_t n_vocab       # of the tokens that it knows
+    cdef bint taken                     # a canvas follows it
+    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs, Quota quota) noexcept nogil
 
 
 cdef class Schedule:
@@ -106,6 +117,7 @@ cdef class Rule:
     cdef readonly int32_t most_edits        # passes over a block without masks in which it may write others' tokens
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil
+    cdef bint takes(self, const Row *row, int32_t n_before, Quota quota) noexcept nogil
     cdef bint rewrites(self, Canvas canvas, const Row *row) noexcept nogil
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil
 
@@ -160,6 +172,7 @@ cdef class Canvas:
     cdef readonly int32_t n_block, n_masked         # masks of this block at its start, and now
     cdef readonly int32_t n_passes, n_rows          # so far, and the positions computed in them
     cdef readonly bint done
+    cdef int32_t _fault, _fault_at                  # why it ended before it was finished, and at which position
     # what its plan has to know: of this stay in a session
     cdef readonly int32_t cached                    # positions that the context holds of it, from 0 on
     cdef readonly int32_t given_end                 # behind the last given position
@@ -182,6 +195,7 @@ cdef class Canvas:
     cdef bint moves(self, Quota *quota) noexcept nogil
     cdef void read_span(self, int32_t *lo, int32_t *hi) noexcept nogil
     cdef void advance(self) noexcept nogil
+    cdef void fail(self, int32_t fault, int32_t position) noexcept nogil
     cdef void computed(self, const Span *span) noexcept nogil
     cdef bint looks(self, Forward forward, const Span *span) noexcept nogil
     cdef bint ends_with(self, int32_t token) noexcept nogil

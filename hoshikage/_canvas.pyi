@@ -3,6 +3,7 @@ from collections.abc import Iterable, Sequence
 from typing_extensions import disjoint_base
 
 from hoshikage._tops import Tops
+from hoshikage.errors import DecodeError
 
 @disjoint_base
 class Plan:
@@ -17,7 +18,9 @@ class RowEdit:
     def unguided(self) -> bool: ...
 
 @disjoint_base
-class Form: ...
+class Form:
+    @property
+    def n_vocab(self) -> int: ...
 
 @disjoint_base
 class Schedule:
@@ -183,6 +186,8 @@ class Canvas:
     def warm(self) -> bool: ...
     @property
     def only_ends(self) -> bool: ...
+    @property
+    def error(self) -> DecodeError | None: ...
     @property
     def tokens(self) -> list[int]: ...
     @property

@@ -15,7 +15,7 @@ from hoshikage._tops cimport Tops
 
 import math
 
-from hoshikage.errors import ParameterError
+from hoshikage.errors import DecodeError, ParameterError
 
 
 cdef class Plan:
@@ -49,10 +49,10 @@ cdef class Form:
     """What a text has to follow. It speaks of the first masked place, and of those behind it one after the other; so
     the rule has to settle them in that order."""
 
-    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs) noexcept nogil:
-        """How many of these rows the text may go on with. The first gets another token where its own may not stand; its
-        scan has no best one where none may. -1: no answer was to be had."""
-        return n_jobs
+    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs, Quota quota) noexcept nogil:
+        """How many of these rows come to stand: those that the rule takes, as far as the text may go on with them. The
+        first gets another token where its own may not stand; 0: none may. -1: no answer was to be had."""
+        return min(n_jobs, quota.count)
 
 
 cdef class Ends:
@@ -90,6 +90,10 @@ cdef class Rule:
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil:
         """Whether this step can change anything; when it cannot, no forward pass is spent on it."""
         return quota.count > 0
+
+    cdef bint takes(self, const Row *row, int32_t n_before, Quota quota) noexcept nogil:
+        """Of a rule that settles in order: whether it takes this row, when it has taken so many before it."""
+        return n_before < quota.count
 
     cdef bint rewrites(self, Canvas canvas, const Row *row) noexcept nogil:
         """Whether the likeliest token takes the place of the one that stands there, once the step is settled."""
@@ -179,6 +183,8 @@ cdef class Canvas:
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
         self.rule, self.schedule, self.plan = rule, schedule, plan if plan is not None else Plan()
         self.shift, self.eos_last, self.ends, self.growth, self.form = shift, eos_last, ends, growth, form
+        if form is not None and form.taken:
+            raise ParameterError("form", "another canvas follows it", "make one for each")
         if form is not None and not rule.in_order:
             raise ParameterError("algorithm", "it settles in any order, and a form is followed from left to right",
                                  "use in_order or sequential")
@@ -191,6 +197,8 @@ cdef class Canvas:
         self._take_edits(edits)
         self._take_tops(n_top)
         self._cut_blocks(_checked("block_length", block_length, least=0))
+        if form is not None:
+            form.taken = True
 
     def __dealloc__(self):
         free(self._tokens)
@@ -310,6 +318,11 @@ cdef class Canvas:
         if self.n_masked == 0 and (self.schedule.open or self.block_step >= self.block_steps):
             self.enter_block(self.block + 1)
 
+    cdef void fail(self, int32_t fault, int32_t position) noexcept nogil:
+        """End it here: it cannot go on at this position."""
+        self._fault, self._fault_at = fault, position
+        self.done = True
+
     cdef bint looks(self, Forward forward, const Span *span) noexcept nogil:
         """Whether this step may settle something, now that its pass can be seen."""
         return self.growth is None or self.growth.looks(self, forward, span)
@@ -424,6 +437,23 @@ cdef class Canvas:
         span.tail_lo = max(span.tail_hi - n_tail, span.row_hi)
         if span.tail_hi > span.hi:
             span.tail_lo = span.tail_hi = span.row_hi
+
+    @property
+    def error(self):
+        """The exception that tells why it could not be finished, or None."""
+        where = f"at position {self._fault_at}"
+        if self._fault == FAULT_UNREADABLE:
+            return DecodeError(f"the model's logits {where} are not numbers",
+                               "the file may be damaged, or its quantisation unsuited to this device; try another")
+        if self._fault == FAULT_FORBIDDEN:
+            return DecodeError(f"every token is forbidden {where}", "loosen the bias")
+        if self._fault == FAULT_DEAD_END:
+            return DecodeError(f"the grammar and the bias forbid every token {where}",
+                               "loosen them; the vocabulary may lack what the grammar asks for")
+        if self._fault == FAULT_FORM:
+            return DecodeError(f"llama.cpp's grammar gave up {where}",
+                               "avoid token elements such as <id> behind text in the grammar")
+        return None
 
     @property
     def tokens(self):

@@ -11,7 +11,6 @@ cdef struct Turn:           # one canvas's part in the present step
     Quota quota
     int32_t span            # its first span, or -1: no pass is needed
     int32_t first_job, n_jobs
-    int32_t n_free          # of these jobs' rows, how many may be settled
 
 
 cdef class Session(Running):
@@ -37,6 +36,5 @@ cdef class Session(Running):
     cdef int32_t _plan_pass(self) noexcept nogil
     cdef void _note_spans(self) noexcept nogil
     cdef void _read_rows(self, timespec *start) noexcept nogil
-    cdef int _check_rows(self) except -1 nogil
-    cdef int _follow(self) except -1 nogil
+    cdef void _check_rows(self) noexcept nogil
     cdef bint _settle(self) noexcept nogil

@@ -15,8 +15,9 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
+from hoshikage._canvas cimport FAULT_DEAD_END, FAULT_FORBIDDEN, FAULT_FORM, FAULT_UNREADABLE
 from hoshikage._canvas cimport Canvas, Form, Forward, Job, Row, RowEdit, Span
-from hoshikage._csrc cimport isa_choose, isa_name, pool_run
+from hoshikage._csrc cimport SCAN_INVALID, isa_choose, isa_name, pool_run
 from hoshikage._rows cimport read_job
 from hoshikage._running cimport Running
 
@@ -26,7 +27,7 @@ from contextlib import contextmanager
 from hoshikage._canvas import Plan, Rule, Schedule
 from hoshikage._model import Model
 from hoshikage._raw import logits_of_span, logits_of_table
-from hoshikage.errors import ContextOverflowError, DecodeError, ParameterError
+from hoshikage.errors import ContextOverflowError, ParameterError
 
 __all__ = [
     "Board", "Canvas", "Form", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set",
@@ -156,6 +157,9 @@ cdef class Session(Running):
             raise ParameterError("canvas", "it is in a session already", "remove it there first")
         if canvas.done:
             raise ParameterError("canvas", "it is finished", "make a new one")
+        if canvas.form is not None and canvas.form.n_vocab != forward.n_vocab:
+            raise ParameterError("form", f"it knows {canvas.form.n_vocab} tokens, and the model has {forward.n_vocab}",
+                                 "make it for this model")
         if canvas.largest() >= forward.n_vocab:
             raise ParameterError("tokens", f"id {canvas.largest()} is outside the vocabulary of {forward.n_vocab}",
                                  "use ids that tokenize returned")
@@ -207,7 +211,6 @@ cdef class Session(Running):
             self._note_spans()
             self._read_rows(&start)
             self._check_rows()
-            self._follow()
         return 0
 
     cdef int32_t _plan_pass(self) noexcept nogil:
@@ -236,62 +239,38 @@ cdef class Session(Running):
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
-            turn.first_job, turn.n_jobs, turn.n_free = n_jobs, 0, 0
+            turn.first_job, turn.n_jobs = n_jobs, 0
             if turn.span >= 0:
                 turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
                                         &self._jobs[n_jobs], &self._rows[n_jobs])
-                turn.n_free = turn.n_jobs
                 n_jobs += turn.n_jobs
         # A device hands its rows over with the first that is asked for: only here is the pass over.
         self.forward_seconds += seconds_since(start)
         pool_run(read_job, self._jobs, n_jobs, self.n_threads)
         self.reading_seconds += seconds_since(start)
 
-    cdef int _check_rows(self) except -1 nogil:
+    cdef void _check_rows(self) noexcept nogil:
+        """A canvas with a row that says nothing ends here; what its neighbours do is not changed by that."""
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
             for k in range(turn.first_job, turn.first_job + (turn.n_jobs if turn.span >= 0 else 0)):
                 if self._rows[k].scan.best < 0:
-                    with gil:
-                        raise unreadable_row(self._rows[k].position, self._rows[k].scan.best)
-        return 0
-
-    cdef int _follow(self) except -1 nogil:
-        """Ask what has to be followed how many rows may be settled."""
-        cdef Turn *turn
-        for i in range(self._n_turns):
-            turn = &self._turns[i]
-            if turn.span < 0 or turn.n_jobs == 0 or (<Canvas> turn.canvas).form is None:
-                continue
-            turn.n_free = (<Canvas> turn.canvas).form.follow(<Canvas> turn.canvas, &self._jobs[turn.first_job],
-                                                             turn.n_jobs)
-            if turn.n_free < 0 or self._rows[turn.first_job].scan.best < 0:
-                with gil:
-                    raise dead_end(self._rows[turn.first_job].position, turn.n_free)
-        return 0
+                    (<Canvas> turn.canvas).fail(
+                        FAULT_UNREADABLE if self._rows[k].scan.best == SCAN_INVALID else FAULT_FORBIDDEN,
+                        self._rows[k].position)
+                    break
 
     cdef bint _settle(self) noexcept nogil:
         """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
         cdef bint finished = False
-        cdef int32_t n_rows
-        cdef Row *rows
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
-            if turn.span >= 0:
-                rows = &self._rows[turn.first_job]
-                if (<Canvas> turn.canvas).chooses_end() and turn.n_jobs > 0:
-                    turn.n_jobs = (<Canvas> turn.canvas).end_block(rows, turn.n_jobs)
-                    turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
-                    turn.n_free = min(turn.n_free, turn.n_jobs)
-                n_rows = (<Canvas> turn.canvas).withhold_ends(rows, turn.n_free)
-                (<Canvas> turn.canvas).rule.settle(<Canvas> turn.canvas, rows, n_rows, turn.quota)
-                (<Canvas> turn.canvas).only_ends = 0 < (<Canvas> turn.canvas).n_masked and (
-                    n_rows == 0 < turn.n_free or (<Canvas> turn.canvas).n_masked == turn.n_free - n_rows)
-                if (<Canvas> turn.canvas).growth is not None:
-                    (<Canvas> turn.canvas).growth.after(<Canvas> turn.canvas, rows, n_rows)
-            (<Canvas> turn.canvas).advance()
+            if turn.span >= 0 and not (<Canvas> turn.canvas).done:
+                settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
+            if not (<Canvas> turn.canvas).done:
+                (<Canvas> turn.canvas).advance()
             finished = finished or (<Canvas> turn.canvas).done
         return finished
 
@@ -364,6 +343,26 @@ cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
     return 2
 
 
+cdef void settle_rows(Canvas canvas, Turn *turn, Job *jobs, Row *rows) noexcept nogil:
+    """Settle what the form allows, old keys and values do not spoil, and the rule wants."""
+    cdef int32_t n_free, n_rows
+    if canvas.chooses_end() and turn.n_jobs > 0:
+        turn.n_jobs = canvas.end_block(rows, turn.n_jobs)
+        turn.quota = canvas.schedule.quota(canvas)
+    n_free = turn.n_jobs
+    if canvas.form is not None and n_free > 0:
+        n_free = turn.quota.count = canvas.form.follow(canvas, jobs, n_free, turn.quota)
+        if n_free <= 0:
+            canvas.fail(FAULT_FORM if n_free < 0 else FAULT_DEAD_END, rows[0].position)
+            return
+    n_rows = canvas.withhold_ends(rows, n_free)
+    canvas.rule.settle(canvas, rows, n_rows, turn.quota)
+    canvas.only_ends = 0 < canvas.n_masked and (
+        n_rows == 0 < n_free or canvas.n_masked == n_free - n_rows)
+    if canvas.growth is not None:
+        canvas.growth.after(canvas, rows, turn.n_jobs if n_rows == n_free else n_rows)
+
+
 cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
     """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
     cdef int32_t position, source, lo, hi, n = 0
@@ -382,23 +381,6 @@ cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *j
             jobs[n].view.logits = canvas.spare
         n += 1
     return n
-
-
-def dead_end(int32_t position, int32_t code):
-    """The exception for a text that cannot go on as it has to."""
-    if code < 0:
-        return DecodeError(f"llama.cpp's grammar gave up at position {position}",
-                           "avoid token elements such as <id> behind text in the grammar")
-    return DecodeError(f"the grammar and the bias forbid every token at position {position}",
-                       "loosen them; the vocabulary may lack what the grammar asks for")
-
-
-def unreadable_row(int32_t position, int32_t code):
-    """The exception for a row that has no best token."""
-    if code == -2:
-        return DecodeError(f"every token is forbidden at position {position}", "loosen the bias or the constraints")
-    return DecodeError(f"the model's logits at position {position} are not numbers",
-                       "the file may be damaged, or its quantisation unsuited to this device; try another")
 
 
 # A type that is cimported is not a name of this module by itself.

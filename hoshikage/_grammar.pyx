@@ -15,33 +15,30 @@ from hoshikage.errors import ParameterError
 cdef extern from "csrc/samplers.h" nogil:
     cbool sampler_accept(llama_sampler *sampler, llama_token token) noexcept
     cbool sampler_apply(llama_sampler *sampler, llama_token_data_array *candidates) noexcept
-    llama_sampler *sampler_copy(const llama_sampler *sampler) noexcept
     llama_sampler *sampler_grammar(const llama_vocab *vocab, const char *grammar) noexcept
 
 
 cdef class Grammar:
     """A grammar in GBNF, and how far a text has followed it.
 
-    It speaks of the place behind the tokens that were accepted. Looking behind a token that is not certain makes that
-    the place behind this one, until it looks back. `checked`: llama.cpp can be trusted with the text.
+    It speaks of the place behind the tokens that were accepted. `checked`: llama.cpp can be trusted with the text.
     """
 
     def __init__(self, Model model not None, str text not None, *, bint checked=False):
-        if self._stands != NULL:
+        if self._sampler != NULL:
             raise RuntimeError("a grammar is made once")
         if not checked:
             gbnf.check(text)
         model.check_open()
         forget_lines()
-        self._stands = sampler_grammar(model.vocab, text.encode())
-        if self._stands == NULL:
+        self._sampler = sampler_grammar(model.vocab, text.encode())
+        if self._sampler == NULL:
             raise ParameterError("grammar", f"llama.cpp refuses it: {last_lines() or 'no reason given'}",
                                  "correct the grammar")
         self.model = model
 
     def __dealloc__(self):
-        llama_sampler_free(self._stands)
-        llama_sampler_free(self._ahead)
+        llama_sampler_free(self._sampler)
 
     cdef bint allows(self, int32_t token) noexcept nogil:
         """Whether this token may stand there."""
@@ -53,20 +50,8 @@ cdef class Grammar:
 
     cdef bint narrow(self, llama_token_data_array *candidates) noexcept nogil:
         """Give those that may not the logit -inf. False: llama.cpp threw."""
-        return sampler_apply(self._ahead if self._ahead != NULL else self._stands, candidates)
-
-    cdef bint look_behind(self, int32_t token) noexcept nogil:
-        """The next place is the one behind this token, which may stand there. False: llama.cpp threw."""
-        if self._ahead == NULL:
-            self._ahead = sampler_copy(self._stands)
-        return self._ahead != NULL and sampler_accept(self._ahead, token)
-
-    cdef void look_back(self) noexcept nogil:
-        """The next place is the one behind what was accepted."""
-        llama_sampler_free(self._ahead)
-        self._ahead = NULL
+        return sampler_apply(self._sampler, candidates)
 
     cdef bint accept(self, int32_t token) noexcept nogil:
         """The token stands. False: llama.cpp let one pass that it cannot follow, and the grammar is spent."""
-        self.look_back()
-        return sampler_accept(self._stands, token)
+        return sampler_accept(self._sampler, token)

@@ -29,12 +29,6 @@ static inline llama_sampler *sampler_grammar(const llama_vocab *vocab, const cha
     return made;
 }
 
-static inline llama_sampler *sampler_copy(const llama_sampler *sampler) noexcept {
-    llama_sampler *made = nullptr;
-    sampler_guard([&] { made = llama_sampler_clone(sampler); });
-    return made;
-}
-
 static inline llama_sampler *sampler_dry(const llama_vocab *vocab, float multiplier, float base, int32_t allowed_length,
                                          int32_t last_n, const char **breakers, size_t n_breakers) noexcept {
     llama_sampler *made = nullptr;

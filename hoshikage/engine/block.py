@@ -28,11 +28,8 @@ QUALITIES: Mapping[str, Mapping[str, Any]] = {  # "exact": as the model's author
     "balanced": {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"},
     "fast": {"algorithm": "hierarchical", "schedule": "adaptive"},
 }
-IN_ORDER: Mapping[str, Mapping[str, Any]] = {
-    "exact": {"algorithm": "sequential", "schedule": "adaptive"},
-    "balanced": {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"},
-    "fast": {"algorithm": "in_order", "threshold": 0.8, "schedule": "adaptive"},
-}
+IN_ORDER: Mapping[str, Any] = {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"}
+ONE_BY_ONE: Mapping[str, Any] = {"algorithm": "sequential", "schedule": "adaptive"}
 USUAL: Mapping[str, Any] = {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"}
 
 
@@ -60,7 +57,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
     """
     request, changes = in_order(request)
     if request.grammar is not None:
-        way = IN_ORDER[request.quality or "balanced"]
+        way = ONE_BY_ONE if request.quality == "exact" else IN_ORDER
     else:
         way = QUALITIES.get(request.quality or "") or kind.decoding or USUAL
     algorithm = request.algorithm or way["algorithm"]

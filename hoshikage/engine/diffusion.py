@@ -99,6 +99,8 @@ class CanvasAnswer(Answer):
 
     def result(self, cancelled: bool) -> Result:
         canvas = self.work
+        if canvas.error is not None:
+            raise canvas.error
         return self._result(
             cancelled,
             n_passes=canvas.n_passes,

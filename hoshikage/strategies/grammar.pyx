@@ -1,7 +1,7 @@
 # cython: auto_pickle=False
 """A text that follows a grammar, in whatever order its model would have written it."""
 
-from hoshikage._canvas cimport Canvas, Form, Job
+from hoshikage._canvas cimport Canvas, Form, Job, Quota
 from hoshikage._grammar cimport Grammar
 from hoshikage._llama cimport llama_token_data, llama_token_data_array, llama_vocab_is_eog
 from hoshikage._rows cimport draw_token, judge
@@ -18,7 +18,7 @@ cdef class Followed(Form):
     """
 
     cdef readonly Grammar grammar
-    cdef int32_t _next              # all before this position was shown to the grammar
+    cdef int32_t _next              # the grammar has all before this position
     cdef bint _over                 # the end of the text was among it
     cdef llama_token_data *_room    # [n_vocab]
     cdef float *_kept               # [n_vocab]
@@ -26,7 +26,7 @@ cdef class Followed(Form):
     def __init__(self, Grammar grammar not None):
         if self._room != NULL:
             raise RuntimeError("a form is made once")
-        self.grammar = grammar
+        self.grammar, self.n_vocab = grammar, grammar.model.n_vocab
         self._room = <llama_token_data *> calloc(grammar.model.n_vocab, sizeof(llama_token_data))
         self._kept = <float *> calloc(grammar.model.n_vocab, sizeof(float))
         if self._room == NULL or self._kept == NULL:
@@ -36,29 +36,35 @@ cdef class Followed(Form):
         free(self._room)
         free(self._kept)
 
-    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs) noexcept nogil:
+    cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs, Quota quota) noexcept nogil:
         cdef int32_t i
         cdef bint own
-        if not self.show_settled(canvas):
+        if not self.take_settled(canvas):
             return -1
         if self._over:
             return n_jobs
         for i in range(n_jobs):
-            if jobs[i].row.position != self._next + i:
+            if jobs[i].row.position != self._next:
                 return i
-            own = self.fits(canvas, &jobs[i])
+            self.choose(canvas, &jobs[i], i == 0)
+            if i > 0 and not canvas.rule.takes(jobs[i].row, i, quota):
+                return i
+            own = self.grammar.allows(jobs[i].row.token)
             if not own and (i > 0 or not self.change(canvas, &jobs[i])):
                 return i
-            judge(canvas, jobs[i].row)
-            if not own or self.ends(jobs[i].row.token) or not self.grammar.look_behind(jobs[i].row.token):
+            if self.ends(jobs[i].row.token):
+                return i + 1    # if it comes to stand: a pass that is not warm does not write it
+            if not self.grammar.accept(jobs[i].row.token):
+                return -1
+            self._next += 1
+            if not own:
                 return i + 1
         return n_jobs
 
-    cdef bint show_settled(self, Canvas canvas) noexcept nogil:
-        """Let the grammar take what has come to stand since it was asked last. False: it cannot."""
+    cdef bint take_settled(self, Canvas canvas) noexcept nogil:
+        """Let the grammar have what stands and was not of its choosing. False: it cannot follow."""
         cdef int32_t token
         self._next = max(self._next, canvas.lo)
-        self.grammar.look_back()
         while not self._over and self._next < canvas.hi and not canvas.masked(self._next):
             token = canvas._tokens[self._next]
             self._over = self.ends(token)
@@ -70,21 +76,22 @@ cdef class Followed(Form):
     cdef bint ends(self, int32_t token) noexcept nogil:
         return llama_vocab_is_eog(self.grammar.model.vocab, token)
 
-    cdef bint fits(self, Canvas canvas, Job *job) noexcept nogil:
-        """Whether the token that the model chooses may stand there."""
+    cdef void choose(self, Canvas canvas, Job *job, bint may_change) noexcept nogil:
+        """The token that the model would write."""
         if canvas.temperature > 0.0:
-            memcpy(self._kept, job.view.logits, job.view.n_vocab * sizeof(float))
+            if may_change:
+                memcpy(self._kept, job.view.logits, job.view.n_vocab * sizeof(float))
             draw_token(canvas, job.row, &job.view)
-        return self.grammar.allows(job.row.token)
+            judge(canvas, job.row)
 
     cdef bint change(self, Canvas canvas, Job *job) noexcept nogil:
-        """Choose among those that may. False: there is none, and its scan says so."""
+        """One of those that may stand there, in place of it. False: there is none."""
         if canvas.temperature > 0.0:
             memcpy(job.view.logits, self._kept, job.view.n_vocab * sizeof(float))
         self.narrow(job.view.logits, job.view.n_vocab)
         draw_token(canvas, job.row, &job.view)
-        if job.row.token < 0:
-            job.row.scan.best = job.row.token
+        if job.row.token >= 0:
+            judge(canvas, job.row)
         return job.row.token >= 0
 
     cdef void narrow(self, float *logits, int32_t n_vocab) noexcept nogil:

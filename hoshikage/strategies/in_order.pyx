@@ -20,9 +20,12 @@ cdef class InOrder(Rule):
             raise ParameterError("threshold", f"{threshold} is no probability", "use a number above 0, and up to 1")
         self.threshold = threshold
 
+    cdef bint takes(self, const Row *row, int32_t n_before, Quota quota) noexcept nogil:
+        return n_before < quota.count or row.score >= self.threshold
+
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i
         for i in range(n_rows):
-            if i >= quota.count and rows[i].score < self.threshold:
+            if not self.takes(&rows[i], i, quota):
                 break
             canvas.write(&rows[i])

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 import hoshikage
 from hoshikage import Board, Engine, jsonschema
 from hoshikage._canvas import Canvas
+from hoshikage._core import Session
+from hoshikage._fake import FakeModel
 from hoshikage.errors import DecodeError, ParameterError
 from hoshikage.strategies import make_form, make_rule, make_schedule
 from tests.conftest import TinyModel
@@ -201,21 +203,43 @@ def test_other_orders_become_this_one(nano: Engine) -> None:
             nano.infill("a", "b", grammar='root ::= "yes"')
 
 
-def test_a_dead_end_fails_alone(nano: Engine) -> None:
-    """The end is forbidden, and nothing else may stand there."""
+@pytest.mark.parametrize(
+    "way",
+    [{"quality": "exact"}, {"quality": "balanced"}, {"quality": "fast"}, {"block_ends": "adaptive"}],
+    ids=str,
+)
+def test_a_dead_end_fails_alone(nano: Engine, way: dict[str, Any]) -> None:
+    """The end is forbidden, and nothing else may stand there. A neighbour's passes are those that it takes alone."""
     never = dict.fromkeys(nano.model.eog_ids, -math.inf)
     with pytest.raises(DecodeError, match="forbid every token"):
         nano.generate("a", grammar='root ::= "yes"', logit_bias=never, max_tokens=16)
-    alone = nano.generate("a", max_tokens=16, quality="exact", early_stop=False)
-    desk = nano.desk(n_expected=2)
-    ids = nano.prompt_tokens("a")
-    desk.join(nano.answer(0, ids, {"grammar": 'root ::= "yes"', "logit_bias": never, "max_tokens": 16}))
-    desk.join(nano.answer(1, ids, {"max_tokens": 16, "quality": "exact", "early_stop": False}))
-    news = {}
-    while desk.busy:
-        news |= {item.answer.index: item for item in desk.step(Board())}
-    assert isinstance(news[0].error, DecodeError)
-    assert news[1].result is not None and news[1].result.tokens == alone.tokens
+    ids = nano.chat_tokens(asked("Tell me a story."))
+    neighbour = {"max_tokens": 40, "early_stop": False, "seed": 1, **way}
+    if nano.model.block_length:
+        neighbour = {"max_tokens": 40, "seed": 1}
+    alone = nano.generate(ids, **neighbour)
+    for doomed in ('root ::= ""', 'root ::= "a"', 'root ::= "ab"'):
+        desk = nano.desk(n_expected=2)
+        desk.join(nano.answer(0, ids, {"grammar": doomed, "logit_bias": never, "max_tokens": 40}))
+        desk.join(nano.answer(1, ids, neighbour))
+        news = {}
+        while desk.busy:
+            news |= {item.answer.index: item for item in desk.step(Board())}
+        assert isinstance(news[0].error, DecodeError)
+        result = news[1].result
+        assert result is not None and (result.tokens, result.counts.n_passes, result.counts.n_warm) == (
+            alone.tokens, alone.counts.n_passes, alone.counts.n_warm,
+        )  # fmt: skip
+
+
+def test_a_form_is_followed_by_one_canvas_of_its_own_model(nano: Engine) -> None:
+    form = make_form(nano.model, 'root ::= "yes"')
+    canvas: dict[str, Any] = {"mask_id": 1, "rule": make_rule("in_order"), "schedule": make_schedule("adaptive")}
+    one = Canvas([1], steps=1, form=form, **canvas)
+    with pytest.raises(ParameterError, match="another canvas"):
+        Canvas([1], steps=1, form=form, **canvas)
+    with Session(FakeModel(nano.model.n_vocab + 1), n_ctx=8) as session, pytest.raises(ParameterError, match="knows"):
+        session.add(one)
 
 
 def test_a_canvas_refuses_a_rule_of_another_order(nano: Engine) -> None:
