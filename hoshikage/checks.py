@@ -202,6 +202,17 @@ class Text(Check[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class TextOrNone(Check[str | None]):
+    """The same where an empty one is none."""
+
+    most: int
+    metavar = "TEXT"
+
+    def check(self, name: str, value: object) -> str | None:
+        return Text(self.most).check(name, value) or None
+
+
+@dataclass(frozen=True, slots=True)
 class Host(Check[str]):
     """The name or the address of a machine, as one that can be looked up; nothing stands for every address."""
 

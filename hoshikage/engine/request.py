@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
-from hoshikage.checks import Check, Choice, Flag, Number, Text, Texts, TokenBias, Whole, nearest
+from hoshikage.checks import Check, Choice, Flag, Number, TextOrNone, Texts, TokenBias, Whole, nearest
 from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.settings import ALGORITHMS, BLOCK_ENDS, PLANS, QUALITIES, SCHEDULES, Settings
 
@@ -58,7 +58,9 @@ class Request:
     stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
     logprobs: int | None = _option(LOGPROBS, None, "tell each token's probability, and so many of the likeliest")
     grammar: str | None = _option(
-        Text(2**20), None, "a GBNF grammar that the answer follows; a diffusion model then writes from left to right"
+        TextOrNone(2**20),
+        None,
+        "a GBNF grammar that the answer follows; a diffusion model then writes from left to right",
     )
 
     @property

@@ -84,6 +84,7 @@ def test_a_schema_is_followed(server: Server, model: str) -> None:
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     answer = complete(server, "How old?", model=model, json_schema=schema, n_predict=60)
     assert isinstance(json.loads(answer.json["content"])["age"], int)
+    assert complete(server, model=model, grammar="", n_predict=4).status == 200  # none
 
 
 def test_a_gap_is_filled_as_at_the_other_doors(server: Server) -> None:
