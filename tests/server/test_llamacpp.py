@@ -285,7 +285,8 @@ def test_a_conversation_may_end_with_what_was_said(server: Server, model: str) -
         return text
 
     said, begun = prompt(add_generation_prompt=False), prompt(add_generation_prompt=True)
-    assert begun == prompt() and begun.startswith(said)
+    assert begun.startswith(said) and said.startswith(prompt()) and prompt().endswith("bye")
+    assert begun == prompt(continue_final_message=False)
     assert "bye" in said and "assistant" in begun[len(said) :] and "bye" not in begun[len(said) :]
     wrong = server.client.post("/apply-template", {"messages": messages, "add_generation_prompt": "no"})
     assert (wrong.status, wrong.error["param"]) == (400, "add_generation_prompt")

@@ -117,8 +117,7 @@ TEMPLATE = Table(
         Field(
             name="add_generation_prompt",
             check=FLAG,
-            meaning="end where the answer begins, not with the last message",
-            default=True,
+            meaning="end where the answer begins, not with the last message; unset: true",
         ),
         CONTINUES,
     ]
