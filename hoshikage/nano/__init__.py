@@ -11,7 +11,7 @@ from typing import Any
 from hoshikage.envfile import expanded
 
 HERE = Path(__file__).parent
-DEFAULT = "nano-ar"  # the one that answers best so far, by the cards
+DEFAULT = "nano-llada"
 # They copy, count and sort: what makes a large model's prose livelier makes their answers wrong.
 SETTINGS: Mapping[str, Any] = {"temperature": 0.0, "repetition_penalty": 1.0}
 # Answers are short here: with a window of 8 masks nano-llada answers as well as with 32, 1.8 times as soon.
