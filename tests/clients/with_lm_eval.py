@@ -21,18 +21,24 @@ test_split: test
 output_type: {kind}
 doc_to_text: "{{{{question}}}}"
 """
-CHOICE = COMMON + """
+CHOICE = (
+    COMMON
+    + """
 task: choice
 doc_to_choice: "{{{{choices}}}}"
 doc_to_target: 0
 metric_list: [{{metric: acc}}]
 """
-WRITE = COMMON + """
+)
+WRITE = (
+    COMMON
+    + """
 task: write
 doc_to_target: "{{{{choices[0]}}}}"
 generation_kwargs: {{until: ["\\n"], max_gen_toks: 16}}
 metric_list: [{{metric: exact_match}}]
 """
+)
 
 
 def main(url: str) -> None:

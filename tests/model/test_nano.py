@@ -66,8 +66,7 @@ def test_a_small_sum_is_right(embedded: tuple[str, Engine]) -> None:
     """Of every model whose card says that it can add, and the default one can."""
     name, engine = embedded
     right, n = map(int, re.findall(r"\| addition \| (\d+) \| (\d+)", card_of(name))[0])
-    if right < 0.9 * n:
-        assert name != nano.names()[0]
+    if right < 0.9 * n and name != nano.DEFAULT:
         pytest.skip(f"its card says {right} of {n} sums")
     answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=64)
     assert re.findall(r"\d+", answer.text)[-1] == "47"

@@ -113,12 +113,13 @@ def test_an_editors_request_is_taken_as_it_is(server: Server) -> None:
 
 
 def test_an_editor_that_names_no_model_gets_one_that_fills_gaps(new_server: NewServer) -> None:
-    """The first of the list reads from left to right, and is not asked."""
+    """The one that is in memory reads from left to right, and is not asked."""
     server = new_server()
     (server.folder / "model_map.json").write_text("{}")
     client = server.client
     gap = {"input_prefix": "12+", "input_suffix": "=47", "prompt": "", "n_predict": 4}
-    assert client.get("/models").json["data"][0]["id"] == "nano-ar"
+    assert client.chat(model="nano-ar", max_tokens=2).status == 200
+    assert complete(server, model=None, n_predict=2).json["model"] == "nano-ar"
     answer = client.post("/infill", gap)
     assert (answer.status, answer.json["model"]) == (200, "nano-llada"), answer.body
     answer = client.post("/v1/fim/completions", {"prompt": "12+", "suffix": "=47", "max_tokens": 4})

@@ -199,7 +199,7 @@ def test_the_owner_changes_what_holds(new_server: NewServer) -> None:
         "memory_threshold": 0.8, "timeout_seconds": 300.0, "max_length": 30, "temperature": 0.5, "top_p": 0.9,
         "top_k": 50, "repetition_penalty": 1.1,
     }  # fmt: skip
-    body = {"text": "hello", "model_id": "fake", "early_stop": False, "logits_eos_inf": True}
+    body = {"text": "hello", "model_id": "fake", "early_stop": False, "logits_eos_inf": True, "seed": 3}
     assert client.post(f"{BASE}/generate", body).json["tokens_generated"] == 30
     changed = client.post(f"{BASE}/config", {"max_length": 7, "default_model": "fake", "max_concurrent_requests": 1})
     assert changed.json == {**config, "max_length": 7, "default_model": "fake", "max_concurrent_requests": 1}
