@@ -75,6 +75,8 @@ def cycles(folder: Path, n: int) -> dict[str, Any]:
             staged = comes(manager, "a", lambda state: state.state == "resident").n_bytes_staged
             manager.unload("a")
             assert eventually(lambda: manager._steward.keeper.is_empty)
+            # The thread that put the copy into the RAM disk, or takes it away, may not have closed it yet.
+            eventually(lambda: descriptors() <= seen[0]["descriptors"])
             seen.append(look(folder) | {"staged": staged})
     return {"seen": seen}
 
@@ -86,9 +88,14 @@ def look(folder: Path) -> dict[str, int]:
     return {
         "kB": now["Pss_Anon"] + now["Pss_Shmem"],
         "children": len(children()),
-        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "descriptors": descriptors(),
         "in_ram": sum(path.lstat().st_size for path in (folder / "ram").rglob("*.gguf")),
     }
+
+
+def descriptors() -> int:
+    """Files and pipes that this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def main(folder: str, what: str, *numbers: str) -> None:

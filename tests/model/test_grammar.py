@@ -18,8 +18,10 @@ from hoshikage import Board, Engine, jsonschema
 from hoshikage._canvas import Canvas
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
+from hoshikage._grammar import Grammar
 from hoshikage.errors import DecodeError, ParameterError
 from hoshikage.strategies import make_form, make_rule, make_schedule
+from hoshikage.strategies.grammar import Followed
 from tests.conftest import TinyModel
 from tests.tiny import CHAT_TEMPLATE, DIFFUSION, MASK
 
@@ -238,6 +240,8 @@ def test_a_form_is_followed_by_one_canvas_of_its_own_model(nano: Engine) -> None
     one = Canvas([1], steps=1, form=form, **canvas)
     with pytest.raises(ParameterError, match="another canvas"):
         Canvas([1], steps=1, form=form, **canvas)
+    with pytest.raises(RuntimeError, match="making failed"):
+        Followed(Grammar.__new__(Grammar))
     with Session(FakeModel(nano.model.n_vocab + 1), n_ctx=8) as session, pytest.raises(ParameterError, match="knows"):
         session.add(one)
 
