@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "llama.cpp"))
 import cythonizing  # noqa: E402
 from fetch import find_source  # noqa: E402
 from libraries import build_libraries, place_libraries  # noqa: E402
-from machine import check_machine  # noqa: E402
+from machine import check_machine, jobs  # noqa: E402
 from pin import PinError, read_pin, say  # noqa: E402
 
 PACKAGE = Path("hoshikage")
@@ -105,7 +105,7 @@ class BuildEverything(build_ext):  # type: ignore[misc]
         stale = [ext.name for ext in self.extensions if self.force or not is_newer(self.target(ext), inputs(ext))]
         if stale:
             say(f"compiling {', '.join(stale)}")
-        self.parallel = os.cpu_count()
+        self.parallel = jobs()
         super().build_extensions()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(flags, encoding="utf-8")

@@ -53,7 +53,7 @@ def calls(csrc: ctypes.CDLL, isa: str) -> dict[str, Call]:
 
     def keep(top_p: float, top_k: int) -> None:
         scratch[:] = ROWS[0]
-        csrc.row_keep(scratch.ctypes.data, N_VOCAB, 1.0, top_p, top_k, 0.0)
+        csrc.row_keep(scratch.ctypes.data, N_VOCAB, 1.0, top_p, top_k)
 
     return {
         "scan": lambda: csrc.scan_row(row, N_VOCAB, out),

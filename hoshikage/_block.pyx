@@ -18,9 +18,7 @@ from hoshikage._core cimport Session
 
 from contextlib import contextmanager
 
-import numpy as np
-
-from hoshikage._raw import logits_of_span
+from hoshikage._raw import fill_table, logits_of_span
 from hoshikage.checks import Whole
 from hoshikage.errors import ParameterError
 
@@ -272,21 +270,15 @@ cdef class BlockSession(Session):
 
     def logits(self, ids, mask=None):
         """Logits of every position, block by block from a sequence's first token; float32 [batch, n, vocabulary]."""
-        tokens = np.atleast_2d(ids)
-        real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
-        out = np.full((*tokens.shape, self.forward.n_vocab), np.nan, np.float32)
+        self._check_open()
         with self._by_hand():
-            for row, keep, result in zip(tokens, real, out):
-                result[keep] = logits_by_blocks(self.forward, row[keep], self.forward.model.block_length)
-                self.forward.forget(0)
-        return out
+            return fill_table(self.forward, ids, mask, self._compute_by_blocks)
 
-
-def logits_by_blocks(Forward forward, tokens, int32_t grid):
-    """The rows of one sequence."""
-    n = len(tokens)
-    passes = [logits_of_span(forward, 0, tokens, lo, min(lo + grid, n), min(lo + grid, n)) for lo in range(0, n, grid)]
-    return np.concatenate(passes) if passes else np.empty((0, forward.n_vocab), np.float32)
+    def _compute_by_blocks(self, row, out):
+        grid = self.forward.model.block_length
+        for lo in range(0, len(row), grid):
+            hi = min(lo + grid, len(row))
+            out[lo:hi] = logits_of_span(self.forward, 0, row, lo, hi, hi)
 
 
 cdef int32_t common(list left, list right):

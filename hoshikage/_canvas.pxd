@@ -83,6 +83,7 @@ cdef class Plan:
 
 cdef class RowEdit:
     cdef readonly bint unguided     # needs the stream whose given positions are masked
+    cdef readonly bint counts_once  # needs the settled tokens without doubles
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil
 
 
@@ -159,6 +160,8 @@ cdef class Canvas:
     # the canvas; every array has room for `n_most`, of which `n` are in use, and lives as long as this object
     cdef int32_t *_tokens
     cdef int32_t *_unguided         # NULL unless an edit asks for it
+    cdef int32_t *_distinct         # NULL unless an edit asks for it: settled tokens, each once, as a step begins
+    cdef int32_t _n_distinct
     cdef int32_t *_settled_at
     cdef float *_confidence
     cdef float *spare               # [n_vocab of its session] or NULL: see Session._take_spare
@@ -186,6 +189,8 @@ cdef class Canvas:
     cdef _take_tokens(self, tokens)
     cdef _take_edits(self, edits)
     cdef _take_unguided(self)
+    cdef _take_distinct(self)
+    cdef void gather(self) noexcept nogil
     cdef _take_tops(self, int32_t n_top)
     cdef _cut_blocks(self, int32_t block_length)
     cdef void enter_block(self, int32_t block) noexcept nogil

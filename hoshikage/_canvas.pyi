@@ -16,6 +16,8 @@ class Plan:
 class RowEdit:
     @property
     def unguided(self) -> bool: ...
+    @property
+    def counts_once(self) -> bool: ...
 
 @disjoint_base
 class Form:

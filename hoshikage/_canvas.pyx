@@ -15,7 +15,7 @@ from hoshikage._tops cimport Tops
 
 import math
 
-from hoshikage.errors import DecodeError, ParameterError
+from hoshikage.errors import DecodeError, NoTokenLeft, ParameterError
 
 
 cdef class Plan:
@@ -146,6 +146,11 @@ cdef int row_order(const void *left, const void *right) noexcept nogil:
     return -1 if a.position < b.position else 1
 
 
+cdef int token_order(const void *left, const void *right) noexcept nogil:
+    cdef int32_t a = (<const int32_t *> left)[0], b = (<const int32_t *> right)[0]
+    return (a > b) - (a < b)
+
+
 cdef void sort_rows(Row *rows, int32_t n_rows) noexcept nogil:
     """Surest first."""
     qsort(rows, n_rows, sizeof(Row), row_order)
@@ -203,6 +208,7 @@ cdef class Canvas:
     def __dealloc__(self):
         free(self._tokens)
         free(self._unguided)
+        free(self._distinct)
         free(self._settled_at)
         free(self._confidence)
         free(self.spare)
@@ -243,6 +249,8 @@ cdef class Canvas:
             self._n_edits += 1
             if edit.unguided and self._unguided == NULL:
                 self._take_unguided()
+            if edit.counts_once and self._distinct == NULL:
+                self._take_distinct()
 
     cdef _take_unguided(self):
         # The second stream of guidance: every given position masked, the rest kept equal by `write`.
@@ -252,6 +260,27 @@ cdef class Canvas:
             raise MemoryError
         for i in range(self.n):
             self._unguided[i] = self.mask_id
+
+    cdef _take_distinct(self):
+        self._distinct = <int32_t *> calloc(self.n_most, sizeof(int32_t))
+        if self._distinct == NULL:
+            raise MemoryError
+
+    cdef void gather(self) noexcept nogil:
+        """Note which tokens are settled, for edits that ask: a row of a long canvas has no time to look for doubles."""
+        cdef int32_t i, n = 0
+        if self._distinct == NULL:
+            return
+        for i in range(self.n):
+            if not self.masked(i):
+                self._distinct[n] = self._tokens[i]
+                n += 1
+        qsort(self._distinct, n, sizeof(int32_t), token_order)
+        self._n_distinct = 0
+        for i in range(n):
+            if i == 0 or self._distinct[i] != self._distinct[self._n_distinct - 1]:
+                self._distinct[self._n_distinct] = self._distinct[i]
+                self._n_distinct += 1
 
     cdef _take_tops(self, int32_t n_top):
         if n_top != 0:
@@ -446,12 +475,12 @@ cdef class Canvas:
             return DecodeError(f"the model's logits {where} are not numbers",
                                "the file may be damaged, or its quantisation unsuited to this device; try another")
         if self._fault == FAULT_FORBIDDEN:
-            return DecodeError(f"every token is forbidden {where}", "loosen the bias")
+            return NoTokenLeft(f"every token is forbidden {where}", "loosen the bias")
         if self._fault == FAULT_DEAD_END:
-            return DecodeError(f"the grammar and the bias forbid every token {where}",
+            return NoTokenLeft(f"the grammar and the bias forbid every token {where}",
                                "loosen them; the vocabulary may lack what the grammar asks for")
         if self._fault == FAULT_FORM:
-            return DecodeError(f"llama.cpp's grammar gave up {where}",
+            return NoTokenLeft(f"llama.cpp's grammar gave up {where}",
                                "avoid token elements such as <id> behind text in the grammar")
         return None
 

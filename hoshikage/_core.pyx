@@ -367,6 +367,7 @@ cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *j
     """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
     cdef int32_t position, source, lo, hi, n = 0
     canvas.read_span(&lo, &hi)
+    canvas.gather()
     for position in range(lo, hi):
         source = max(position - canvas.shift, 0) - spans[0].row_lo
         if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):

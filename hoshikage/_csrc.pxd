@@ -25,8 +25,7 @@ cdef extern from "csrc/scan.h" nogil:
     void scan_rows(const float *const *rows, int32_t n_rows, int32_t n_vocab, scan_record *out,
                    int32_t n_threads) noexcept
     int32_t scan_noisy_best(const float *row, int32_t n_vocab, double temperature, uint64_t key) noexcept
-    void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k,
-                  double min_p_unused) noexcept
+    void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k) noexcept
     int32_t row_top(const float *row, int32_t n_vocab, int32_t k, int32_t *tokens, float *logits) noexcept
     void row_scale(float *row, int32_t n_vocab, float factor) noexcept
     void row_guide(float *cond_inout, const float *uncond, int32_t n_vocab, float scale) noexcept

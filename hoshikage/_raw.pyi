@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,9 @@ PROOF_HI: Final[int]
 PROOF_TOLERANCE: Final[float]
 
 def logits_of_table(forward: Forward, ids: ArrayLike, mask: ArrayLike | None) -> NDArray[np.float32]: ...
+def fill_table(
+    forward: Forward, ids: ArrayLike, mask: ArrayLike | None, compute_into: Callable[[NDArray[Any], NDArray[Any]], None]
+) -> NDArray[np.float32]: ...
 def logits_of_span(
     forward: Forward, stream: int, ids: ArrayLike, lo: int, hi: int, end: int, last: int = ...
 ) -> NDArray[np.float32]: ...

@@ -22,6 +22,14 @@ PROOF_TOLERANCE = 0.1
 
 def logits_of_table(Forward forward, ids, mask):
     """Logits of every position of every row of `ids`; where `mask` is false there is padding, and NaN."""
+    def compute_all(row, out):
+        compute(forward, 0, row, 0, len(row), len(row), out)
+
+    return fill_table(forward, ids, mask, compute_all)
+
+
+def fill_table(Forward forward, ids, mask, compute_into):
+    """The same, `compute_into(row, out)` being how the logits of one sequence without padding are come by."""
     tokens = np.atleast_2d(ids)
     real = np.ones(tokens.shape, bool) if mask is None else np.atleast_2d(mask).astype(bool)
     if tokens.ndim != 2 or real.shape != tokens.shape:
@@ -31,8 +39,7 @@ def logits_of_table(Forward forward, ids, mask):
     for row, keep, result in zip(tokens, real, out):
         run = run_of(keep)
         if run.stop > run.start:
-            n = run.stop - run.start
-            compute(forward, 0, np.ascontiguousarray(row[run], np.int32), 0, n, n, result[run])
+            compute_into(np.ascontiguousarray(row[run], np.int32), result[run])
             forward.forget(0)
     return out
 

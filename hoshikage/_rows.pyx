@@ -84,7 +84,7 @@ cdef void cut(Canvas canvas, const RowView *view) noexcept nogil:
     """Forbid what top-k and top-p leave out."""
     cdef double factor = 1.0 / canvas.temperature if canvas.temperature > 0.0 else 1.0
     if cuts(canvas):
-        row_keep(view.logits, view.n_vocab, factor, canvas.top_p, canvas.top_k, 0.0)
+        row_keep(view.logits, view.n_vocab, factor, canvas.top_p, canvas.top_k)
 
 
 cdef void judge(Canvas canvas, Row *row) noexcept nogil:

@@ -13,7 +13,7 @@ from hoshikage._tops cimport Tops
 import operator
 
 from hoshikage.checks import Whole
-from hoshikage.errors import DecodeError, ParameterError
+from hoshikage.errors import DecodeError, NoTokenLeft, ParameterError
 
 MAX_ID = 0x7FFFFFFF
 
@@ -133,10 +133,10 @@ cdef class Stream:
             return DecodeError(f"the model's logits after token {self._n - 1} are not numbers",
                                "the file may be damaged, or its quantisation unsuited to this device; try another")
         if self._end == END_NO_TOKEN:
-            return DecodeError(f"every token is forbidden after {self.n_tokens} tokens",
+            return NoTokenLeft(f"every token is forbidden after {self.n_tokens} tokens",
                                "loosen the grammar or the bias; the vocabulary may lack what the grammar asks for")
         if self._end == END_SAMPLER:
-            return DecodeError(f"llama.cpp's sampler gave up after {self.n_tokens} tokens",
+            return NoTokenLeft(f"llama.cpp's sampler gave up after {self.n_tokens} tokens",
                                "avoid token elements such as <id> behind text in the grammar")
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +82,23 @@ def is_trusted(path: Path) -> bool:
 
 def variables_in(path: Path) -> dict[str, Assignment]:
     """All assignments of a file; of two to the same name the last holds."""
+    found = {}
+    for number, line in enumerate(lines_of(path), 1):
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if equals and not line.startswith("#"):
+            found[name.strip()] = Assignment(unquoted(value.strip()), number)
+    return found
+
+
+def strays_in(path: Path) -> Iterator[int]:
+    """The numbers of lines that say something and set nothing."""
+    for number, line in enumerate(lines_of(path), 1):
+        if line and "=" not in line and not line.startswith("#"):
+            yield number
+
+
+def lines_of(path: Path) -> list[str]:
+    """A file's lines, without the space around them."""
     try:
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
@@ -90,12 +107,7 @@ def variables_in(path: Path) -> dict[str, Assignment]:
         raise ParameterError(str(path), f"cannot be read: {error}", "make it a readable UTF-8 file") from error
     if len(raw) > LARGEST:
         raise ParameterError(str(path), f"it has more than {LARGEST} bytes", "name a file of settings")
-    found = {}
-    for number, line in enumerate(lines, 1):
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.lstrip().startswith("#"):
-            found[name.strip()] = Assignment(unquoted(value.strip()), number)
-    return found
+    return [line.strip() for line in lines]
 
 
 def unquoted(text: str) -> str:

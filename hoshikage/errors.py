@@ -27,9 +27,13 @@ class HoshikageError(Exception):
         """What the sentence is about, where that is not part of the cause: a path, a parameter."""
         return ""
 
+    @property
+    def sentence(self) -> str:
+        """What is said of it where the subject is known, or must not be shown."""
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
+
     def __str__(self) -> str:
-        sentence = f"{self.cause}; {self.remedy}" if self.remedy else self.cause
-        return f"{self.subject}: {sentence}" if self.subject else sentence
+        return f"{self.subject}: {self.sentence}" if self.subject else self.sentence
 
 
 class FileError(HoshikageError):
@@ -104,6 +108,14 @@ class ParameterError(HoshikageError, ValueError):
         return self.name
 
 
+class LabelTaken(ParameterError):  # noqa: N818 -- a state, not a mistake
+    """A model has this label already."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__("LABEL", f"{label!r} is taken", "choose another label, or say --replace")
+        self.args = (label,)
+
+
 class ContextOverflowError(HoshikageError):
     """More tokens than the context has positions."""
 
@@ -128,6 +140,10 @@ class DecodeError(HoshikageError):
     """A forward pass failed."""
 
     default_remedy = "load the model again"
+
+
+class NoTokenLeft(DecodeError):  # noqa: N818 -- a state, not a mistake
+    """What a request allows and forbids leaves it no token to go on with: asking again ends the same way."""
 
 
 class MemoryExhausted(HoshikageError):  # noqa: N818 -- a state, not a mistake

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from Cython.Compiler.Errors import CompileError
+from machine import jobs
 from setuptools import Extension
 
 # The directives decide what Cython hints at, so they are set here and in no file.
@@ -40,7 +41,7 @@ def translate(extensions: list[Extension], build: Path, debug: bool) -> None:
                 compiler_directives=directives,
                 include_path=["."],
                 force=not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted,
-                nthreads=os.cpu_count() or 1,
+                nthreads=jobs(),
                 emit_linenums=debug,
             )
         except CompileError:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from fetch import add_server, find_source, is_pinned
+from machine import jobs
 from pin import Pin, PinError, say
 
 SWITCHES = {
@@ -132,8 +133,7 @@ def configure(source: Path, folder: Path, arguments: list[str]) -> None:
 
 def run_ninja(folder: Path, targets: list[str]) -> None:
     """Builds `targets`; ninja itself knows what is already done."""
-    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
-    command = [str(find_tool("ninja")), "-C", str(folder), "-j", jobs, *targets]
+    command = [str(find_tool("ninja")), "-C", str(folder), "-j", str(jobs()), *targets]
     pending = subprocess.run([*command, "-n"], capture_output=True, text=True, check=False)
     if pending.returncode == 0 and "no work to do" in pending.stdout:
         return

@@ -20,7 +20,7 @@ def check_machine(with_venv: bool = False) -> None:
     """Raises PinError with every missing thing and its package."""
     missing = []
     for what, variable, default in (("a C compiler", "CC", "cc"), ("a C++ compiler", "CXX", "c++")):
-        command = shlex.split(os.environ.get(variable) or default)[0]
+        command = program_of(variable, default)
         if shutil.which(command) is None:
             missing.append((f"{what} ({command})", "build-essential"))
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
@@ -35,9 +35,24 @@ def check_machine(with_venv: bool = False) -> None:
         )
 
 
+def program_of(variable: str, default: str) -> str:
+    """The compiler that the environment names."""
+    said = os.environ.get(variable, "")
+    try:
+        return (shlex.split(said) or [default])[0]
+    except ValueError as error:
+        raise PinError(f"{variable} is {said!r}, which is no command ({error}). Correct it, or unset it.") from None
+
+
 def missing_tools() -> list[str]:
     """Those build tools that have to come from the package index, because the system has none."""
     return [name for name in TOOLS if shutil.which(name) is None]
+
+
+def jobs() -> int:
+    """Compilers at once: as many as there are cores, unless somebody knows that memory is short."""
+    said = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "")
+    return int(said) if said.isdecimal() and int(said) > 0 else os.cpu_count() or 1
 
 
 def requirements(with_training: bool = False) -> list[str]:

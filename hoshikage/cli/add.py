@@ -44,7 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
     server = server_of_names(arguments)
     line = here(arguments, settings) if server is None else there(server, arguments, settings)
     label, *facts = cells(line)
-    print(f"{label}: {', '.join(facts)}")
+    kind, architecture, size, context, file = facts
+    print(f"{label}: {kind}, {architecture}, {size}, {context} tokens of context, {file}")
     if server is None:
         remark_on_stranger(arguments)
     return 0

@@ -22,6 +22,7 @@ from hoshikage.errors import HoshikageError
 from hoshikage.registry import Registry
 
 SHELLS = ("bash", "zsh", "fish")
+WORDS = "words"  # what the scripts ask for
 FILES = ":"  # the line that stands for files; no command, flag or label is only that
 OF_MODELS, OF_FILES = ("LABEL", "MODEL", "FILE"), ("MODEL", "FILE", "PATH")  # what a positional word may be
 Candidate: TypeAlias = tuple[str, str]  # a word, and what it means
@@ -30,12 +31,12 @@ Candidate: TypeAlias = tuple[str, str]  # a word, and what it means
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s {bash,zsh,fish}"
     parser.epilog = "bash: put `source <(hoshikage completion bash)` into ~/.bashrc; see docs/terminal.md for others"
-    parser.add_argument("shell", metavar="SHELL", choices=(*SHELLS, "words"), help="bash, zsh or fish")
-    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("shell", metavar="SHELL", choices=(*SHELLS, WORDS), help="bash, zsh or fish")
+    parser.add_argument("words", nargs="*", default=[], help=argparse.SUPPRESS)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    if arguments.shell == "words":
+    if arguments.shell == WORDS:
         for word, meaning in candidates(arguments.words):
             print(f"{word}\t{one_line(meaning)}" if meaning else word)
     else:
@@ -107,7 +108,7 @@ def values_of(action: argparse.Action) -> Iterator[Candidate]:
     """What may stand in a place, or behind a flag."""
     check = checks().get(action.dest) if action.option_strings else None
     if action.choices:
-        yield from ((str(choice), "") for choice in action.choices if choice != "words")
+        yield from ((str(choice), "") for choice in action.choices if choice != WORDS)
     elif isinstance(check, Choice):
         yield from ((name, "") for name in dict.fromkeys(check.names.values()))
     elif not action.option_strings and action.metavar in OF_MODELS:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hoshikage import _libs
 from hoshikage import settings as table_of_settings
-from hoshikage.cli.parser import add_flags, flag_of, read_flags
+from hoshikage.cli.parser import add_flags, flag_of, read_flags, whole
 from hoshikage.cli.placing import placed
 from hoshikage.cli.remote import parts_of, settings_of
 from hoshikage.cli.run import loading_rows, options
@@ -26,6 +26,7 @@ from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Server, Subject, check_url
 from hoshikage.evaluate.tasks import TASKS, Item
 from hoshikage.registry import Registry
+from hoshikage.registry.entry import FILE
 from hoshikage.server.shell.hosts import is_loopback
 
 REDRAW_SECONDS = 0.1
@@ -36,7 +37,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="a GGUF file, or the name of a model; with --server, its name there"
     )
     parser.add_argument("--server", metavar="URL", help="ask a running server through the OpenAI API")
-    parser.add_argument("--items", metavar="N", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
+    parser.add_argument(
+        "--items", metavar="N", type=whole(1, 10**6), default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]"
+    )
     parser.add_argument(
         "--task", metavar="NAME", action="append", default=[], help=f"only this; of: {', '.join(TASKS)}"
     )
@@ -44,7 +47,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     instead.add_argument("--gaps", action="store_true", help="fill gaps of given length instead of answering")
     instead.add_argument("--open-gaps", action="store_true", help="fill gaps whose length the model has to find")
     parser.add_argument(
-        "--question-seed", metavar="N", type=int, default=SEED, help=f"another set of questions [{SEED}]"
+        "--question-seed", metavar="N", type=whole(0, 2**32), default=SEED, help=f"another set of questions [{SEED}]"
     )
     parser.add_argument("--rule", metavar="NAME", dest="algorithm", help="the same as --algorithm")
     parser.add_argument("--json", action="store_true", help="print JSON: the totals at the top level, `tasks` below")
@@ -73,8 +76,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuses what would come to nothing, before a long evaluation is made for it."""
-    if arguments.items < 1:
-        raise ParameterError("--items", f"{arguments.items} questions are none", "ask one or more")
     if arguments.plot is not None and (arguments.plot.is_dir() or not arguments.plot.absolute().parent.is_dir()):
         raise ParameterError("--plot", f"{arguments.plot} is no file in a folder that is there", "name another")
     if arguments.server:
@@ -103,7 +104,8 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
         from hoshikage.engine.engine import load
 
         with load(model.path, settings=settings) as engine:
-            subject = _kind(arguments)(engine, Path(model.label).stem, {"stop": model.stop, **given})
+            name = model.path.stem if model.origin == FILE else model.label
+            subject = _kind(arguments)(engine, name, {"stop": model.stop, **given})
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
     except http.client.HTTPException:
         raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None

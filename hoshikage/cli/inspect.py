@@ -6,18 +6,20 @@ import argparse
 import json
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hoshikage import gguf
 from hoshikage import settings as table
-from hoshikage.checks import Whole
-from hoshikage.cli.models import add_registry_flags, registry_of
+from hoshikage.cli.models import add_registry_flags, registry_rows
+from hoshikage.cli.parser import read_flags, whole
 from hoshikage.cli.screen import human_size, one_line
 from hoshikage.errors import AmbiguousKindError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
 from hoshikage.manager.need import Way, bill_of, size_of
 from hoshikage.manager.shape import shape_from
+from hoshikage.registry import Registry
 
 LONG = 100  # characters of a value that are shown
 
@@ -25,7 +27,7 @@ LONG = 100  # characters of a value that are shown
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of a model")
     parser.add_argument(
-        "--ctx", type=int, metavar="N", help="say what memory it takes with requests of N tokens, on the CPU"
+        "--ctx", metavar="N", type=whole(1, 1 << 24), help="say what memory requests of N tokens take, on the CPU"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
@@ -34,11 +36,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    model = registry_of(arguments).choose(arguments.file)
+    settings = table.read(read_flags(arguments, registry_rows()))
+    model = Registry.of(settings).choose(arguments.file)
     header = gguf.inspect(model.path)
     facts = facts_of(header, model.wish)
     if arguments.ctx is not None:
-        facts["memory"] = memory_of(header, model.wish, Whole(1, 1 << 24).check("--ctx", arguments.ctx))
+        facts["memory"] = memory_of(header, model.wish, arguments.ctx, table.replaced(settings, model.settings))
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
@@ -52,9 +55,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def memory_of(header: Header, wish: gguf.Wish, n_ctx: int) -> dict[str, int]:
-    """Bytes, as a load is held to them; for one request at a time, with the settings that hold here."""
-    settings = table.read()
+def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
+    """Bytes, as a load is held to them; for one request at a time, with the settings that hold for this model."""
     shape = shape_from(header, [header, *other_parts(header)], wish)
     way = Way(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
     parts = bill_of(shape, size_of(shape, n_ctx, 1), way)
@@ -82,7 +84,7 @@ def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
         "chat_template": header.text("tokenizer.chat_template") is not None,
     }
     if question is not None:
-        facts["problem"] = f"{question.cause}; {question.remedy}"
+        facts["problem"] = question.sentence
     if kind.family:
         facts["family"] = kind.family
     if kind.block_length:
@@ -111,23 +113,11 @@ def as_text(facts: dict[str, Any]) -> str:
     """One fact a line; nested ones below."""
     lines = []
     for name, value in facts.items():
-        label = name.replace("_", " ")
-        if name == "metadata":
-            lines += ["metadata", *(f"  {one_line(key)} = {shortened(item)}" for key, item in value.items())]
-        elif name == "tensors":
-            lines += ["tensors", *(f"  {one_line(t['name'])} {t['dims']} {t['type']}" for t in value)]
-        elif name == "memory":
-            lines += ["memory", *(f"  {part.replace('_', ' '):<17}{human_size(n)}" for part, n in value.items())]
-        elif name == "name":
-            lines.append(f"{label:<14} {shortened(value or 'none')}")
-        elif name == "bytes":
-            lines.append(f"{'size':<15}{human_size(value)}")
-        elif name == "parameters":
-            lines.append(f"{label:<15}{value / 1e9:.2f} B" if value >= 1e8 else f"{label:<15}{value / 1e6:.2f} M")
-        elif name == "types":
-            lines.append(f"{label:<15}" + ", ".join(f"{kind} x {n}" for kind, n in value.items()))
+        if name in NESTED:
+            lines += [name, *(f"  {line}" for line in NESTED[name](value))]
         else:
-            lines.append(f"{label:<14} {said(value)}")
+            label = OTHER_LABELS.get(name, name.replace("_", " "))
+            lines.append(f"{label:<14} {SAID.get(name, said)(value)}")
     return "\n".join(lines)
 
 
@@ -149,3 +139,17 @@ def _elements(dims: tuple[int, ...]) -> int:
     for dim in dims:
         product *= dim
     return product
+
+
+OTHER_LABELS = {"bytes": "size"}
+SAID: dict[str, Callable[[Any], str]] = {
+    "name": lambda name: shortened(name or "none"),
+    "bytes": human_size,
+    "parameters": lambda n: f"{n / 1e9:.2f} B" if n >= 1e8 else f"{n / 1e6:.2f} M",
+    "types": lambda types: ", ".join(f"{kind} x {n}" for kind, n in types.items()),
+}
+NESTED: dict[str, Callable[[Any], Iterable[str]]] = {
+    "metadata": lambda keys: (f"{one_line(key)} = {shortened(item)}" for key, item in keys.items()),
+    "tensors": lambda tensors: (f"{one_line(t['name'])} {t['dims']} {t['type']}" for t in tensors),
+    "memory": lambda parts: (f"{part.replace('_', ' '):<17}{human_size(n)}" for part, n in parts.items()),
+}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, NoReturn, Protocol
 
-from hoshikage.checks import Check, Flag
+from hoshikage.checks import Check, Flag, Whole
+from hoshikage.errors import ParameterError
 
 LIKE_A_WORD = re.compile(r"-|-\d+\.?\d*")  # standard input, and numbers
 
@@ -68,9 +69,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence, one hint, exit code 2."""
         if found := re.search(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            what = "there is no command" if found[1] == "COMMAND" else f"{found[1]}: there is no"
             known = [name.strip("' ") for name in found[3].split(",")]
-            message = f"{what} {found[2]!r}{_nearest(found[2], known)}"
+            message = _no_such(found[1], found[2], known)
         self.exit(2, f"{self.prog}: {message}\nsee {self.prog} --help\n")
 
     def guess(self, word: str) -> str:
@@ -98,9 +98,29 @@ def _apart(argv: Sequence[str], left: list[str]) -> tuple[list[str], list[str]]:
     return left[:at], left[at:]
 
 
+def _no_such(place: str, word: str, known: list[str]) -> str:
+    """What is said of a word that is none of those that may stand there."""
+    if place == "COMMAND":
+        to_a_model = "; a model answers with `hoshikage run MODEL PROMPT`"
+        return f"there is no command {word!r}{_nearest(word, known) or to_a_model}"
+    return f"{place}: there is no {word!r}{_nearest(word, known)}"
+
+
 def _nearest(word: str, known: Iterable[str]) -> str:
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {match[0]}?" if match else ""
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """argparse's type of a whole number in these bounds."""
+
+    def read(text: str) -> int:
+        try:
+            return Whole(least, most).parse("", text)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(error.sentence) from None
+
+    return read
 
 
 def flag_of(name: str) -> str:

@@ -12,6 +12,7 @@ import argparse
 import http.client
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,7 @@ from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
 from hoshikage.registry import Registry
 from hoshikage.registry.presence import Presence, found
+from hoshikage.server.listening import url_at
 from hoshikage.server.shell.hosts import is_loopback
 from hoshikage.settings import Settings
 
@@ -32,7 +34,6 @@ SUCCESS = range(200, 300)
 LARGEST = 1 << 26  # bytes of an answer
 BEYOND_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, *range(500, 600)}  # whatever is asked
 INSTEAD = "work on the file itself with --here; the server sees what is changed there"
-HERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # who listens everywhere is found here
 
 
 class Remote:
@@ -87,6 +88,8 @@ class Remote:
             return f"no answer within {self._seconds:g} s"
         if isinstance(error, http.client.HTTPException):
             return "it does not speak HTTP"
+        if isinstance(error, ssl.SSLError):
+            return f"it does not speak TLS as we do ({error.reason or error}); is it http:// that is meant?"
         number = error.errno if isinstance(error, OSError) else None
         return os.strerror(number) if number and number > 0 else str(error)
 
@@ -166,8 +169,7 @@ def url_of_settings(settings: Settings) -> str:
     """Where the server of these settings would listen."""
     if settings.port == 0:
         raise ParameterError("PORT", "0 stands for any free port, so the server's is not known", "say it with --url")
-    host = HERE.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return url_at(settings.host, settings.port)
 
 
 def url_of_neighbour(settings: Settings) -> str | None:

@@ -58,7 +58,7 @@ def loading_rows() -> list[table.Row]:
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s MODEL [PROMPT] [flags]"
     parser.add_argument("model", metavar="MODEL", help="a GGUF file, or the name of a model")
-    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - or nothing: standard input")
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - for standard input, as for a pipe")
     parser.add_argument("--chat", action="store_true", help="a message in the model's own chat format")
     parser.add_argument("--system", metavar="TEXT", help="the system message of --chat")
     parser.add_argument("--suffix", metavar="TEXT", help="fill the gap between PROMPT and this text")
@@ -116,8 +116,10 @@ def prompt_of(arguments: argparse.Namespace) -> str:
     """The prompt, from the command line or from standard input."""
     if arguments.prompt not in (None, "-"):
         return as_utf8(arguments.prompt)
+    if sys.stdin.isatty() and arguments.prompt is None:
+        raise ParameterError("PROMPT", "there is none", "write it behind the model, pipe it in, or say - to type it")
     if sys.stdin.isatty():
-        raise ParameterError("PROMPT", "there is none", "write it behind the model, or pipe it in")
+        complain("type the prompt; Ctrl-D on a line of its own ends it")
     try:
         return as_utf8(sys.stdin.read()).removesuffix("\n")
     except UnicodeDecodeError as error:

@@ -42,8 +42,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def unload(server: Remote, label: str) -> dict[str, Any]:
     """Let a model go as soon as nobody uses it; does not wait for that."""
-    server.ask("POST", f"/admin/models/{segment(label)}/unload")
-    return {"server": server.url, "model": label, "status": "leaves memory once its work is done"}
+    card = server.ask("POST", f"/admin/models/{segment(label)}/unload")
+    status = "is not in memory" if card.get("state") == "cold" else "leaves memory once its work is done"
+    return {"server": server.url, "model": label, "status": status}
 
 
 def end(server: Remote) -> dict[str, Any]:

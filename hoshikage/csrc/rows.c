@@ -56,8 +56,7 @@ static uint32_t kth_rank(const float *row, int32_t n_vocab, int32_t k, uint32_t 
     return logit_rank(cut_find(peaks, n_groups, (cut_weight){0.0, 0.0}, lo, hi, k - 0.5).logit);
 }
 
-void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k, double min_p_unused) {
-    (void)min_p_unused;
+void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k) {
     scan_record record;
     scan_row(row, n_vocab, &record);
     if (record.best < 0)

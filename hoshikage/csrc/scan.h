@@ -28,7 +28,7 @@ int32_t scan_noisy_best(const float *row, int32_t n_vocab, double temperature, u
    softmax(l * inv_temperature), in descending order (among equals the lower token first), up to and including the
    first token at which the cumulative probability exceeds top_p; then top-k, keeping every logit equal to the k-th.
    Off: top_p outside (0, 1); top_k < 1 or >= n_vocab. An invalid row is left as it is. */
-void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k, double min_p_unused);
+void row_keep(float *row, int32_t n_vocab, double inv_temperature, double top_p, int32_t top_k);
 
 /* The k largest logits and their tokens, in descending order, among equals the lower token first. Returns how many there
    are: fewer than k where others are -INFINITY. */

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
 from hoshikage.engine.answer import Answer
-
-SHORT_CELLS = 512  # positions that stay free beside the longest answer: a short one need not wait for its end
+from hoshikage.engine.sizes import SHORT_CELLS
 
 
 @dataclass(frozen=True, slots=True)

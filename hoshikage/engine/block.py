@@ -18,11 +18,11 @@ from hoshikage.engine.recipe import RULE_OPTIONS, given, in_order, useless_rule_
 from hoshikage.engine.request import BlockRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result
 from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.sizes import SHARED_CELLS
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
-SHARED_CELLS = 8192  # positions that answers share, unless one alone is longer
 KEPT_CELLS = 4096  # a session has as many at least, for the next turn of a chat
 QUALITIES: Mapping[str, Mapping[str, Any]] = {  # "exact": as the model's authors decode
     "balanced": {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"},
@@ -30,7 +30,6 @@ QUALITIES: Mapping[str, Mapping[str, Any]] = {  # "exact": as the model's author
 }
 IN_ORDER: Mapping[str, Any] = {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"}
 ONE_BY_ONE: Mapping[str, Any] = {"algorithm": "sequential", "schedule": "adaptive"}
-USUAL: Mapping[str, Any] = {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
     if request.grammar is not None:
         way = ONE_BY_ONE if request.quality == "exact" else IN_ORDER
     else:
-        way = QUALITIES.get(request.quality or "") or kind.decoding or USUAL
+        way = QUALITIES.get(request.quality or "") or kind.decoding or QUALITIES["balanced"]
     algorithm = request.algorithm or way["algorithm"]
     sub_block = Whole(1, kind.block_length).check("sub_block", request.sub_block or kind.sub_block or kind.block_length)
     if kind.block_length % sub_block:
@@ -130,7 +129,9 @@ class BlockDenoiser:
         if model.mask_id in ids:
             raise ParameterError("prompt", "it holds the mask token", "leave it out")
         if model.shift and not ids:
-            raise ParameterError("prompt", "it is empty, and this model wants no BOS", "give at least one token")
+            raise ParameterError(
+                "prompt", "it is empty, and this model begins no text by itself", "give it one to go on"
+            )
         request, warnings = read(BlockRequest, options, self._settings)
         n_ctx = self._sessions.n_ctx // model.block_length * model.block_length
         request, more = fitted(request, len(ids), n_ctx)
@@ -150,7 +151,7 @@ class BlockDenoiser:
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
-        room = room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+        room = room_for(answers, n_together, SHARED_CELLS["block"], self._sessions.rows_for)
         return replace(room, n_cells=max(room.n_cells, min(self._sessions.n_ctx, KEPT_CELLS)))
 
     def open(self, room: Room) -> BlockSession:

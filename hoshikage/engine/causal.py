@@ -14,11 +14,11 @@ from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.sizes import SHARED_CELLS
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
-SHARED_CELLS = 8192  # positions that streams share, unless one alone is longer
 SCORED_ROWS = 128  # rows that a prompt whose tokens are judged gets in a pass
 NOT_OF_THE_SAMPLER = ("max_tokens", "stop", "logprobs", "prompt_logprobs")
 
@@ -102,7 +102,9 @@ class Writer:
         """A prompt to be continued, at most to where the context ends."""
         model = self._model
         if not ids:
-            raise ParameterError("prompt", "it is empty, and this model wants no BOS", "give at least one token")
+            raise ParameterError(
+                "prompt", "it is empty, and this model begins no text by itself", "give it one to go on"
+            )
         request, warnings = read(CausalRequest, options, self._settings)
         request, more = fitted(request, len(ids), self._sessions.n_ctx)
         check_bias(request, model.n_vocab)
@@ -126,7 +128,7 @@ class Writer:
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
-        room = room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+        room = room_for(answers, n_together, SHARED_CELLS["causal"], self._sessions.rows_for)
         # One at a time may have its prompt judged; the others take a row each.
         return replace(room, n_rows=max(answer.n_rows for answer in answers) + n_together - 1)
 

@@ -9,10 +9,14 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
+from hoshikage._context import usable_cores
+from hoshikage._devices import gpus
+from hoshikage._libs import library_folder
 from hoshikage.engine.quality import BLOCK_LENGTH, CURVE_ROWS, Curve
 from hoshikage.settings import Settings
 
@@ -65,13 +69,14 @@ def stored(path: Path) -> Curve | None:
 def store(path: Path, curve: Curve) -> None:
     """Write it whole or not at all. A folder that cannot be written to costs a measurement at each load."""
     text = json.dumps(dict(zip(map(str, curve.rows), curve.seconds, strict=True)))
+    part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(path)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError:
-        return
+        with suppress(OSError):
+            part.unlink()
 
 
 def processor() -> str:
@@ -87,10 +92,12 @@ def processor() -> str:
 def place_of(model: Any, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
     """The file for this model as it is loaded here."""
     home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", tempfile.gettempdir())) / ".cache")
+    machine = (platform.machine(), processor(), usable_cores(), *(gpu["description"] for gpu in gpus()))
     about = [
         *(str(getattr(model, name, "")) for name in ("served_as", "description", "n_params", "size", "n_vocab")),
         *(getattr(settings, name) for name in DECIDES),
-        *(platform.machine(), processor(), os.cpu_count()),
+        *machine,
+        str(library_folder()),  # llama.cpp may be another build
     ]
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     return Path(home) / "hoshikage" / "curves" / f"{name}.json"

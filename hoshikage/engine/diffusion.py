@@ -20,7 +20,8 @@ from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
-from hoshikage.engine.sessions import Sessions, most_rows
+from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.sizes import SHARED_CELLS, most_rows
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
@@ -33,7 +34,6 @@ EXPANDS = ("<|expand|>", "<expand>")
 LINE_ENDS = ("\n", "\n\n", "\r\n")
 SURE_OF_LINE = {False: 0.3, True: 0.5}  # AdaBlock's for LLaDA, and for Dream, whose rows are shifted
 PROOF_CTX = 256  # positions of the session that block passes are tried in
-SHARED_CELLS = 4096  # positions that canvases share in one pass, unless one alone is longer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,7 +121,11 @@ class Denoiser:
         self._eog_ids = model.eog_ids
         self._piece = cache(model.piece)
         self._able = Able(
-            not model.native, cache(partial(does, self._block_fault)), most_rows(model.n_vocab), settings.usual_window
+            not model.native,
+            cache(partial(does, self._block_fault)),
+            most_rows(model.n_vocab),
+            settings.usual_window,
+            settings.block_length,
         )
         self._curve = cache(partial(does, self._measured_curve))
 
@@ -163,7 +167,7 @@ class Denoiser:
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
-        return room_for(answers, n_together, SHARED_CELLS, self._sessions.rows_for)
+        return room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
 
     def open(self, room: Room) -> Session:
         """A session of this size."""

@@ -78,7 +78,7 @@ def chat_ids(
     if renderer is None:
         raise TemplateError("the model file has no chat template", "give the prompt as plain text")
     shield = Shield(vocabulary)
-    turns = [checked_message(message) for message in checked_list(messages)]
+    turns = checked_messages(messages)
     goes_on = begun(turns[-1]) and add_generation_prompt if continue_final_message is None else continue_final_message
     covered = [shield.covered(turn) for turn in turns]
     mark = shield.mark()
@@ -118,6 +118,17 @@ def checked_list(messages: object) -> Sequence[object]:
     return messages
 
 
+def checked_messages(messages: object) -> list[dict[str, Any]]:
+    """The messages of a conversation; what is wrong with one is said with its number."""
+    turns = []
+    for number, message in enumerate(checked_list(messages), 1):
+        try:
+            turns.append(checked_message(message))
+        except ParameterError as error:
+            raise ParameterError(error.name, f"message {number}: {error.cause}", error.remedy) from None
+    return turns
+
+
 def checked_message(message: object) -> dict[str, Any]:
     """A message with a known role and its content as one string."""
     if not isinstance(message, Mapping):
@@ -126,6 +137,8 @@ def checked_message(message: object) -> dict[str, Any]:
     if role not in ROLES:
         cause = f"role {shown(role)} is unknown{nearest(str(role), ROLES)}"
         raise ParameterError("messages", cause, f"use one of {', '.join(ROLES)}")
+    if role == "user" and message.get("content") is None:
+        raise ParameterError("messages", "a user's message has no content", "send a text")
     return {**message, "content": content_text(message.get("content"))}
 
 

@@ -48,6 +48,7 @@ class Able:
     block_fault: Callable[[], str | None] = nothing_wrong
     most_rows: int = 1 << 30  # of a block
     window: int = WINDOW  # masks behind a block that are enough for it
+    block_length: int | None = None  # of the blocks that it is used to; None: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def recipe_of(
     """
     able = able or Able()
     request, reordered = in_order(request)
-    shape = replace(shape, block_length=request.block_length, window=able.window, in_order=request.grammar is not None)
+    length, is_formed = request.block_length or able.block_length, request.grammar is not None
+    shape = replace(shape, block_length=length, window=able.window, in_order=is_formed)
     way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":
@@ -90,7 +92,7 @@ def recipe_of(
     schedule = request.schedule or schedule_for(request, algorithm, way, shape)
     plan, changes = plan_for(request.plan or way.plan, able)
     whole = schedule == "timestep" and plan == "full"
-    usual = way.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
+    usual = way.block_length or able.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
     block_length, changed = block_length_for(request.block_length, usual, shape, able.most_rows)
     changes += [*changed, *reordered]
     n_blocks = -(-shape.n_masked // block_length)
@@ -159,7 +161,7 @@ def block_length_for(asked: int | None, usual: int, shape: Shape, most_rows: int
     most = min(n, most_rows)
     if asked is None or asked <= most:
         return min(asked or usual, most), []
-    why = "the canvas is no longer" if most == n else "rows of logits have no memory beyond that"
+    why = f"there are {n} positions to fill" if most == n else "rows of logits have no memory beyond that"
     return most, [f"block_length {asked} became {most}: {why}"]
 
 

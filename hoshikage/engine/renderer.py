@@ -75,6 +75,9 @@ class Renderer:
                 received += chunk
         except BrokenPipeError:
             raise TemplateError(f"the process of the chat template ended: {self._last_words()}") from None
+        except BaseException:
+            self._stop()  # or its answer would be taken for that to the next request
+            raise
         answer: dict[str, str] = json.loads(received)
         return answer
 

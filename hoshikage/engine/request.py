@@ -20,6 +20,7 @@ EPS = 1e-3
 SEEDS = Whole(-(2**63), 2**64 - 1)
 PROBABILITY = Number(0, 1)
 POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
+PENALTY = Number(0.001, 100)  # float32 logits divided by it stay finite
 LOGPROBS = Whole(0, 20)
 TEXTS = Texts(most=256, most_characters=1024)
 
@@ -50,9 +51,7 @@ class Request:
     temperature: float = _option(Number(0, 100), 0.0, "0: always the likeliest token; more: more variety")
     top_k: int = _option(Whole(0, 2**31 - 1), 0, "draw among so many tokens; 0: all")
     top_p: float = _option(POSITIVE_PROBABILITY, 1.0, "draw among the likeliest up to this probability; 1: all")
-    repetition_penalty: float = _option(
-        Number(0, 100, open_least=True), 1.0, "above 1: tokens already there become less likely"
-    )
+    repetition_penalty: float = _option(PENALTY, 1.0, "above 1: tokens already there become less likely")
     logit_bias: tuple[tuple[int, float], ...] = _option(TokenBias(1024), (), "added to the logits of token ids")
     seed: int = _option(SEEDS, None, "the same seed draws the same text; unset: a new one, named in the result")
     stop: tuple[str, ...] = _option(TEXTS, (), "end before the first of these strings")
@@ -85,7 +84,7 @@ class DenoisingRequest(Request):
         Whole(1, 2**20),
         None,
         "denoising steps, of a block model in each block; unset: 50 where an algorithm or a schedule of a masked model "
-        "is named, otherwise one per token, the exact way",
+        "is named, otherwise as many as the quality takes",
     )
     algorithm: str | None = _option(
         Choice(ALGORITHMS),
@@ -195,7 +194,9 @@ class CausalRequest(Request):
     mirostat: int = _option(Whole(0, 2), 0, "hold the surprise constant: 1 or 2 for the version; 0: off")
     mirostat_tau: float = _option(Number(0, 100, open_least=True), 5.0, "the surprise to hold")
     mirostat_eta: float = _option(Number(0, 1, open_least=True), 0.1, "how fast it is corrected")
-    prompt_logprobs: int | None = _option(LOGPROBS, None, "the same of the prompt's own tokens")
+    prompt_logprobs: int | None = _option(
+        LOGPROBS, None, "tell the probability of each token of the prompt as well, and so many of the likeliest"
+    )
 
     @property
     def n_top(self) -> int:
@@ -204,6 +205,7 @@ class CausalRequest(Request):
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
+USUAL = {"block_length"}  # the settings of these names ask for nothing: they say what a model is used to
 KINDS: dict[str, type[Request]] = {"masked": DiffusionRequest, "block": BlockRequest, "causal": CausalRequest}
 
 
@@ -217,7 +219,7 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
     """A request from keyword arguments, and a warning for each that this kind of model has no use for."""
     own = {option.name for option in options_of(kind)}
     known = {option.name for other in KINDS.values() for option in options_of(other)}
-    values = {name: value for name in own if (value := getattr(settings, name, None)) is not None}
+    values = {name: value for name in own - USUAL if (value := getattr(settings, name, None)) is not None}
     warnings = []
     for name, value in given.items():
         if name not in known:

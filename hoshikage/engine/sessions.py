@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from hoshikage.engine.sizes import rounded_up, rows_in_memory
 from hoshikage.errors import ContextOverflowError
 from hoshikage.settings import Settings
 
-SMALLEST = 256  # positions: llama.cpp's own granularity
 UNBOUNDED = 2**24  # positions, for a model that does not say how many it was trained with
-COARSE = 1024  # up to here sizes double
-MOST_ROWS = 512  # of a block, where they take more than that: twice a usual answer
-LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
-
-
-def most_rows(n_vocab: int) -> int:
-    """Rows that a block may have: their logits are what memory is kept for, whatever the answer's length."""
-    return max(MOST_ROWS, LARGEST_LOGITS // (4 * n_vocab))
 
 
 class SizedModel(Protocol):
@@ -76,7 +68,7 @@ class Sessions(Generic[OneSession]):
 
     def rows_for(self, n_positions: int) -> int:
         """How many rows a pass over so many positions should return: all, unless their logits get too large."""
-        return max(1, min(n_positions, LARGEST_LOGITS // (4 * self._model.n_vocab)))
+        return max(1, min(n_positions, rows_in_memory(self._model.n_vocab)))
 
     def close(self) -> None:
         """Give the context's memory back."""
@@ -97,10 +89,3 @@ class Sessions(Generic[OneSession]):
             type_v=settings.type_v,
             **({"n_rows": n_rows} if n_rows else {}),
         )
-
-
-def rounded_up(n_ctx: int) -> int:
-    """Coarse sizes, so that requests which grow little by little do not reopen the context each time."""
-    if n_ctx > COARSE:
-        return -(-n_ctx // COARSE) * COARSE
-    return max(SMALLEST, 1 << (n_ctx - 1).bit_length())

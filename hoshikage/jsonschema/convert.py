@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from hoshikage.checks import shown
 from hoshikage.errors import ParameterError
+from hoshikage.gbnf import MAX_REPEATS
 from hoshikage.jsonschema.exclusion import Exclusion
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
 from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
@@ -20,7 +21,6 @@ MAX_DEPTH = 48  # schemas within schemas
 MAX_PARTS = 1000  # schemas that hold together
 MAX_RULES = 4000
 MAX_LENGTH = 400_000  # characters of a grammar
-MAX_REPEATS = 2000  # llama.cpp's own bound
 EMPTY = '""'
 
 BASICS = {

@@ -278,10 +278,11 @@ class Keeper:
     def _clear_another(self, place: Place) -> bool:
         """Give up the copy that has been of no use for longest, so that there may be room."""
         copies = [p for p in self.places.values() if p is not place and p.phase is Phase.COLD and p.staged]
-        for other in sorted(copies, key=lambda p: p.used_at)[:1]:
-            self._clear(other)
-            place.n_bytes_short = 0  # to be looked at anew
-        return bool(copies)
+        if not copies:
+            return False
+        self._clear(min(copies, key=lambda p: p.used_at))
+        place.n_bytes_short = 0  # to be looked at anew
+        return True
 
     def _clear(self, place: Place) -> None:
         self._wake(place)

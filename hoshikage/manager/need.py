@@ -9,16 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from hoshikage.engine.sizes import MOST_ROWS, SHARED_CELLS, SHORT_CELLS, SMALLEST, rounded_up, rows_in_memory
 from hoshikage.manager.shape import Shape
 
-# What sessions are opened for: see `engine.diffusion`, `block`, `causal` and `sessions`, which a test compares.
-SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}
-SHORT_CELLS = 512  # for others beside the longest
-LARGEST_LOGITS = 1 << 28
-CAUSAL_UBATCH = 512
-MOST_ROWS = 512
-GRANULE = 256  # positions
-COARSE = 1024  # positions
+CAUSAL_UBATCH = 512  # of `_context`, which is compiled; a test compares
 
 # Bytes of an element, by the name of the cache's type.
 CACHE_BYTES = {
@@ -68,10 +62,9 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     """
     n_each = n_ctx * n_streams
     wanted = min(n_each * n_seq, max(n_each + SHORT_CELLS, SHARED_CELLS[shape.kind]))
-    # As `engine.sessions` rounds: up to a power of two first, in whole thousands later.
-    cells = -(-wanted // COARSE) * COARSE if wanted > COARSE else max(GRANULE, 1 << (max(wanted, 1) - 1).bit_length())
+    cells = rounded_up(max(wanted, 1))
     n_tokens = cells if shape.kind == "masked" else min(cells, max(CAUSAL_UBATCH, n_seq * shape.block_length))
-    most = max(MOST_ROWS * n_streams, LARGEST_LOGITS // (4 * shape.n_vocab))
+    most = max(MOST_ROWS * n_streams, rows_in_memory(shape.n_vocab))
     n_rows = n_tokens if shape.is_native else min(n_tokens, most)
     return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
 
@@ -98,7 +91,7 @@ def second_of(shape: Shape, size: Size) -> Size | None:
     """The small context beside the first one, which lets a pass compute a block alone (`Context.open_bare`)."""
     if shape.kind != "masked" or shape.is_native:
         return None
-    return Size(cells=GRANULE, n_seq=size.n_seq, n_tokens=size.n_seq, n_rows=size.n_seq)
+    return Size(cells=SMALLEST, n_seq=size.n_seq, n_tokens=size.n_seq, n_rows=size.n_seq)
 
 
 def contexts_of(shape: Shape, size: Size) -> tuple[Size, ...]:

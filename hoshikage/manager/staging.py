@@ -23,6 +23,7 @@ from hoshikage.errors import Cancelled
 from hoshikage.gguf.header import Header
 from hoshikage.gguf.split import other_parts
 from hoshikage.manager.speed import read_speed
+from hoshikage.registry.facts import Identity, identity_from, identity_of
 from hoshikage.settings import Settings
 
 PREFIX, MARK = "hoshikage.staged.", ".hoshikage"
@@ -32,7 +33,6 @@ MARGIN = 64 << 20  # bytes that stay free in the RAM disk
 WORTH_SECONDS = 2.0  # a file that is read in less is not copied
 FAST = 1.5e9  # bytes a second, from where on a disk is not what a load waits for
 
-Identity: TypeAlias = tuple[int, ...]
 Tell: TypeAlias = Callable[[float], object]
 log = logging.getLogger(__name__)
 
@@ -117,20 +117,12 @@ def source_of(header: Header) -> Source:
     return Source(Path(header.path), identity_at(header), b"", 0, header.file_size, 0)
 
 
-def identity_of(path: Path) -> Identity:
-    return of_status(path.stat())
-
-
 def identity_at(header: Header) -> Identity:
     """What the file is now, which has to be what the header was read from."""
     identity = identity_of(Path(header.path))
     if identity[:4] != header.identity:
         raise OSError(errno.ESTALE, "the file was replaced meanwhile", header.path)
     return identity
-
-
-def of_status(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def reason_against(sources: list[Source], disk: Path, n_bytes_free: int, *, always: bool) -> str:
@@ -246,7 +238,7 @@ class Work:
                 n = min(CHUNK, source.offset + source.n_data - offset)
                 self._transfer(read.fileno(), write.fileno(), offset, n)
             os.ftruncate(write.fileno(), source.n_bytes)
-            if of_status(os.fstat(read.fileno())) != source.identity or identity_of(source.path) != source.identity:
+            if identity_from(os.fstat(read.fileno())) != source.identity or identity_of(source.path) != source.identity:
                 raise OSError(errno.ESTALE, "the file was replaced or written to meanwhile", str(source.path))
 
     def _write(self, target: int, data: bytes) -> None:

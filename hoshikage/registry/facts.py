@@ -32,6 +32,7 @@ class Facts:
     n_bytes: int  # of all its parts
     n_parts: int
     has_chat_template: bool
+    tells_of_tools: bool  # its chat template does
     block_length: int = 0  # of a block model
 
 
@@ -95,6 +96,7 @@ def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
     except ParameterError as error:
         raise ModelFileError(str(path), f"{error.name}: {error.cause}", error.remedy) from None
     n_parts = header.split[1]
+    template = header.text("tokenizer.chat_template")
     return Facts(
         name=header.name,
         kind=kind.name,
@@ -103,6 +105,7 @@ def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
         n_layer=header.n_layer,
         n_bytes=header.file_size + sum(sizes[1:n_parts]),
         n_parts=n_parts,
-        has_chat_template=header.text("tokenizer.chat_template") is not None,
+        has_chat_template=template is not None,
+        tells_of_tools="tools" in (template or ""),
         block_length=kind.block_length,
     )

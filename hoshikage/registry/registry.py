@@ -15,7 +15,7 @@ from pathlib import Path
 from hoshikage import gguf, nano
 from hoshikage.checks import shown
 from hoshikage.envfile import expanded
-from hoshikage.errors import HoshikageError, ParameterError, RegistryError, UnknownModelError
+from hoshikage.errors import HoshikageError, LabelTaken, ParameterError, RegistryError, UnknownModelError
 from hoshikage.registry.entry import EMBEDDED, FILE, FOLDER, Model, entry_of, model_of
 from hoshikage.registry.facts import Identity, settled_identity
 from hoshikage.registry.folder import Folder, Scan
@@ -168,7 +168,7 @@ class Registry:
         def edit(entries: Entries) -> None:
             old = entries.get(label)
             if label in entries and not replace and old != entry:
-                raise ParameterError("LABEL", f"{label!r} is taken", "choose another label, or say --replace")
+                raise LabelTaken(label)
             kept = old if isinstance(old, dict) else {}
             stays = {"stop": kept["stop"]} if "stop" in kept and not entry["stop"] else {}
             entries[label] = {**kept, **entry, **stays}

@@ -9,7 +9,7 @@ from blacksheep import Response
 
 from hoshikage._version import __version__
 from hoshikage.checks import Place, Text, Texts
-from hoshikage.errors import FileError, ParameterError, RegistryError
+from hoshikage.errors import FileError, LabelTaken, ParameterError, RegistryError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry import rows_of_model
 from hoshikage.server.fields import Field, Given, Table, given_in
@@ -57,7 +57,7 @@ async def add(services: Services, exchange: Exchange) -> Response:
     """Give a model file a name, for good."""
     given = await given_in(exchange, ADD)
     state = await register(services, given["name"], given)
-    return json_response({"status": "ok", "model": card(state, services.started)}, 201)
+    return json_response({"status": "ok", "model": card(state, services.started), **given.beside}, 201)
 
 
 async def register(services: Services, name: str, given: Given) -> ModelState:
@@ -67,15 +67,15 @@ async def register(services: Services, name: str, given: Given) -> ModelState:
         await asyncio.to_thread(
             services.registry.add, path, name, given.get("stop", ()), given.options, replace=given.get("replace", False)
         )
+    except LabelTaken as error:
+        remedy = "choose another name, or send replace: true"
+        raise Problem(409, f"{error.cause}; {remedy}", "model_exists", param="name") from None
     except ParameterError as error:
-        taken = error.name == "LABEL" and "taken" in error.cause
-        remedy = "choose another name, or send replace: true" if taken else error.remedy
-        code = "model_exists" if taken else "validation_error"
-        raise Problem(409 if taken else 400, f"{error.cause}; {remedy}", code, param=lower(error.name)) from None
+        raise Problem(400, error.sentence, "validation_error", param=lower(error.name)) from None
     except RegistryError as error:
-        raise Problem(500, f"{error.cause}; {error.remedy}", "registry_error") from error
+        raise Problem(500, error.sentence, "registry_error") from error
     except FileError as error:
-        raise Problem(400, f"{error.cause}; {error.remedy}", "not_a_model", param="path") from None
+        raise Problem(400, error.sentence, "not_a_model", param="path") from None
     services.choices.forget()
     return await state_of(services, name)
 
@@ -91,7 +91,7 @@ async def forget(services: Services, name: str) -> None:
     try:
         await asyncio.to_thread(services.registry.remove, name)
     except ParameterError as error:
-        raise Problem(409, f"{error.cause}; {error.remedy}", "model_fixed", param="name") from None
+        raise Problem(409, error.sentence, "model_fixed", param="name") from None
     services.choices.forget()
     await asyncio.to_thread(services.manager.forget, name)
 
@@ -111,7 +111,7 @@ async def load(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, WAKE) if exchange.body else WAKE.read({})
     state = await state_of(services, exchange.values["name"])
     await asyncio.to_thread(services.manager.wake, state.label, given.get("keep_alive"))
-    return json_response(card(await state_of(services, state.label), services.started), 202)
+    return json_response(card(await state_of(services, state.label), services.started) | given.beside, 202)
 
 
 async def unload(services: Services, exchange: Exchange) -> Response:

@@ -10,6 +10,7 @@ from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.settings import Settings
 
 BACKLOG = 2048
+HERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # who listens everywhere is found here
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -47,5 +48,10 @@ def cannot_listen(settings: Settings, error: OSError) -> HoshikageError:
 def url_of(bound: socket.socket) -> str:
     """How to reach it from here."""
     host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return url_at(host, port)
+
+
+def url_at(host: str, port: int) -> str:
+    """The address of a server that listens there; one that listens everywhere is found here."""
+    host = HERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hoshikage.manager.state import ModelState, Pulse
+from hoshikage.manager.state import ModelState, Pulse, State
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 TOKENS_A_PASS = (0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # anybody can make up more
 N_MODELS = 256  # that have a line of their own; the rest share one
-STATES = ("cold", "staged", "loading", "resident", "draining", "failed")
+STATES = get_args(State)
 
 
 class Metrics:
@@ -89,9 +90,7 @@ class Metrics:
     def _counter(self, name: str, about: str, labels: Iterable[str]) -> Counter:
         return Counter(f"hoshikage_{name}", about, tuple(labels), registry=self.registry)
 
-    def _histogram(
-        self, name: str, about: str, labels: Iterable[str], buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
+    def _histogram(self, name: str, about: str, labels: Iterable[str], buckets: Sequence[float] = SECONDS) -> Histogram:
         return Histogram(f"hoshikage_{name}", about, tuple(labels), registry=self.registry, buckets=buckets)
 
 

@@ -64,6 +64,7 @@ RULES: dict[str, Rule] = {
     "WorkerDied": Rule(500, "inference_failed"),
     "InternalError": Rule(500, "internal_error"),
     "Cancelled": Rule(503, "cancelled", {"retry-after": "1"}),
+    "NoTokenLeft": Rule(400, "no_token_left"),
     "DecodeError": Rule(500, "inference_failed"),
     "LibraryError": Rule(500, "model_load_failed", NEVER),
     "FileError": Rule(500, "model_load_failed", NEVER),
@@ -93,5 +94,4 @@ def by_rule(error: HoshikageError) -> Problem:
     headers = dict(rule.headers)
     if (seconds := getattr(error, "retry_after", None)) is not None:
         headers["retry-after"] = str(max(1, round(seconds)))
-    sentence = f"{error.cause}; {error.remedy}" if error.remedy else error.cause
-    return Problem(rule.status, sentence, rule.code, headers=headers)
+    return Problem(rule.status, error.sentence, rule.code, headers=headers)

@@ -133,7 +133,7 @@ class Asking:
     )
     repetition_penalty: float | None = setting(
         "REPEAT_PENALTY",
-        Number(0, 100, open_least=True),
+        Number(0.001, 100),
         None,
         "above 1: tokens already there become less likely; unset: 1, and 1.1 for autoregressive models",
     )
@@ -144,7 +144,7 @@ class Asking:
         "DIFFUSION_STEPS",
         Whole(1, 2**20),
         None,
-        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise one per token, the exact way",
+        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise as many as the quality takes",
     )
     algorithm: str | None = setting(
         "DIFFUSION_ALGORITHM",

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hoshikage.checks import nearest
-from hoshikage.envfile import HERE, VARIABLE, env_files_of, variables_in
+from hoshikage.envfile import HERE, VARIABLE, env_files_of, strays_in, variables_in
 from hoshikage.errors import ParameterError
 from hoshikage.settings.row import Row
 from hoshikage.settings.table import Settings, table
+
+OUR_PREFIXES = ("HOSHIKAGE_", "DIFFUSION_")
+READ_ELSEWHERE = ("HOSHIKAGE_LOG", "HOSHIKAGE_ISA")  # by compiled modules, as they are loaded
 
 
 class Found(NamedTuple):
@@ -120,11 +123,22 @@ def misspelt(
     environment: Mapping[str, str] = os.environ,
     env_files: Sequence[Path] | None = None,
 ) -> Iterator[str]:
-    """A sentence for each line of a `.env` file that is nearly one of our variables, and has no effect."""
-    known = [row.variable for row in table()]
+    """A sentence for each variable that is nearly one of ours and has no effect, and for lines of a `.env` file that
+    set nothing. Of the environment, which is everybody's, only what begins as ours do is looked at."""
     environment = with_config_path(environment, flags or {})
+    for name in environment:
+        if name.startswith(OUR_PREFIXES) and (meant := meant_by(name)):
+            yield f"environment variable {name} has no effect, did you mean {meant}?"
     for path in env_files_of(environment, env_files):
         for name, given in variables_in(path).items():
-            close = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-            if close and name not in known:
-                yield f"{path}:{given.line}: {name} has no effect, did you mean {close[0]}?"
+            if meant := meant_by(name):
+                yield f"{path}:{given.line}: {name} has no effect, did you mean {meant}?"
+        for number in strays_in(path):
+            yield f"{path}:{number}: the line has no effect, there is no = in it"
+
+
+def meant_by(name: str) -> str | None:
+    """The variable that was probably meant, where this is none."""
+    known = [row.variable for row in table()]
+    close = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+    return close[0] if close and name not in (*known, *READ_ELSEWHERE) else None

@@ -1,4 +1,4 @@
-"""Names for what `hoshikage.strategies` holds: every algorithm and schedule by name and by number.
+"""What `hoshikage.strategies` holds, by name; `settings.choices` has the other spellings and the numbers.
 
 A new paper is one module and one line in a table here.
 """
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage._canvas import Ends, Form, Growth, Plan
 from hoshikage._grammar import Grammar
+from hoshikage.checks import Choice
 from hoshikage.errors import ParameterError
+from hoshikage.settings import ALGORITHMS
+from hoshikage.settings import SCHEDULES as NAMES_OF_SCHEDULES
 from hoshikage.strategies import (
     adablock,
     adaptive,
@@ -68,52 +71,15 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "vicinity": {"before": 16, "behind": 16, "warm_up": 4},
 }
 
-# The numbers are the positions that llama.cpp's example and the settings table gave them.
-ALGORITHM_NUMBERS = ("origin", "entropy", "margin", "random", "low_confidence")
-SCHEDULE_NUMBERS = ("timestep", "block")
-OTHER_NAMES = {
-    "confidence": "low_confidence",
-    "confidence_based": "low_confidence",
-    "topk_margin": "margin",
-    "margin_based": "margin",
-    "entropy_based": "entropy",
-    "timestep_based": "timestep",
-    "block_based": "block",
-    "linear": "block",
-    "blocks": "block",
-    "timesteps": "timestep",
-}
-
-
-def algorithm_name(choice: str | int) -> str:
-    """The one name of an algorithm that is given by any of its names, or by its number."""
-    return _name_of("algorithm", choice, ALGORITHM_NUMBERS, RULES)
-
-
-def schedule_name(choice: str | int) -> str:
-    """The one name of a schedule that is given by any of its names, or by its number."""
-    return _name_of("schedule", choice, SCHEDULE_NUMBERS, SCHEDULES)
-
-
-def _name_of(what: str, choice: str | int, numbers: tuple[str, ...], table: Mapping[str, Any]) -> str:
-    text = str(choice).strip().lower().replace("-", "_")
-    if text.isdecimal() and int(text) < len(numbers):
-        return numbers[int(text)]
-    name = OTHER_NAMES.get(text, text)
-    if name not in table:
-        known = ", ".join([*table, f"or a number from 0 to {len(numbers) - 1}"])
-        raise ParameterError(what, f"{choice!r} is unknown", f"use one of {known}")
-    return name
-
 
 def make_rule(algorithm: str | int, *, alg_temp: float = 0.0, **options: Any) -> Rule:
     """The rule of an algorithm: how sure a row is, and which rows are settled. `options` are those of its class."""
-    return RULES[algorithm_name(algorithm)](order_temperature=alg_temp, **options)
+    return RULES[Choice(ALGORITHMS).check("algorithm", algorithm)](order_temperature=alg_temp, **options)
 
 
 def make_schedule(schedule: str | int, *, eps: float = 1e-3) -> Schedule:
     """How many rows a step settles. `eps` is where the timestep schedule's time ends."""
-    name = schedule_name(schedule)
+    name = Choice(NAMES_OF_SCHEDULES).check("schedule", schedule)
     return dream.Timesteps(eps=eps) if name == "timestep" else SCHEDULES[name]()
 
 

@@ -69,6 +69,9 @@ cdef class Repetition(RowEdit):
 
     cdef readonly double penalty
 
+    def __cinit__(self):
+        self.counts_once = True
+
     def __init__(self, double penalty):
         if not 1.0 / LARGEST <= penalty <= LARGEST:
             raise ParameterError("repetition_penalty", f"{penalty} is no factor",
@@ -76,23 +79,12 @@ cdef class Repetition(RowEdit):
         self.penalty = penalty
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
-        cdef int32_t i, token
+        cdef int32_t i
         cdef float factor = <float> self.penalty
         cdef float *logit
-        for i in range(canvas.n):
-            token = canvas._tokens[i]
-            if not canvas.masked(i) and first_seen(canvas, i):
-                logit = &view.logits[token]
-                logit[0] = logit[0] / factor if logit[0] > 0 else logit[0] * factor
-
-
-cdef bint first_seen(Canvas canvas, int32_t position) noexcept nogil:
-    """Whether no earlier position holds the same token: each counts once."""
-    cdef int32_t i
-    for i in range(position):
-        if canvas._tokens[i] == canvas._tokens[position]:
-            return False
-    return True
+        for i in range(canvas._n_distinct):
+            logit = &view.logits[canvas._distinct[i]]
+            logit[0] = logit[0] / factor if logit[0] > 0 else logit[0] * factor
 
 
 cdef class Forbid(RowEdit):

@@ -26,7 +26,7 @@ class Ask:
 
         generate    prompts (list of texts or lists of ids), n, parse_special, options
         chat        messages, n, tools, template_options, continue_final_message, options
-        infill      prefix, suffix (text or ids), n, length, parse_special, options
+        infill      prefix, suffix (text or ids), length, or a template of texts and gaps; n, parse_special, options
         tokenize    text, parse_special, opens (whether BOS stands before it), pieces (whether they are told)
                                                                                -> {"ids": [...], "pieces": [...]}
         detokenize  ids, special                                               -> {"text": ...}

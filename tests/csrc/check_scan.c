@@ -64,14 +64,14 @@ static int near(float got, float wanted) {
 static void keep_check(const float *row, int32_t n, int32_t k) {
     float *kept = malloc((size_t)n * sizeof *kept);
     memcpy(kept, row, (size_t)n * sizeof *kept);
-    row_keep(kept, n, 1.0, 0.0, k, 0.0);
+    row_keep(kept, n, 1.0, 0.0, k);
     for (int32_t v = 0; v < n; v++) {
         int32_t n_larger = 0;
         for (int32_t w = 0; w < n; w++)
             n_larger += row[w] > row[v];
         CHECK(kept[v] == (n_larger < k || k >= n ? row[v] : -INFINITY), "n %d k %d token %d", n, k, v);
     }
-    row_keep(kept, n, 0.7, 0.9, 0, 0.0);
+    row_keep(kept, n, 0.7, 0.9, 0);
     free(kept);
 }
 

@@ -18,8 +18,8 @@ int main(int argc, char **argv) {
     else if (strcmp(argv[2], "draw") == 0)
         scan_noisy_best(row, N_VOCAB, 1.0, 99);
     else if (strcmp(argv[2], "top_p") == 0)
-        row_keep(row, N_VOCAB, 1.0, 0.95, 0, 0.0);
+        row_keep(row, N_VOCAB, 1.0, 0.95, 0);
     else
-        row_keep(row, N_VOCAB, 1.0, 1.0, 40, 0.0);
+        row_keep(row, N_VOCAB, 1.0, 1.0, 40);
     return 0;
 }

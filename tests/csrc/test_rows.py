@@ -17,7 +17,7 @@ NEAR = 1e-12  # a cumulative probability this near top_p may fall on either side
 
 def keep(csrc: ctypes.CDLL, row: Row, inv_temperature: float, top_p: float, top_k: int) -> Row:
     kept = row.copy()
-    csrc.row_keep(kept.ctypes.data, len(kept), inv_temperature, top_p, top_k, 0.0)
+    csrc.row_keep(kept.ctypes.data, len(kept), inv_temperature, top_p, top_k)
     return kept
 
 

@@ -91,7 +91,7 @@ def load(path: str) -> ctypes.CDLL:
         "scan_row": (None, pointer, i32, pointer),
         "scan_rows": (None, pointer, i32, i32, pointer, i32),
         "scan_noisy_best": (i32, pointer, i32, f64, u64),
-        "row_keep": (None, pointer, i32, f64, f64, i32, f64),
+        "row_keep": (None, pointer, i32, f64, f64, i32),
         "row_top": (i32, pointer, i32, i32, pointer, pointer),
         "row_scale": (None, pointer, i32, f32),
         "row_guide": (None, pointer, pointer, i32, f32),

@@ -96,6 +96,22 @@ def test_raw_logits_are_those_of_its_blocks(engine: Engine, path: Path) -> None:
     assert np.max(np.abs(engine.logits(ids)[0] - expected)) <= 1e-4 * np.max(np.abs(expected))
 
 
+def test_raw_logits_of_several_texts_keep_padding_out(engine: Engine) -> None:
+    ids = np.arange(10, 34).reshape(2, 12)
+    mask = np.ones(ids.shape, bool)
+    mask[1, :3] = False
+    told = engine.logits(ids, mask)
+    assert np.array_equal(told[0], engine.logits(ids[0])[0])
+    assert np.array_equal(told[1, 3:], engine.logits(ids[1, 3:])[0])
+    assert np.isnan(told[1, :3]).all()
+    for wrong in (mask[:1], mask[:, :5]):
+        with pytest.raises(ParameterError, match="shape"):
+            engine.logits(ids, wrong)
+    mask[1, 6] = False
+    with pytest.raises(ParameterError, match="hole"):
+        engine.logits(ids, mask)
+
+
 @pytest.mark.parametrize(
     ("options", "cause"),
     [

@@ -11,7 +11,7 @@ import pytest
 import hoshikage
 from hoshikage import Board, Engine
 from hoshikage.engine.result import Result
-from hoshikage.errors import ContextOverflowError, DecodeError, ParameterError, UnsupportedModelError
+from hoshikage.errors import ContextOverflowError, NoTokenLeft, ParameterError, UnsupportedModelError
 from tests.conftest import TinyModel
 from tests.tiny import CAUSAL, CHAT_TEMPLATE
 
@@ -145,7 +145,7 @@ def test_what_has_no_effect_or_no_sense_is_said(llama: Engine) -> None:
         llama.infill("a", "b")
     with pytest.raises(ParameterError, match="it is empty"):
         llama.generate([[]])
-    with pytest.raises(DecodeError, match="every token is forbidden"):
+    with pytest.raises(NoTokenLeft, match="every token is forbidden"):
         llama.generate(PROMPT, logit_bias=dict.fromkeys(range(llama.model.n_vocab), BAN))
     assert len(llama.generate(PROMPT, max_tokens=3).tokens) <= 3
 

@@ -19,7 +19,7 @@ from hoshikage._canvas import Canvas
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
 from hoshikage._grammar import Grammar
-from hoshikage.errors import DecodeError, ParameterError
+from hoshikage.errors import NoTokenLeft, ParameterError
 from hoshikage.strategies import make_form, make_rule, make_schedule
 from hoshikage.strategies.grammar import Followed
 from tests.conftest import TinyModel
@@ -46,7 +46,7 @@ def engine(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Iterator[En
         yield loaded
 
 
-@pytest.fixture(scope="module", params=["nano-llada", "nano-block"])
+@pytest.fixture(scope="module", params=["nano-llada", "nano-dream", "nano-block"])
 def nano(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with hoshikage.load(request.param, **QUIET) as loaded:
         yield loaded
@@ -213,7 +213,7 @@ def test_other_orders_become_this_one(nano: Engine) -> None:
 def test_a_dead_end_fails_alone(nano: Engine, way: dict[str, Any]) -> None:
     """The end is forbidden, and nothing else may stand there. A neighbour's passes are those that it takes alone."""
     never = dict.fromkeys(nano.model.eog_ids, -math.inf)
-    with pytest.raises(DecodeError, match="forbid every token"):
+    with pytest.raises(NoTokenLeft, match="forbid every token"):
         nano.generate("a", grammar='root ::= "yes"', logit_bias=never, max_tokens=16)
     ids = nano.chat_tokens(asked("Tell me a story."))
     neighbour = {"max_tokens": 40, "early_stop": False, "seed": 1, **way}
@@ -227,7 +227,7 @@ def test_a_dead_end_fails_alone(nano: Engine, way: dict[str, Any]) -> None:
         news = {}
         while desk.busy:
             news |= {item.answer.index: item for item in desk.step(Board())}
-        assert isinstance(news[0].error, DecodeError)
+        assert isinstance(news[0].error, NoTokenLeft)
         result = news[1].result
         assert result is not None and (result.tokens, result.counts.n_passes, result.counts.n_warm) == (
             alone.tokens, alone.counts.n_passes, alone.counts.n_warm,

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import _context
-from hoshikage.engine import batch, block, causal, diffusion, sessions
 from hoshikage.engine.batch import room_for
+from hoshikage.engine.sizes import SHARED_CELLS, SMALLEST, most_rows, rounded_up, rows_in_memory
 from hoshikage.manager import need
 from hoshikage.manager.need import MIB, Size, Way, bill_of, cache_of_layer, compute_of, need_of, size_of
 from hoshikage.manager.shape import Shape, shape_of
@@ -101,14 +101,8 @@ def test_a_load_takes_what_was_reckoned(number: int, measured: list[tuple[Path, 
     assert taken["compute"] <= compute / MIB <= taken["compute"] * 1.25 + 6
 
 
-def test_what_was_reckoned_on_is_what_the_engine_does() -> None:
-    assert need.SHARED_CELLS == {
-        "masked": diffusion.SHARED_CELLS, "block": block.SHARED_CELLS, "causal": causal.SHARED_CELLS,
-    }  # fmt: skip
-    assert (need.LARGEST_LOGITS, need.MOST_ROWS) == (sessions.LARGEST_LOGITS, sessions.MOST_ROWS)
-    assert need.SHORT_CELLS == batch.SHORT_CELLS
-    assert (need.CAUSAL_UBATCH, need.GRANULE) == (_context.CAUSAL_UBATCH, _context.CELL_MULTIPLE)
-    assert need.COARSE == sessions.COARSE
+def test_what_was_reckoned_on_is_what_the_core_does() -> None:
+    assert (need.CAUSAL_UBATCH, SMALLEST) == (_context.CAUSAL_UBATCH, _context.CELL_MULTIPLE)
     assert set(need.CACHE_BYTES) == set(_context.CACHE_TYPES)
 
 
@@ -133,17 +127,17 @@ def test_no_session_is_larger_than_was_reckoned(of: tuple[str, int], n_ctx: int,
     kind, n_streams = of
     n_together = data.draw(st.integers(1, 64))
     shape = causal_shape(kind=kind, n_vocab=data.draw(st.sampled_from([1000, 150_000])))
-    most_rows = sessions.most_rows(shape.n_vocab)
-    size = st.integers(1, n_ctx).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, min(n, most_rows))))
+    most_in_block = most_rows(shape.n_vocab)
+    size = st.integers(1, n_ctx).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, min(n, most_in_block))))
     sizes = data.draw(st.lists(size, min_size=1, max_size=5))
     parts: Any = [Part(n * n_streams, n_rows * n_streams) for n, n_rows in sizes]
     most = size_of(shape, n_ctx, n_together, n_streams)
 
     def rows_for(n: int) -> int:
-        return min(n, sessions.LARGEST_LOGITS // (4 * shape.n_vocab))
+        return min(n, rows_in_memory(shape.n_vocab))
 
-    room = room_for(parts, n_together, need.SHARED_CELLS[kind], rows_for)
-    assert max(256, sessions.rounded_up(room.n_cells)) <= max(most.cells, 256)
+    room = room_for(parts, n_together, SHARED_CELLS[kind], rows_for)
+    assert max(256, rounded_up(room.n_cells)) <= max(most.cells, 256)
     assert min(room.n_rows, most.n_tokens) <= most.n_rows
 
 

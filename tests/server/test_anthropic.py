@@ -122,7 +122,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
      ({"model": "nano-ar", "tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice"),
      ({"model": "nano-ar", "tools": [{**TOOL, "name": "a b"}]}, "tools[0].name"),
      ({"model": "nano-ar", "tools": [{**TOOL, "input_schema": 5}]}, "tools[0].input_schema"),
-     ({"output_config": {"format": {"type": "json_schema", "schema": {"pattern": "a+"}}}}, "output_config: schema"),
+     ({"output_config": {"format": {"type": "json_schema", "schema": {"pattern": "a+"}}}}, "output_config.schema"),
      ({"model": "nano-ar", "tool_choice": {"type": "all"}}, "tool_choice.type"), ({"temprature": 1}, "temprature")],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip

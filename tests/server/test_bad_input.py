@@ -59,6 +59,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "wizard", "content": "hello"}]}, "messages"),
     ({"messages": [{"content": "hello"}]}, "messages"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages"),
+    ({"messages": [{"role": "user"}]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages"),
     ({"messages": [{"role": "user", "content": "x"}] * 5000}, "messages"),
     ({"model": 5}, "model"),
@@ -80,7 +81,15 @@ def test_a_schema_that_is_none_or_never_ends_is_refused(server: Server, schema: 
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     answer = server.client.chat(model="nano-ar", response_format=form, max_tokens=2)
     assert (answer.status, answer.error["code"]) == (400, "validation_error"), answer.body[:500]
-    assert answer.error["param"].startswith("response_format: schema")
+    assert answer.error["param"].startswith("response_format.schema")
+
+
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+def test_a_form_that_leaves_no_token_is_the_requests_fault(server: Server, model: str) -> None:
+    """Clients ask again after a 500; this one would end the same way every time."""
+    answer = server.client.chat(model=model, grammar="root ::= <[999999]>", max_tokens=4)
+    assert (answer.status, answer.error["code"]) == (400, "no_token_left"), answer.body[:500]
+    assert answer.error["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(("more", "param"), WRONG_VALUES, ids=lambda value: str(value)[:40])

@@ -159,7 +159,7 @@ def test_one_chunk_for_those_who_want_the_seeds_way(new_server: NewServer) -> No
     assert len(server.client.chat(stream=True, diffusing=True, **wish).events) > 2
 
 
-@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-dream", "nano-block"])
 def test_an_answer_goes_on_with_what_is_there(server: Server, model: str) -> None:
     turns = [{"role": "user", "content": "What is 12+35?"}, {"role": "assistant", "content": "2+5=7, 1+3=4, so"}]
     wish = {"model": model, "messages": turns}
@@ -171,7 +171,7 @@ def test_an_answer_goes_on_with_what_is_there(server: Server, model: str) -> Non
     assert (wrong.status, wrong.error["param"]) == (400, "continue_final_message")
 
 
-@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-dream", "nano-block"])
 def test_a_call_that_is_demanded_is_made(server: Server, model: str) -> None:
     tools = [
         {
@@ -200,7 +200,7 @@ def test_a_call_that_is_demanded_is_made(server: Server, model: str) -> None:
     assert content_of(events) == ""
 
 
-@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-block"])
+@pytest.mark.parametrize("model", ["nano-ar", "nano-llada", "nano-dream", "nano-block"])
 def test_a_schema_is_kept_to(server: Server, model: str) -> None:
     schema = {
         "type": "object",

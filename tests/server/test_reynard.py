@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +291,12 @@ def test_the_routes_can_be_left_out(new_server: NewServer) -> None:
 
 def test_no_turn_is_lost(server: Server) -> None:
     body = json.dumps({**WISH, "text": "hello", "max_length": 200}).encode()
-    for _ in range(20):
-        with server.client.connect() as connection:
-            connection.sendall(request(f"{BASE}/generate/stream", body))
-    until(lambda: server.client.get(f"{BASE}/admin/health").json["active_requests"] == 0, "all turns are back")
+
+    def active() -> int:
+        return server.client.get(f"{BASE}/admin/health").json["active_requests"]
+
+    with ExitStack() as leaving:
+        for _ in range(20):
+            leaving.enter_context(server.client.connect()).sendall(request(f"{BASE}/generate/stream", body))
+        until(lambda: active() > 0, "one is at work")
+    until(lambda: active() == 0, "all turns are back")

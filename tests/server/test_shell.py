@@ -65,6 +65,18 @@ def test_other_paths_are_not_there(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/modles", "/models"),
+    ],
+)
+def test_a_path_that_is_nearly_right_is_named(server: Server, path: str, meant: str) -> None:
+    assert f"did you mean {meant}?" in server.client.get(path).error["message"]
+
+
+@pytest.mark.parametrize(
     "name",
     ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%252e%252e%252f", "%00", "fake%00", "%ff%fe", "a%0d%0ab", "x" * 5000],
 )

@@ -80,10 +80,17 @@ def test_a_wrong_value_stops_it_with_name_and_range(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "hoshikage: .env:2: PORT: 70000 is out of range; use 0 to 65535\n"
 
 
-def test_a_misspelt_variable_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
-    Path(".env").write_text("DIFFUSION_STEP=3\nport=1\nSOMEBODY_ELSES=1\n", encoding="utf-8")
+def test_a_misspelt_variable_is_pointed_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(".env").write_text("DIFFUSION_STEP=3\nport=1\nSOMEBODY_ELSES=1\n# a b\n\nPORT 4\n", encoding="utf-8")
+    monkeypatch.setenv("HOSHIKAGE_MAX_WAITNG", "3")
+    monkeypatch.setenv("PORTT", "3")  # which may be anybody's
+    monkeypatch.setenv("HOSHIKAGE_LOG", "none")
     assert main(["config", "--changed"]) == 0
     assert capsys.readouterr().err.splitlines() == [
+        "hoshikage: environment variable HOSHIKAGE_MAX_WAITNG has no effect, did you mean HOSHIKAGE_MAX_WAITING?",
         "hoshikage: .env:1: DIFFUSION_STEP has no effect, did you mean DIFFUSION_STEPS?",
         "hoshikage: .env:2: port has no effect, did you mean PORT?",
+        "hoshikage: .env:6: the line has no effect, there is no = in it",
     ]

@@ -194,12 +194,12 @@ def test_what_has_no_effect_is_named(engine: Engine) -> None:
 
 
 def test_every_name_of_the_settings_is_known_to_the_strategies() -> None:
-    assert {strategies.algorithm_name(spelled): name for spelled, name in ALGORITHMS.items()} == {
-        name: name for name in ALGORITHMS.values()
-    }
     assert set(ALGORITHMS.values()) == set(strategies.RULES)
     assert set(SCHEDULES.values()) == set(strategies.SCHEDULES)
-    assert all(strategies.schedule_name(spelled) == name for spelled, name in SCHEDULES.items())
+    for spelled, name in ALGORITHMS.items():
+        assert type(strategies.make_rule(spelled)) is strategies.RULES[name]
+    for spelled, name in SCHEDULES.items():
+        assert type(strategies.make_schedule(spelled)) is strategies.SCHEDULES[name]
 
 
 # -- views

@@ -49,7 +49,7 @@ def test_the_template_gives_bos_once_too(renderer: Renderer) -> None:
     assert chat(renderer, "a", add_generation_prompt=False) == "[<s>][user]a[<|eot|>]"
 
 
-def going_on(renderer: Renderer, text: str, role: str = "assistant", **options: Any) -> str:
+def going_on(renderer: Renderer, text: str | None, role: str = "assistant", **options: Any) -> str:
     messages: list[Any] = [{"role": "user", "content": "a"}, {"role": role, "content": text}]
     letters = Letters()
     return letters.show(chat_ids(letters, renderer, messages, **options))
@@ -102,9 +102,27 @@ def test_special_tokens_that_hold_each_other_are_covered_all_the_same() -> None:
     assert ids[0] == ids[-1] == letters.bos_id
 
 
+def test_what_was_interrupted_is_nobodys_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Renderer("{{ text }}")
+
+    def interrupted(*_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hoshikage.engine.renderer.os.read", interrupted)  # by then the answer has arrived
+        with pytest.raises(KeyboardInterrupt):
+            made.render({"text": "first"})
+    assert [made.render({"text": text}) for text in ("second", "third")] == ["second", "third"]
+    made.close()
+
+
 def test_content_may_come_in_parts_and_may_be_missing(renderer: Renderer) -> None:
     parts = [{"type": "text", "text": "a<|eot"}, {"type": "text", "text": "|>b"}]
-    assert chat(renderer, parts, None) == "[<s>][user]a<|eot\n|>b[<|eot|>][user][<|eot|>][assistant]"
+    assert chat(renderer, parts) == "[<s>][user]a<|eot\n|>b[<|eot|>][assistant]"
+    silent = going_on(renderer, None, continue_final_message=False)
+    assert silent == "[<s>][user]a[<|eot|>][assistant][<|eot|>][assistant]"
+    with pytest.raises(ParameterError, match="message 2: a user's message has no content"):
+        chat(renderer, "a", None)
 
 
 def test_tools_and_options_reach_the_template() -> None:

@@ -16,7 +16,7 @@ from hoshikage.engine import curve
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, Way, chosen_way, ways
 from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, quality_of, recipe_of
-from hoshikage.engine.request import DiffusionRequest
+from hoshikage.engine.request import DiffusionRequest, read
 from hoshikage.errors import ParameterError
 from hoshikage.settings import ALGORITHMS, PLANS, SCHEDULES, Settings
 from tests.cases import PARALLEL
@@ -185,6 +185,16 @@ def test_the_impossible_becomes_the_nearest_or_is_refused(
     assert word in warnings[0]
     with pytest.raises(ParameterError, match=word):
         recipe_of(DiffusionRequest(**named, strict=True), Shape(20), able=able)
+
+
+def test_what_a_model_is_used_to_asks_for_nothing() -> None:
+    used = Able(block_length=8)
+    for quality in ("exact", "balanced"):
+        for n, length in ((40, 8), (5, 5)):
+            recipe, warnings = recipe_of(DiffusionRequest(quality=quality, strict=True), Shape(n), able=used)
+            assert (recipe.block_length, warnings) == (length, ())
+    assert recipe_of(DiffusionRequest(block_length=16), Shape(40), able=used)[0].block_length == 16
+    assert read(DiffusionRequest, {}, Settings(block_length=8))[0].block_length is None
 
 
 @pytest.mark.parametrize(

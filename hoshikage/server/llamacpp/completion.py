@@ -17,7 +17,7 @@ from hoshikage.server.openai import constraint
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.completions import refuse_gap
 from hoshikage.server.openai.form import about_work
-from hoshikage.server.openai.logprobs import Written, finite, text_of
+from hoshikage.server.openai.logprobs import Written, text_of
 from hoshikage.server.openai.mute import muted
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
@@ -190,4 +190,4 @@ def probability_of(token: Token) -> dict[str, Any]:
 
 
 def entry(number: int, piece: bytes, logprob: float) -> dict[str, Any]:
-    return {"id": number, "token": text_of(piece), "bytes": list(piece), "logprob": finite(logprob)}
+    return {"id": number, "token": text_of(piece), "bytes": list(piece), "logprob": logprob}

@@ -61,7 +61,7 @@ def check(given: Given, chosen: Chosen) -> None:
     if n_joint > N_JOINT:
         raise ParameterError("n", f"{n_joint} answers are too many for one request", f"ask for at most {N_JOINT}")
     if wants_none(given) and (chosen.is_diffusion or not given.get("echo", False)):
-        cause = "nothing would be answered but with echo, by an autoregressive model"
+        cause = "0 asks for no answer, which makes sense with echo and an autoregressive model only"
         raise ParameterError("max_tokens", cause, "send 1 or more")
     if judges(given) and chosen.is_diffusion:
         cause = "a diffusion model writes in any order, so the tokens of a prompt have no probability of their own"
@@ -73,7 +73,7 @@ def check_gaps(given: Given, chosen: Chosen) -> None:
     if "template" not in given.values and "prompt" not in given.values:
         raise ParameterError("prompt", "it is missing", "send a text, token ids, or a list of either")
     if "template" in given.values:
-        for name in ("prompt", "suffix", "length", "echo"):
+        for name in ("prompt", "suffix", "length", "max_tokens", "echo"):
             if given.get(name):
                 raise ParameterError(name, "a template says all of it", "send a template, or a prompt and a suffix")
         refuse_gap("template", chosen)

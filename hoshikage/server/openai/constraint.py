@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from hoshikage import gguf, jsonschema
+from hoshikage import jsonschema
 from hoshikage.errors import ParameterError
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
@@ -52,14 +50,8 @@ def read(given: Given, chosen: Chosen) -> Constraint:
         schema = wanted.get("schema", {"type": "object"})
         return Constraint({"grammar": grammar("response_format", schema)})
     if names and choice != "none":
-        return Constraint({}, lambda: CallReader(names), () if knows_tools(chosen.model.path) else (NO_TOOLS,))
+        return Constraint({}, lambda: CallReader(names), () if chosen.facts.tells_of_tools else (NO_TOOLS,))
     return Constraint()
-
-
-@lru_cache(maxsize=64)
-def knows_tools(path: Path) -> bool:
-    """Whether the chat template of a model tells it of tools. One that was asked for in vain is only warned of."""
-    return "tools" in (gguf.inspect(path).text("tokenizer.chat_template") or "")
 
 
 def check_choice(choice: str, names: list[str]) -> None:
@@ -91,4 +83,4 @@ def grammar(name: str, schema: Any) -> str:
     try:
         return jsonschema.grammar_of(schema)
     except ParameterError as error:
-        raise ParameterError(f"{name}: {error.name}", error.cause, error.remedy) from None
+        raise ParameterError(f"{name}.{error.name}", error.cause, error.remedy) from None

@@ -89,5 +89,5 @@ def canvas_of(said: Said) -> dict[str, Any]:
         "steps": said.n_steps,
         "canvas": list(said.cells),
         "masked": [i for i, cell in enumerate(said.cells) if cell is None],
-        "confidence": [round(sure, 4) if sure == sure else None for sure in said.confidence],
+        "confidence": [round(sure, 4) for sure in said.confidence],
     }

@@ -6,7 +6,6 @@ On a diffusion model they are those at the step in which a token was settled.
 from __future__ import annotations
 
 import codecs
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,11 +13,6 @@ from typing import Any
 from hoshikage.worker.ask import Answered, Said, Token
 
 DECODER = codecs.getincrementaldecoder("utf-8")
-NEVER = -9999.0  # stands for minus infinity, which JSON cannot write
-
-
-def finite(logprob: float) -> float:
-    return logprob if math.isfinite(logprob) else NEVER
 
 
 def text_of(piece: bytes) -> str:
@@ -40,7 +34,7 @@ def chat_token(token: Token) -> dict[str, Any]:
 
 
 def chat_entry(piece: bytes, logprob: float) -> dict[str, Any]:
-    return {"token": text_of(piece), "logprob": finite(logprob), "bytes": list(piece)}
+    return {"token": text_of(piece), "logprob": logprob, "bytes": list(piece)}
 
 
 class Written:
@@ -79,10 +73,8 @@ class LegacyLogprobs:
         for i, token in enumerate(tokens):
             known = not (opens and i == 0)
             rows["tokens"].append(text_of(token.piece))
-            rows["token_logprobs"].append(finite(token.logprob) if known else None)
-            rows["top_logprobs"].append(
-                {text_of(piece): finite(logprob) for _, piece, logprob in token.top} if known else None
-            )
+            rows["token_logprobs"].append(token.logprob if known else None)
+            rows["top_logprobs"].append({text_of(piece): logprob for _, piece, logprob in token.top} if known else None)
             rows["text_offset"].append(self._offset)
             self._offset += len(token.piece.decode(errors="ignore"))
         return rows

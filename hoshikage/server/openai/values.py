@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from hoshikage.checks import Check, Flag, Number, Text, Whole, nearest, shown
-from hoshikage.engine.prompt import checked_list, checked_message
+from hoshikage.engine.prompt import checked_list, checked_messages
 from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.errors import ParameterError
 
@@ -34,7 +34,7 @@ class Messages(Check[list[dict[str, Any]]]):
         messages = checked_list(value)
         if len(messages) > self.most:
             raise ParameterError(name, f"{len(messages)} messages are too many", f"send at most {self.most}")
-        return [checked_message(as_text_alone(message)) for message in messages]
+        return checked_messages([as_text_alone(message) for message in messages])
 
 
 def as_text_alone(message: Any) -> Any:
@@ -60,7 +60,7 @@ class Prompts(Check[list[Prompt]]):
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list) or not value:
-            cause = f"{shown(value)} is neither text nor a list"
+            cause = "it is empty" if value == [] else f"{shown(value)} is neither text nor a list"
             raise ParameterError(name, cause, "send a string, a list of strings, or token ids")
         if not any(isinstance(item, (str, list)) for item in value):
             return [ids_of(name, value)]

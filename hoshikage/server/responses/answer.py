@@ -24,7 +24,7 @@ from hoshikage.server.responses.tables import RESPONSES
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.wire import NAMED, named
-from hoshikage.settings import Settings
+from hoshikage.settings import Settings, replaced
 from hoshikage.worker.ask import Answered, Said
 
 
@@ -51,10 +51,12 @@ def as_chat(given: Given) -> Given:
 def about_request(given: Given, chosen: Chosen, settings: Settings) -> dict[str, Any]:
     """What every response repeats of its request."""
 
+    own = replaced(settings, chosen.model.settings)
+
     def used(name: str, otherwise: float) -> Any:
         defaults = {option.name: option.default for option in options_of(KINDS[chosen.facts.kind])}
-        own = getattr(settings, name, None)
-        return given.options.get(name, own if own is not None else defaults.get(name, otherwise))
+        usual = getattr(own, name, None)
+        return given.options.get(name, usual if usual is not None else defaults.get(name, otherwise))
 
     choice = given.get("tool_choice", "auto")
     return {

@@ -38,6 +38,7 @@ class Asked:
         self._given = given
         self._watch: Watch = watch
         self._started = time.monotonic()
+        self._whole: float = given.get("timeout", services.reynard.config["timeout_seconds"])
         if self.named in RANGES:
             check_ranges(given, RANGES[self.named])
 
@@ -73,7 +74,7 @@ class Asked:
                 [place], timeout=min([limit for limit in (quiet, left) if limit is not None], default=None)
             )
             if left is not None and self._left() == 0:
-                raise TookTooLong(self._office.config["timeout_seconds"])
+                raise TookTooLong(self._whole)
             if not place.done():
                 yield None
         if place.cancelled():
@@ -81,8 +82,7 @@ class Asked:
 
     def _left(self) -> float | None:
         """Seconds that it may still take; None: any."""
-        whole = self._given.get("timeout", self._office.config["timeout_seconds"])
-        return max(0.0, whole - self.seconds) if whole else None
+        return max(0.0, self._whole - self.seconds) if self._whole else None
 
     async def _first_that_answers(self, quiet: float | None) -> AsyncIterator[Event | None]:
         """A request that names no model falls back to another one, until one has said something."""

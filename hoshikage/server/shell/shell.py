@@ -79,6 +79,10 @@ class Shell:
         if exchange.method == "OPTIONS" and by_method:
             await sender.whole(204, b"", preflight(exchange, by_method))
             return
+        if not by_method:
+            meant = self._routes.meant_by(exchange.raw_path)
+            hint = f"did you mean {meant}?" if meant else "/openapi.json names those there are"
+            raise Problem(404, f"there is no such path; {hint}", "not_found")
         exchange.route = route = route_of(exchange, by_method)
         self._keys.check(exchange, route.access)
         if self.stopping and route.access is not Access.OPEN:
@@ -190,8 +194,6 @@ async def nothing_more() -> Message:
 
 def route_of(exchange: Exchange, by_method: dict[str, Route]) -> Route:
     """The route that is meant; HEAD is GET without its body, which uvicorn leaves out."""
-    if not by_method:
-        raise Problem(404, "there is no such path; /openapi.json names those there are", "not_found")
     route = by_method.get(route_method(exchange))
     if route is None:
         allowed = {"allow": methods_of(by_method)}
