@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hoshikage import _libs
 from hoshikage import settings as table_of_settings
@@ -22,13 +22,15 @@ from hoshikage.cli.screen import meter, screen_on
 from hoshikage.errors import NoServerError, ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
 from hoshikage.evaluate.score import Report, evaluate
+from hoshikage.evaluate.server import GapServer, OpenGapServer, Server, check_url
 from hoshikage.evaluate.show import picture, table
-from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Server, Subject, check_url
+from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Subject
 from hoshikage.evaluate.tasks import TASKS, Item
 from hoshikage.registry import Registry
 from hoshikage.registry.entry import FILE
 from hoshikage.server.shell.hosts import is_loopback
 
+T = TypeVar("T")
 REDRAW_SECONDS = 0.1
 
 
@@ -81,8 +83,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.server:
         check_url(arguments.server)
         parts_of(arguments.server, "--server")
-        wishes = [name for name in ("gaps", "open_gaps") if getattr(arguments, name)]
-        wishes += [name for name in read_flags(arguments, loading_rows()) if name != "config_path"]
+        wishes = [name for name in read_flags(arguments, loading_rows()) if name != "config_path"]
         if wishes:
             cause = "it is about a file that is loaded here, and a server has its own"
             raise ParameterError(flag_of(wishes[0]), cause, "leave it out, or leave out --server")
@@ -93,7 +94,8 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
     progress = Progress()
     try:
         if arguments.server:
-            subject: Subject = Server(arguments.server, arguments.model, _key(arguments), given)
+            kind = _chosen(arguments, OpenGapServer, GapServer, Server)
+            subject: Subject = kind(arguments.server, arguments.model, _key(arguments), given)
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
         flags = read_flags(arguments, loading_rows())
         settings = table_of_settings.read(flags)
@@ -105,7 +107,8 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
 
         with load(model.path, settings=settings) as engine:
             name = model.path.stem if model.origin == FILE else model.label
-            subject = _kind(arguments)(engine, name, {"stop": model.stop, **given})
+            asked = _chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
+            subject = asked(engine, name, {"stop": model.stop, **given})
             return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
     except http.client.HTTPException:
         raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None
@@ -121,11 +124,9 @@ def _key(arguments: argparse.Namespace) -> str | None:
     return next(iter(settings_of(arguments).api_keys), theirs)
 
 
-def _kind(arguments: argparse.Namespace) -> type[ModelFile]:
-    """What a model file is asked."""
-    if arguments.open_gaps:
-        return OpenGapFiller
-    return GapFiller if arguments.gaps else ModelFile
+def _chosen(arguments: argparse.Namespace, open_gaps: T, gaps: T, replies: T) -> T:
+    """What is asked for."""
+    return open_gaps if arguments.open_gaps else gaps if arguments.gaps else replies
 
 
 def _telling(subject: Subject, wanted: bool, progress: Progress) -> Subject:

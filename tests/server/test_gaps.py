@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+import hoshikage
+from hoshikage import nano
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.server import GapServer
+from hoshikage.evaluate.subject import GapFiller
 from tests.conftest import TinyModel
 from tests.server.client import Answer
 from tests.server.conftest import Server
@@ -37,6 +42,26 @@ def test_a_template_of_one_gap_is_a_gap_between_two_texts(server: Server) -> Non
 def test_the_text_between_two_gaps_is_in_the_answer(server: Server) -> None:
     text = text_of(fill(server, ["Dear ", 8, ", thank you for ", 4, "."], n=2))
     assert ", thank you for " in text and not text.startswith("Dear ")
+
+
+def test_a_suffix_may_be_token_ids(server: Server) -> None:
+    body = {**WISH, "prompt": "def f(", "length": 7}
+    ids = server.client.post("/tokenize", {"model": "fake", "content": "):"}).json["tokens"]
+    told = [server.client.post("/v1/completions", {**body, "suffix": suffix}) for suffix in ("):", ids)]
+    assert text_of(told[0]) == text_of(told[1])
+    wrong = server.client.post("/v1/completions", {**body, "suffix": ["a"]})
+    assert (wrong.status, wrong.error["param"]) == (400, "suffix")
+
+
+@pytest.mark.parametrize("model", ["nano-llada", "nano-dream"])
+def test_gaps_are_judged_over_http_as_here(server: Server, model: str) -> None:
+    """Several turns, Japanese and the end of a turn behind the gap: all of it reaches the model as it does here."""
+    asked = GapServer(server.url, model, None, {"quality": "exact"})
+    with hoshikage.load(model, **nano.settings_of(model)) as engine:
+        here = GapFiller(engine, model, {})
+        for item in questions(2):
+            one, other = here.answer(item), asked.answer(item)
+            assert (one.right, one.n_tokens) == (other.right, other.n_tokens)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/fim/completions"])

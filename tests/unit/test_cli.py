@@ -133,6 +133,7 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
         (["run", "MODEL", "\udcff"], "PROMPT: it is not UTF-8"),
         (["rnu", "MODEL"], "there is no command 'rnu', did you mean run?"),
         (["nano-ar", "hello"], "there is no command 'nano-ar'; a model answers with `hoshikage run MODEL PROMPT`"),
+        (["eval", "nano-ar", "--items", "0"], "argument --items: 0 is out of range; use 1 to 1000000"),
         (["inspect", "nano-ar", "--ctx", "many"], "argument --ctx: 'many' is not a whole number; use 1 to 16777216"),
         (["run", "MODEL", "a", "--steps", "0"], "--steps: 0 is out of range; use 1 to 1048576"),
         (["run", "MODEL", "a", "--steps", "many"], "--steps: 'many' is not a whole number"),

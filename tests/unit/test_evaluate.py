@@ -21,17 +21,9 @@ from hoshikage.cli import eval_, main
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.questions import chosen_tasks, questions
 from hoshikage.evaluate.score import Report, Score, evaluate, interval
+from hoshikage.evaluate.server import Server, check_url
 from hoshikage.evaluate.show import picture, table
-from hoshikage.evaluate.subject import (
-    LONGEST_OPEN_GAP,
-    GapFiller,
-    ModelFile,
-    OpenGapFiller,
-    Reply,
-    Server,
-    check_url,
-    messages_of,
-)
+from hoshikage.evaluate.subject import OPEN, GapFiller, ModelFile, OpenGapFiller, Reply, messages_of
 from hoshikage.evaluate.tasks import TASKS, Item
 
 
@@ -67,7 +59,7 @@ class Knowing:
         assert end == self.model.eot_id
         whole = next(a for q, a in self.answers.items() if prefix[1 : 2 + len(q)] == [*map(ord, q), 3])
         lo, hi = len(prefix) - prefix.index(3) - 1, len(whole) - len(suffix)
-        assert length in (hi - lo, [0, LONGEST_OPEN_GAP])
+        assert length in (hi - lo, OPEN)
         tokens = [63] * (hi - lo) if self.asked % 3 == 0 else list(map(ord, whole[lo:hi]))
         return self._result("", tokens)
 
@@ -201,22 +193,18 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
     assert main([*ask, "--plot", str(drawing), "--with", str(earlier)]) == 0
     assert "json" in capsys.readouterr().out
     assert drawing.read_text().count("<circle") == 2
-    assert main([*ask, "--items", "0"]) == 2
     assert main([*ask, "--with", str(drawing)]) == 2
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--items", "0"], "--items: 0 questions are none"),
         (["--plot", "none/such.svg"], "--plot: none/such.svg is no file in a folder that is there"),
         (["--plot", "."], "--plot: . is no file"),
         (["--with", "text.json"], "--with: text.json is no evaluation"),
         (["--with", "list.json"], "--with: list.json is no evaluation"),
         (["--rule", "entrophy"], "did you mean 'entropy'"),
-        (["--gaps"], "--gaps: it is about a file that is loaded here"),
-        (["--open-gaps"], "--open-gaps: it is about a file"),
-        (["--n-ctx", "64"], "--n-ctx: it is about a file"),
+        (["--n-ctx", "64"], "--n-ctx: it is about a file that is loaded here"),
         (["--server", "localhost:80"], "is no address"),
         (["--server", "http://localhost:abc"], "is no address"),
     ],

@@ -17,6 +17,7 @@ from hoshikage.server.openai.values import (
     ResponseFormat,
     StreamOptions,
     Template,
+    TextOrIds,
     ToolChoice,
     Tools,
 )  # fmt: skip
@@ -156,7 +157,7 @@ COMPLETIONS = Table(
             check=Prompts(most=N_PROMPTS),
             meaning="a text, token ids, or a list of either",
         ),
-        Field(name="suffix", check=Text(2**24), meaning="the text behind the gap that the answer fills"),
+        Field(name="suffix", check=TextOrIds(2**24), meaning="the text behind the gap that is filled, or token ids"),
         GAP_LENGTH,
         Field(
             name="template",

@@ -76,6 +76,16 @@ def ids_of(name: str, value: object) -> list[int]:
     return [TOKEN.check(name, item) for item in value]
 
 
+@dataclass(frozen=True, slots=True)
+class TextOrIds(Check[Prompt]):
+    """A text, or a list of token ids."""
+
+    most: int
+
+    def check(self, name: str, value: object) -> Prompt:
+        return Text(self.most).check(name, value) if isinstance(value, str) else ids_of(name, value)
+
+
 class Ids(Check[list[int]]):
     """A list of token ids."""
 
