@@ -93,9 +93,9 @@ def _verdict(results: Results) -> str:
     mean = sum(right / n for right, n in scores.values()) / len(scores)
     weak = [task for task, (right, n) in scores.items() if right / n < LEAST]
     if mean < AIM:
-        average = f"Trained for too short a time: the aim is {AIM:.0%} on average, it reaches {mean:.0%}."
+        average = f"Trained for too short a time: the aim is {AIM:.0%} on average, it reaches {mean:.1%}."
     else:
-        average = f"It reaches {mean:.0%} on average, where {AIM:.0%} is the aim."
+        average = f"It reaches {mean:.1%} on average, where {AIM:.0%} is the aim."
     if weak:
         return f"{average} Under {LEAST:.0%}, where no kind should be: {', '.join(weak)}."
     return f"{average} No kind is under {LEAST:.0%}."

@@ -1,8 +1,9 @@
 """Infilling a gap of unknown length (DreamOn): a mask may stand for several tokens, or for none.
 
-The gap's tokens are dealt out to fewer masks than there are: a mask that stands for two or more has <expand> as its
-target, and a decoder replaces it by two masks. Surplus masks at the gap's end have EOS as their target, and a decoder
-removes them.
+A decoder begins with a few masks, whatever the gap. Where they are too few, the last of a run of masks stands for all
+that the others leave, and has <expand> as its target: a decoder replaces it by two masks. Where they are too many,
+those at the gap's end have EOS as their target, and a decoder takes them out. So each mask has one right answer, by its
+place; dealt out at random, which nobody can know, tokens and <expand> were both half right everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..tokenizer import EOS, EXPAND, MASK
 from .base import Sample
 
 MAX_GAP = 24
+START = 4  # masks that a decoder begins with, as in DreamOn's code
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,34 @@ class _Slot:
 
 
 def _deal(tokens: list[int], rng: np.random.Generator) -> list[_Slot]:
-    """Hides some tokens, merges some neighbouring hidden ones, adds surplus masks."""
+    """Hides some tokens, and shows each run of them as one mask or more; adds masks for nothing behind the last."""
     hidden_share = 1.0 if rng.random() < 0.5 else rng.random()
-    merge_share = 0.0 if rng.random() < 0.3 else rng.random()
+    is_hidden = rng.random(len(tokens)) < hidden_share
     slots: list[_Slot] = []
-    grow_last = False
-    for token in tokens:
-        if rng.random() >= hidden_share:
-            slots.append(_Slot(token, token))
-            grow_last = False
-        elif grow_last and rng.random() < merge_share:
-            slots[-1] = _Slot(MASK, EXPAND)
-        else:
-            slots.append(_Slot(MASK, token))
-            grow_last = True
-    n_surplus = int(rng.geometric(0.4)) - 1 if rng.random() < 0.5 else 0
+    lo = 0
+    while lo < len(tokens):
+        if not is_hidden[lo]:
+            slots.append(_Slot(tokens[lo], tokens[lo]))
+            lo += 1
+            continue
+        hi = lo
+        while hi < len(tokens) and is_hidden[hi]:
+            hi += 1
+        slots += _masks(tokens[lo:hi], rng)
+        lo = hi
+    if slots[-1].target == EXPAND:
+        return slots
+    n_surplus = max(START - len(slots), 0) if rng.random() < 0.5 else int(rng.geometric(0.4)) - 1
     return slots + [_Slot(MASK, EOS)] * n_surplus
+
+
+def _masks(run: list[int], rng: np.random.Generator) -> list[_Slot]:
+    """A mask for each token, or fewer of which the last asks for more."""
+    n = len(run) if rng.random() < 0.4 else int(rng.integers(1, len(run) + 1))
+    if rng.random() < 0.3:
+        n = min(START, len(run))
+    slots = [_Slot(MASK, token) for token in run[:n]]
+    return slots if n == len(run) else [*slots[:-1], _Slot(MASK, EXPAND)]
 
 
 @dataclass(frozen=True)
