@@ -13,7 +13,7 @@ blocks. Blocks are counted from the first token: the end of a prompt shares its 
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
-from hoshikage._canvas cimport Canvas, Forward, Plan, Quota, Row, Span
+from hoshikage._canvas cimport Canvas, Plan, Quota, Row, Span
 from hoshikage._core cimport Session
 
 from contextlib import contextmanager

@@ -190,7 +190,6 @@ cdef class Canvas:
     cdef _take_edits(self, edits)
     cdef _take_unguided(self)
     cdef _take_distinct(self)
-    cdef void gather(self) noexcept nogil
     cdef _take_tops(self, int32_t n_top)
     cdef _cut_blocks(self, int32_t block_length)
     cdef void enter_block(self, int32_t block) noexcept nogil

@@ -146,11 +146,6 @@ cdef int row_order(const void *left, const void *right) noexcept nogil:
     return -1 if a.position < b.position else 1
 
 
-cdef int token_order(const void *left, const void *right) noexcept nogil:
-    cdef int32_t a = (<const int32_t *> left)[0], b = (<const int32_t *> right)[0]
-    return (a > b) - (a < b)
-
-
 cdef void sort_rows(Row *rows, int32_t n_rows) noexcept nogil:
     """Surest first."""
     qsort(rows, n_rows, sizeof(Row), row_order)
@@ -265,22 +260,6 @@ cdef class Canvas:
         self._distinct = <int32_t *> calloc(self.n_most, sizeof(int32_t))
         if self._distinct == NULL:
             raise MemoryError
-
-    cdef void gather(self) noexcept nogil:
-        """Note which tokens are settled, for edits that ask: a row of a long canvas has no time to look for doubles."""
-        cdef int32_t i, n = 0
-        if self._distinct == NULL:
-            return
-        for i in range(self.n):
-            if not self.masked(i):
-                self._distinct[n] = self._tokens[i]
-                n += 1
-        qsort(self._distinct, n, sizeof(int32_t), token_order)
-        self._n_distinct = 0
-        for i in range(n):
-            if i == 0 or self._distinct[i] != self._distinct[self._n_distinct - 1]:
-                self._distinct[self._n_distinct] = self._distinct[i]
-                self._n_distinct += 1
 
     cdef _take_tops(self, int32_t n_top):
         if n_top != 0:

@@ -18,7 +18,7 @@ from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._canvas cimport FAULT_DEAD_END, FAULT_FORBIDDEN, FAULT_FORM, FAULT_UNREADABLE
 from hoshikage._canvas cimport Canvas, Form, Forward, Job, Row, RowEdit, Span
 from hoshikage._csrc cimport SCAN_INVALID, isa_choose, isa_name, pool_run
-from hoshikage._rows cimport read_job
+from hoshikage._rows cimport gather_distinct, read_job
 from hoshikage._running cimport Running
 
 import os
@@ -367,7 +367,7 @@ cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *j
     """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
     cdef int32_t position, source, lo, hi, n = 0
     canvas.read_span(&lo, &hi)
-    canvas.gather()
+    gather_distinct(canvas)
     for position in range(lo, hi):
         source = max(position - canvas.shift, 0) - spans[0].row_lo
         if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):

@@ -1,12 +1,37 @@
 """One row of logits: change it, choose its token, say how sure. Rows are read by several threads at once."""
 
 from libc.stdint cimport int32_t
+from libc.stdlib cimport qsort
 
 from hoshikage._canvas cimport Canvas, Job, Row, RowEdit, RowView, row_probability
 from hoshikage._csrc cimport row_keep, row_scale, scan_noisy_best, scan_record, scan_row
 
 # Times a logit this is still finite; of two logits that differ at all it leaves one.
 cdef double COLDEST_FACTOR = 1e30
+
+
+cdef void gather_distinct(Canvas canvas) noexcept nogil:
+    """Note which tokens are settled, for edits that ask: a row of a long canvas has no time to look for doubles."""
+    cdef int32_t *tokens = canvas._distinct
+    cdef int32_t i, n = 0
+    if tokens == NULL:
+        return
+    for i in range(canvas.n):
+        if not canvas.masked(i):
+            tokens[n] = canvas._tokens[i]
+            n += 1
+    qsort(tokens, n, sizeof(int32_t), token_order)
+    canvas._n_distinct = 0
+    for i in range(n):
+        if i == 0 or tokens[i] != tokens[canvas._n_distinct - 1]:
+            tokens[canvas._n_distinct] = tokens[i]
+            canvas._n_distinct += 1
+
+
+cdef int token_order(const void *left, const void *right) noexcept nogil:
+    """qsort's comparison of ids."""
+    cdef int32_t a = (<const int32_t *> left)[0], b = (<const int32_t *> right)[0]
+    return (a > b) - (a < b)
 
 
 cdef void read_job(void *jobs, int32_t i) noexcept nogil:

@@ -81,7 +81,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 def test_a_model_gets_a_name_and_loses_it(command: Command, model: Path, map_file: Path) -> None:
     added = command("add", "models/llada.gguf", "mine", "###", "User:", "--n-ctx", "64")
-    assert added == (0, f"mine: masked, llada, {model.stat().st_size / 1024:.4g} KiB, 128, {model}\n", "")
+    size = f"{model.stat().st_size / 1024:.4g} KiB"
+    assert added == (0, f"mine: masked, llada, {size}, 128 tokens of context, {model}\n", "")
     assert json.loads(map_file.read_text(encoding="utf-8")) == {
         "mine": {"path": str(model.parent), "model": "llada.gguf", "stop": ["###", "User:"], "n_ctx": 64}
     }
