@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ class Server:
 
 def children(server: Server) -> list[int]:
     """The processes that a server has started."""
-    text = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    found = [int(word) for word in text.split()]
-    for task in os.listdir(f"/proc/{server.process.pid}/task"):  # noqa: PTH208
-        found += map(int, Path(f"/proc/{server.process.pid}/task/{task}/children").read_text().split())
-    return sorted(set(found))
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # that one has ended meanwhile
+            parent = entry.read_text(errors="replace").rpartition(")")[2].split()[1]
+            if int(parent) == server.process.pid:
+                found.append(int(entry.parent.name))
+    return sorted(found)
 
 
 def descriptors(pid: int) -> int:
