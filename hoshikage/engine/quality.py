@@ -14,6 +14,7 @@ from typing import Any
 BLOCK_LENGTH = 32  # LLaDA's and Fast-dLLM's usual one
 LENGTHS = (BLOCK_LENGTH, BLOCK_LENGTH // 2)
 WINDOW = 32  # masks behind the block that are enough for it to know that the text goes on
+NARROWER = 4  # times, in fast: nano-llada is 18 times as fast as exact by that, not 15, and 2 points behind, not 0.4
 EXPECTED = 100  # tokens that an answer has, as far as one can say beforehand
 TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles in a whole block: papers have 3 to 8
 REFRESH = 4  # passes of a block after which all is computed again, where that is worth it
@@ -122,8 +123,9 @@ def ways(quality: str, shape: Shape) -> list[Way]:
     blocks, of which fewer are begun."""
     algorithm, rule_options = (RULES_IN_ORDER if shape.in_order else RULES)[quality]
     lengths = (shape.block_length,) if shape.block_length else LENGTHS
-    window = {"window": shape.window}
-    lazy = {"whole": False, **(window if shape.n_masked > lengths[0] + shape.window else {})}
+    seen = -(-shape.window // NARROWER) if quality == "fast" else shape.window
+    window = {"window": seen}
+    lazy = {"whole": False, **(window if shape.n_masked > lengths[0] + seen else {})}
     plans: list[tuple[str, dict[str, Any]]] = [("full", {}), ("prefix", {}), ("window", window)]
     if quality == "fast":
         plans += [("dual", lazy | {"refresh": REFRESH}), ("dual", lazy)]

@@ -94,7 +94,7 @@ class Loading:
         "HOSHIKAGE_USUAL_WINDOW",
         Whole(0, 2**20),
         32,
-        "masks behind a block that balanced and fast let a masked model see, where a request does not say",
+        "masks behind a block that a masked model sees where a request does not say; fast has a quarter of them",
     )
     shift: str = setting(
         "HOSHIKAGE_SHIFT",
