@@ -30,9 +30,9 @@ def _card(tmp_path: Path, right: tuple[int, int], released: bool = False) -> str
 @pytest.mark.parametrize(
     ("right", "said"),
     [
-        ((20, 18), "It reaches 95% on average, where 90% is the aim. No kind is under 70%."),
-        ((20, 16), "It reaches 90% on average, where 90% is the aim. No kind is under 70%."),
-        ((20, 12), "Trained for too short a time: the aim is 90% on average, it reaches 80%. Under 70%, where no kind"),
+        ((20, 18), "It reaches 95.0% on average, where 90% is the aim. No kind is under 70%."),
+        ((20, 16), "It reaches 90.0% on average, where 90% is the aim. No kind is under 70%."),
+        ((20, 12), "Trained for too short a time: the aim is 90% on average, it reaches 80.0%. Under 70%, where no"),
     ],
 )
 def test_a_card_says_which_aims_are_missed(tmp_path: Path, right: tuple[int, int], said: str) -> None:
