@@ -19,6 +19,7 @@ from hoshikage.errors import ParameterError, RefusedError
 from hoshikage.registry import rows_of_model
 
 NOT_FOUND, CONFLICT = 404, 409
+CONTEXT = 3  # its place among the facts of a line
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,9 @@ def main(arguments: argparse.Namespace) -> int:
     server = server_of_names(arguments)
     line = here(arguments, settings) if server is None else there(server, arguments, settings)
     label, *facts = cells(line)
-    kind, architecture, size, context, file = facts
-    print(f"{label}: {kind}, {architecture}, {size}, {context} tokens of context, {file}")
+    if "problem" not in line:
+        facts[CONTEXT] += " tokens of context"
+    print(f"{label}: {', '.join(facts)}")
     if server is None:
         remark_on_stranger(arguments)
     return 0
