@@ -90,11 +90,11 @@ def variables_in(path: Path) -> dict[str, Assignment]:
     return found
 
 
-def strays_in(path: Path) -> Iterator[int]:
-    """The numbers of lines that say something and set nothing."""
+def strays_in(path: Path) -> Iterator[tuple[int, str]]:
+    """The numbers of lines that set nothing, and their first words."""
     for number, line in enumerate(lines_of(path), 1):
         if line and "=" not in line and not line.startswith("#"):
-            yield number
+            yield number, re.split(r"[\s:]", line.removeprefix("export "), maxsplit=1)[0]
 
 
 def lines_of(path: Path) -> list[str]:

@@ -125,7 +125,7 @@ def misspelt(
 ) -> Iterator[str]:
     """A sentence for each variable that is nearly one of ours and has no effect, and for lines of a `.env` file that
     set nothing. Of the environment, which is everybody's, only what begins as ours do is looked at."""
-    environment = with_config_path(environment, flags or {})
+    environment, known = with_config_path(environment, flags or {}), [row.variable for row in table()]
     for name in environment:
         if name.startswith(OUR_PREFIXES) and (meant := meant_by(name)):
             yield f"environment variable {name} has no effect, did you mean {meant}?"
@@ -133,8 +133,9 @@ def misspelt(
         for name, given in variables_in(path).items():
             if meant := meant_by(name):
                 yield f"{path}:{given.line}: {name} has no effect, did you mean {meant}?"
-        for number in strays_in(path):
-            yield f"{path}:{number}: the line has no effect, there is no = in it"
+        for number, word in strays_in(path):
+            if word in known or meant_by(word):  # others may be lines of somebody's key
+                yield f"{path}:{number}: {word} has no effect, there is no = behind it"
 
 
 def meant_by(name: str) -> str | None:

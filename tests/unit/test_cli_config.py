@@ -83,7 +83,8 @@ def test_a_wrong_value_stops_it_with_name_and_range(capsys: pytest.CaptureFixtur
 def test_a_misspelt_variable_is_pointed_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(".env").write_text("DIFFUSION_STEP=3\nport=1\nSOMEBODY_ELSES=1\n# a b\n\nPORT 4\n", encoding="utf-8")
+    lines = ("DIFFUSION_STEP=3", "port=1", "SOMEBODY_ELSES=1", "# a b", "", "PORT 4", "MIIEvQIBADANBgkqhkiG9w0", "")
+    Path(".env").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.setenv("HOSHIKAGE_MAX_WAITNG", "3")
     monkeypatch.setenv("PORTT", "3")  # which may be anybody's
     monkeypatch.setenv("HOSHIKAGE_LOG", "none")
@@ -92,5 +93,5 @@ def test_a_misspelt_variable_is_pointed_out(
         "hoshikage: environment variable HOSHIKAGE_MAX_WAITNG has no effect, did you mean HOSHIKAGE_MAX_WAITING?",
         "hoshikage: .env:1: DIFFUSION_STEP has no effect, did you mean DIFFUSION_STEPS?",
         "hoshikage: .env:2: port has no effect, did you mean PORT?",
-        "hoshikage: .env:6: the line has no effect, there is no = in it",
+        "hoshikage: .env:6: PORT has no effect, there is no = behind it",
     ]
