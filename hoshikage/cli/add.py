@@ -19,7 +19,6 @@ from hoshikage.errors import ParameterError, RefusedError
 from hoshikage.registry import rows_of_model
 
 NOT_FOUND, CONFLICT = 404, 409
-CONTEXT = 3  # its place among the facts of a line
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +43,9 @@ def main(arguments: argparse.Namespace) -> int:
     settings = read_flags(arguments, rows_of_model().values())
     server = server_of_names(arguments)
     line = here(arguments, settings) if server is None else there(server, arguments, settings)
-    label, *facts = cells(line)
     if "problem" not in line:
-        facts[CONTEXT] += " tokens of context"
+        line = {**line, "context": f"{line['context']} tokens of context"}
+    label, *facts = cells(line)
     print(f"{label}: {', '.join(facts)}")
     if server is None:
         remark_on_stranger(arguments)

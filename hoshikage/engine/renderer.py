@@ -67,7 +67,6 @@ class Renderer:
             while not received.endswith(b"\n"):
                 if not answers.poll(1000 * min(LOOK, self._seconds)):
                     if max(computed(process.pid) - before, (time.monotonic() - began) / BUSY) >= self._seconds:
-                        self._stop()
                         raise TemplateError(f"the model's chat template did not end within {self._seconds:g} s")
                     continue
                 if not (chunk := os.read(process.stdout.fileno(), 1 << 16)):

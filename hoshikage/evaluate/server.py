@@ -49,7 +49,7 @@ class Server:
         said = self._post(path, body)
         seconds = time.perf_counter() - started
         try:
-            return text_of(said["choices"][0]) or "", int(said["usage"]["completion_tokens"]), seconds
+            return str(text_of(said["choices"][0]) or ""), int(said["usage"]["completion_tokens"]), seconds
         except (KeyError, IndexError, TypeError):
             raise self._strange(path, said) from None
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoshikage.engine.gaps import START
+
 from ..corpus import Batch
 from ..tokenizer import EOS, EXPAND, MASK
 from .base import Sample
 
 MAX_GAP = 24
-START = 4  # masks that a decoder begins with, as in DreamOn's code
 
 
 @dataclass(frozen=True)
