@@ -34,6 +34,7 @@ cdef class BlockCanvas(Canvas):
 
 cdef class BlockSession(Session):
     cdef list _kept                     # [n_streams] tokens of whole blocks that a free stream has left in the cache
+    cdef list _grids                    # [n_streams] length of these blocks
     cdef list _left_at                  # [n_streams] when; 0: long ago
     cdef int32_t _clock
 

@@ -32,7 +32,7 @@ cdef class Blockwise(Plan):
     """The present block with those before it whose keys and values are not written, or as many of these as fit."""
 
     def __cinit__(self):
-        self.caches = True
+        self.caches = self.in_blocks = True
 
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
         (<BlockCanvas> canvas).fill(out)
@@ -60,11 +60,16 @@ cdef class BlockCanvas(Canvas):
         tokens = list(prompt)
         if mask_id in tokens:
             raise ParameterError("tokens", "the prompt holds the mask token", "leave it out")
+        self.in_blocks = True
         self.n_prompt = len(tokens)
         n = (self.n_prompt + max_tokens + grid - 1) // grid * grid
         self._take_stop_ids(stop_ids)
         super().__init__(tokens + [mask_id] * (n - self.n_prompt), mask_id=mask_id, block_length=sub_block,
                          steps=steps or sub_block, plan=Blockwise(), **options)
+        if self._unguided != NULL or self.growth is not None or self.ends is not None:
+            self.n_blocks = 0               # no session takes it
+            raise ParameterError("canvas", "blocks have their own length, and no second stream for guidance",
+                                 "leave out cfg_scale, growth and ends")
         self.settled_to = self.lo
         self.most_rungs = 1
 
@@ -203,6 +208,7 @@ cdef class BlockSession(Session):
     def __init__(self, model, **options):
         super().__init__(model, n_rungs=N_RUNGS, **options)
         self._kept = [[] for _ in range(self.forward.n_streams)]
+        self._grids = [0] * self.forward.n_streams
         self._left_at = [0] * self.forward.n_streams
 
     cdef _seat(self, Canvas canvas):
@@ -226,18 +232,23 @@ cdef class BlockSession(Session):
         cdef BlockCanvas one = canvas
         self._clock += 1
         self.forward.cut(one.seq, one.clean)
-        self._kept[one.seq] = one.tokens[:one.clean]
+        self._kept[one.seq], self._grids[one.seq] = one.tokens[:one.clean], one.grid
         self._left_at[one.seq] = self._clock if one.clean > 0 else 0
         self._free_streams.append(one.seq)
         one.seq = -1
+
+    cdef _clear(self):
+        for seq in self._free_streams:
+            self._drop(seq)
+        self.forward.clear()
 
     cdef tuple _longest_match(self, BlockCanvas canvas):
         """The stream that holds most of a canvas's first blocks, and how many tokens they are."""
         cdef BlockCanvas other
         cdef int32_t source = self._oldest_free(), most = 0, n
         tokens = canvas.tokens[:canvas.most_clean()]
-        held = [(seq, self._kept[seq]) for seq in self._free_streams]
-        held += [(other.seq, other.tokens[:other.clean]) for other in self._canvases]
+        held = [(seq, self._kept[seq]) for seq in self._free_streams if self._grids[seq] == canvas.grid]
+        held += [(other.seq, other.tokens[:other.clean]) for other in self._canvases if other.grid == canvas.grid]
         for seq, kept in held:
             n = common(tokens, kept) // canvas.grid * canvas.grid
             if n > most:

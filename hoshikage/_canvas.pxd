@@ -78,6 +78,7 @@ cdef class Canvas
 cdef class Plan:
     cdef readonly bint caches           # leaves something before the span to the cache
     cdef readonly bint patches          # and something behind it
+    cdef readonly bint in_blocks        # for the canvases of block models alone
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil
 
 
@@ -89,6 +90,7 @@ cdef class RowEdit:
 
 cdef class Form:
     cdef readonly int32_t n_vocab       # of the tokens that it knows
+    cdef object model                   # whose tokens they are
     cdef bint taken                     # a canvas follows it
     cdef int32_t follow(self, Canvas canvas, Job *jobs, int32_t n_jobs, Quota quota) noexcept nogil
 
@@ -106,6 +108,8 @@ cdef class Ends:
 cdef class Growth:
     cdef readonly int32_t most              # positions that it may add to its canvas
     cdef readonly int32_t n_tail            # rows at the end of the masked region that it looks at
+    cdef bint taken                         # it belongs to a canvas
+    cdef int join(self, Canvas canvas) except -1
     cdef bint looks(self, Canvas canvas, Forward forward, const Span *span) noexcept nogil
     cdef void after(self, Canvas canvas, Row *rows, int32_t n_rows) noexcept nogil
 
@@ -138,6 +142,7 @@ cdef class Forward:
     cdef void forget(self, int32_t seq) noexcept nogil
     cdef void cut(self, int32_t seq, int32_t n) noexcept nogil
     cdef void copy(self, int32_t source, int32_t seq) noexcept nogil
+    cdef void clear(self) noexcept nogil
 
 
 cdef class Canvas:
@@ -146,6 +151,7 @@ cdef class Canvas:
     cdef readonly double temperature, top_p
     cdef readonly uint64_t seed
     cdef readonly bint shift, eos_last
+    cdef readonly bint in_blocks                    # of a block model
     cdef readonly Rule rule
     cdef readonly Schedule schedule
     cdef readonly Plan plan

@@ -63,11 +63,17 @@ cdef class Ends:
 
 
 cdef class Growth:
-    """How long the canvas is. A body that changes it keeps to `most`; nothing of the canvas is cached after that.
+    """How long one canvas is. A body that changes it keeps to `most`; nothing of the canvas is cached after that.
 
     `looks` sees each pass before its rows are edited, and says whether the step may settle something. `after` comes
     when it has; the rows are those it was settled from.
     """
+
+    cdef int join(self, Canvas canvas) except -1:
+        """Belong to a canvas from now on."""
+        if self.taken:
+            raise ParameterError("growth", "it belongs to another canvas", "make one for each")
+        self.taken = True
 
     cdef bint looks(self, Canvas canvas, Forward forward, const Span *span) noexcept nogil:
         return True
@@ -82,7 +88,7 @@ cdef class Rule:
     def __init__(self, *, double order_temperature=0.0):
         if not (order_temperature >= 0.0 and math.isfinite(order_temperature)):
             raise ParameterError("alg_temp", f"{order_temperature} is not a temperature", "use 0 or a positive number")
-        self.order_temperature = order_temperature
+        self.order_temperature = max(order_temperature, 1e-100) if order_temperature else 0.0  # scores / it are finite
 
     cdef double score(self, Canvas canvas, Row *row) noexcept nogil:
         return row_probability(row)
@@ -130,11 +136,12 @@ cdef class Forward:
 
     cdef void cut(self, int32_t seq, int32_t n) noexcept nogil:
         """Leave the first `n` positions of a stream in the cache."""
-        pass
 
     cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
         """Let a stream that holds nothing hold what another one does."""
-        pass
+
+    cdef void clear(self) noexcept nogil:
+        """Forget all streams, and what numbers their passes have left."""
 
 
 cdef int row_order(const void *left, const void *right) noexcept nogil:
@@ -189,11 +196,13 @@ cdef class Canvas:
             raise ParameterError("algorithm", "it settles in any order, and a form is followed from left to right",
                                  "use in_order or sequential")
         self.n_steps = _checked("steps", steps, least=1)
-        self.temperature = _checked("temperature", temperature, least=0.0)
+        self.temperature = _checked("temperature", temperature, least=0.0, most=1e6)
         self.top_p = _checked("top_p", top_p, least=0.0, most=1.0)
         self.top_k = _checked("top_k", top_k, least=0)
         self.seed = seed & 0xFFFFFFFFFFFFFFFF
         self._take_tokens(tokens)
+        if growth is not None:
+            growth.join(self)
         self._take_edits(edits)
         self._take_tops(n_top)
         self._cut_blocks(_checked("block_length", block_length, least=0))
@@ -273,7 +282,7 @@ cdef class Canvas:
         self.n_blocks = (length + self.block_length - 1) // self.block_length
         if self.ends is not None:
             self.block_length = min(max(self.ends.longest, 1), length)
-        self.most_rows = self.block_length + (self.growth.n_tail if self.growth is not None else 0)
+        self.most_rows = min(self.block_length + (self.growth.n_tail if self.growth is not None else 0), self.n_most)
         self.block_lo = self.block_hi = self.lo
         self.enter_block(0)
 
@@ -460,7 +469,7 @@ cdef class Canvas:
                                "loosen them; the vocabulary may lack what the grammar asks for")
         if self._fault == FAULT_FORM:
             return NoTokenLeft(f"llama.cpp's grammar gave up {where}",
-                               "avoid token elements such as <id> behind text in the grammar")
+                               "make it less ambiguous; avoid token elements such as <id> behind text")
         return None
 
     @property

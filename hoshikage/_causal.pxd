@@ -38,6 +38,7 @@ cdef class CausalSession(Running):
     cdef _release(self, Stream stream)
     cdef _borrow_streams(self)
     cdef _make_room(self)
+    cdef _start_over(self)
     cdef int32_t _place(self, Stream stream)
     cdef int32_t _usable(self, Stream stream, int32_t seq)
     cdef int32_t _longest_idle(self, bint filled) noexcept nogil

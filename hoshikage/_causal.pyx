@@ -17,7 +17,7 @@ from hoshikage._llama cimport *
 from hoshikage._model cimport Model
 from hoshikage._running cimport Running
 from hoshikage._sampler cimport Sampler
-from hoshikage._stream cimport END_NOT, Stream
+from hoshikage._stream cimport END_NOT, END_UNREADABLE, Stream
 
 from hoshikage._context import CAUSAL_UBATCH
 from hoshikage.errors import ContextOverflowError, ParameterError, UnsupportedModelError
@@ -247,10 +247,21 @@ cdef class CausalSession(Running):
         self.context.board = board
 
     cdef list _let_go(self):
-        finished = [stream for stream in self._streams if stream.done]
+        finished = [stream for stream in self._streams if stream.done or stream.paused]
         for stream in finished:
             self._release(stream)
+        if any([(<Stream> stream)._end == END_UNREADABLE for stream in finished]):
+            self._start_over()
         return finished
+
+    cdef _start_over(self):
+        """Empty the cache: what is no number there would spoil every pass after it, masked or not."""
+        cdef int32_t seq
+        llama_memory_clear(self.context.memory, True)
+        for seq in range(self.context.n_streams):
+            self._slots[seq].n_cached = 0
+            if self._slots[seq].stream == NULL:
+                self._kept[seq], self._slots[seq].last_used = None, 0
 
     cdef int _one_step(self) except -1 nogil:
         """One pass, and a token for every stream whose row it returned."""

@@ -341,6 +341,10 @@ cdef class Context(Forward):
         if self.memory != NULL:
             llama_memory_seq_rm(self.memory, self.home(seq), n, -1)
 
+    cdef void clear(self) noexcept nogil:
+        if self.memory != NULL:
+            llama_memory_clear(self.memory, True)
+
     cdef void copy(self, int32_t source, int32_t seq) noexcept nogil:
         if self.memory != NULL:
             llama_memory_seq_cp(self.memory, self.home(source), self.home(seq), -1, -1)

@@ -27,6 +27,8 @@ cdef class Session(Running):
     cdef int32_t _n_turns
 
     cdef int _check_open(self) except -1
+    cdef _start_over(self)
+    cdef _clear(self)
     cdef _take_spare(self, Canvas canvas)
     cdef _seat(self, Canvas canvas)
     cdef _unseat(self, Canvas canvas)

@@ -157,9 +157,10 @@ cdef class Session(Running):
             raise ParameterError("canvas", "it is in a session already", "remove it there first")
         if canvas.done:
             raise ParameterError("canvas", "it is finished", "make a new one")
-        if canvas.form is not None and canvas.form.n_vocab != forward.n_vocab:
-            raise ParameterError("form", f"it knows {canvas.form.n_vocab} tokens, and the model has {forward.n_vocab}",
-                                 "make it for this model")
+        if canvas.form is not None and canvas.form.model is not getattr(forward, "model", None):
+            raise ParameterError("form", "it was made for another model", "make it for this one")
+        if canvas.plan.in_blocks != canvas.in_blocks:
+            raise ParameterError("plan", "it is not for this kind of canvas", "leave it out")
         if canvas.largest() >= forward.n_vocab:
             raise ParameterError("tokens", f"id {canvas.largest()} is outside the vocabulary of {forward.n_vocab}",
                                  "use ids that tokenize returned")
@@ -194,7 +195,21 @@ cdef class Session(Running):
         finished = [canvas for canvas in self._canvases if canvas.done]
         for canvas in finished:
             self._release(canvas)
+        if any([(<Canvas> canvas)._fault == FAULT_UNREADABLE for canvas in finished]):
+            self._start_over()
         return finished
+
+    cdef _start_over(self):
+        """Empty the cache: what is no number there would spoil every pass after it, masked or not."""
+        for canvas in self._canvases:
+            self._unseat(canvas)
+        self._clear()
+        for canvas in self._canvases:
+            self._seat(canvas)
+            (<Canvas> canvas).cached = 0
+
+    cdef _clear(self):
+        self.forward.clear()
 
     cdef int _one_step(self) except -1 nogil:
         self._step()

@@ -43,16 +43,22 @@ cdef class Stream:
     It ends with a token of `stop_ids` (None: those that the model says), after `max_tokens` (None: with the context),
     or because no token can follow; then `stop_reason` is "error", and `error` says why. `n_top` alternatives are kept
     of each token, and with `score_prompt` the prompt's own tokens are judged as if they had been written.
+
+    With a `share`, positions are kept for so many tokens only: with these written it leaves its session, `paused`, and
+    goes on where it is added again, with a share twice as large.
     """
 
     def __cinit__(self):
         self.seq = -1
 
     def __init__(self, tokens, *, max_tokens=None, Sampler sampler=None, stop_ids=None, n_top=0,
-                 bint score_prompt=False):
+                 bint score_prompt=False, share=None):
         if self._tokens != NULL:
             raise RuntimeError("a stream is made once")
         self.max_tokens = 0 if max_tokens is None else Whole(1, MAX_ID).check("max_tokens", max_tokens)
+        self.share = 0 if share is None else Whole(1, MAX_ID).check("share", share)
+        if self.share and not self.max_tokens:
+            raise ParameterError("share", "there is no end that it is a share of", "give max_tokens as well")
         self.sampler = sampler if sampler is not None else Sampler()
         self.score_prompt = score_prompt
         self._tops = Tops(n_top) if n_top else None
@@ -117,12 +123,17 @@ cdef class Stream:
 
     @property
     def done(self):
-        return self._end != END_NOT
+        return self._end != END_NOT and self._end != END_PAUSED
+
+    @property
+    def paused(self):
+        """Whether its share is written, and it waits to be added to a session again."""
+        return self._end == END_PAUSED
 
     @property
     def stop_reason(self):
         """None while it goes on, then "stop", "length" or "error"."""
-        if self._end == END_NOT:
+        if not self.done:
             return None
         return "stop" if self._end == END_STOP else "length" if self._end == END_LENGTH else "error"
 
@@ -137,19 +148,20 @@ cdef class Stream:
                                "loosen the grammar or the bias; the vocabulary may lack what the grammar asks for")
         if self._end == END_SAMPLER:
             return NoTokenLeft(f"llama.cpp's sampler gave up after {self.n_tokens} tokens",
-                               "avoid token elements such as <id> behind text in the grammar")
+                               "make the grammar less ambiguous; avoid token elements such as <id> behind text")
         return None
 
     # -- inside a session
 
-    cdef int32_t _room_for(self, int32_t n_ctx) noexcept:
+    cdef int64_t _room_for(self, int32_t n_ctx) noexcept:
         """The positions that it may come to take. The last token is never put in."""
-        cdef int64_t wanted = <int64_t> self.n_prompt + self.max_tokens - 1
-        return n_ctx if self.max_tokens == 0 or wanted > n_ctx else <int32_t> wanted
+        if self.share:
+            return <int64_t> self.n_prompt + min(self.share, self.max_tokens) - 1
+        return n_ctx if self.max_tokens == 0 else min(<int64_t> self.n_prompt + self.max_tokens - 1, n_ctx)
 
     cdef _enter(self, Model model, int32_t n_ctx):
         """Make ready for a context: buffers for all that can come, and the sampler's chain."""
-        cdef int32_t limit = self._room_for(n_ctx) + 1
+        cdef int32_t limit = <int32_t> self._room_for(n_ctx) + 1
         cdef int32_t *tokens = <int32_t *> realloc(self._tokens, limit * sizeof(int32_t))
         if tokens == NULL:
             raise MemoryError
@@ -161,6 +173,8 @@ cdef class Stream:
             if not (<Chain> chain).recall(self._tokens, self._n):
                 raise MemoryError
             self._model, self._chain = model, chain
+        if self._end == END_PAUSED:
+            self._end = END_NOT
 
     cdef int _take_logprobs(self, int32_t limit) except -1:
         cdef float *logprobs = <float *> realloc(self._logprobs, limit * sizeof(float))
@@ -244,5 +258,8 @@ cdef class Stream:
         self._n += 1
         if self.ends(token):
             self._end = END_STOP
+        elif self._n == self._limit and self.share and self.share < self.max_tokens:
+            self._end = END_PAUSED
+            self.share = <int32_t> min(<int64_t> 2 * self.share, self.max_tokens)
         elif self._n == self._limit:
             self._end = END_LENGTH

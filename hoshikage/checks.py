@@ -271,6 +271,7 @@ class Texts(Check[tuple[str, ...]]):
 
     most: int  # strings
     most_characters: int  # in each
+    most_together: int = 1 << 24  # characters
     metavar = "TEXT"
     repeats = True
 
@@ -282,6 +283,8 @@ class Texts(Check[tuple[str, ...]]):
             raise ParameterError(name, f"{len(items)} strings are too many", f"use at most {self.most}")
         one = Text(self.most_characters)
         texts = [one.check(name, item) for item in items]
+        if (n := sum(map(len, texts))) > self.most_together:
+            raise ParameterError(name, f"{n} characters are too many", f"use at most {self.most_together} in all")
         if "" in texts:
             raise ParameterError(name, "a string is empty and would match everywhere", "leave it out")
         return tuple(dict.fromkeys(texts))

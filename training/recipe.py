@@ -44,27 +44,38 @@ class Recipe:
 
 _RECIPES = (
     Recipe("nano-ar", "llama", BASE, Causal(), 4_000, "causal, the equal-size partner of nano-llada"),
+    # Not shipped: the way from a causal model to a masked one. A pass of LLaDA's objective teaches the few tokens that
+    # a decoder would settle next, one of the block objective those of every block: what a sum is, is learnt there, and
+    # in the next stage that the text behind is not yet written.
     Recipe(
-        "nano-block",
+        "nano-bridge",
         "llama",
         BASE,
         Block(8),
-        6_000,
+        1_600,
         "block diffusion, grown from the causal model as SDAR was",
         grown_from="nano-ar",
         peak_lr=2e-3,
     ),
-    # A pass of LLaDA's objective teaches the few tokens that a decoder would settle next, one of the block objective
-    # those of every block: what a sum is, is learnt there, and here that the text behind is not yet written.
     Recipe(
         "nano-llada",
         "llada",
         BASE,
         Masked(),
         4_000,
-        "masked diffusion with LLaDA's objective, grown from the block model",
-        grown_from="nano-block",
+        "masked diffusion with LLaDA's objective, grown by way of blocks from the causal model",
+        grown_from="nano-bridge",
         peak_lr=3e-3,
+    ),
+    Recipe(
+        "nano-block",
+        "llama",
+        BASE,
+        Block(8),
+        1_200,
+        "block diffusion, grown from nano-llada",
+        grown_from="nano-llada",
+        peak_lr=2e-3,
     ),
     # Dream grew from a causal model. From nano-llada, which did as well, 80 steps come as far as 2,000 from nano-ar:
     # what masks mean is the long lesson, that an answer stands one row earlier the short one.

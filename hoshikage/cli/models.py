@@ -48,7 +48,7 @@ def line_of(card: Mapping[str, Any]) -> dict[str, Any]:
     known = {"label": card.get("id"), "origin": "server", "file": "-"}
     if problem := card.get("problem"):
         return known | {"problem": problem}
-    names = {"kind": "kind", "architecture": "architecture", "bytes": "bytes", "context": "context_length"}
+    names = {"kind": "kind", "architecture": "model_architecture", "bytes": "bytes", "context": "context_length"}
     return known | {ours: card.get(theirs) for ours, theirs in names.items()}
 
 

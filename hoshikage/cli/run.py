@@ -39,11 +39,11 @@ def options() -> list[tuple[str, list[Option]]]:
 
 
 def shared_options() -> list[Option]:
-    """Those of every model; where kinds have different defaults, both are said."""
+    """Those of every model; where kinds have different defaults, both are said. That of a length is in its meaning."""
     causal = {option.name: option for option in options_of(CausalRequest)}
     return [
         row
-        if row.default == causal[row.name].default
+        if row.default == causal[row.name].default or row.name == "max_tokens"
         else row._replace(meaning=f"{row.meaning}; {row.check.spelled(causal[row.name].default)} autoregressively")
         for row in options_of(Request)
     ]

@@ -3,7 +3,18 @@
 #ifndef HOSHIKAGE_SAMPLERS_H
 #define HOSHIKAGE_SAMPLERS_H
 
+#include <time.h>
+
 #include "llama.h"
+
+/* Seconds of one thread's work. What an ambiguous grammar has to keep in mind can double with every token; others wait. */
+static const double SAMPLER_SECONDS = 0.5;
+
+static inline double sampler_clock() noexcept {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
+}
 
 template <typename Work> static bool sampler_guard(const Work &work) noexcept {
     try {
@@ -14,13 +25,18 @@ template <typename Work> static bool sampler_guard(const Work &work) noexcept {
     }
 }
 
+template <typename Work> static bool sampler_in_time(const Work &work) noexcept {
+    const double start = sampler_clock();
+    return sampler_guard(work) && sampler_clock() - start < SAMPLER_SECONDS;
+}
+
 /* False: the sampler's state is undefined from here on, and it may only be freed. */
 static inline bool sampler_accept(llama_sampler *sampler, llama_token token) noexcept {
-    return sampler_guard([&] { llama_sampler_accept(sampler, token); });
+    return sampler_in_time([&] { llama_sampler_accept(sampler, token); });
 }
 
 static inline bool sampler_apply(llama_sampler *sampler, llama_token_data_array *candidates) noexcept {
-    return sampler_guard([&] { llama_sampler_apply(sampler, candidates); });
+    return sampler_in_time([&] { llama_sampler_apply(sampler, candidates); });
 }
 
 static inline llama_sampler *sampler_grammar(const llama_vocab *vocab, const char *grammar) noexcept {

@@ -44,6 +44,11 @@ class Answer(ABC):
         """Positions."""
 
     @property
+    def paused(self) -> bool:
+        """Whether it has left its session because it needs more positions than were kept for it."""
+        return False
+
+    @property
     @abstractmethod
     def n_streams(self) -> int:
         """Sequences."""

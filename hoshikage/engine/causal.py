@@ -20,6 +20,7 @@ from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
 SCORED_ROWS = 128  # rows that a prompt whose tokens are judged gets in a pass
+SHARE = 512  # tokens of an answer that positions are kept for at first, however many it may have
 NOT_OF_THE_SAMPLER = ("max_tokens", "stop", "logprobs", "prompt_logprobs")
 
 
@@ -33,7 +34,11 @@ class StreamAnswer(Answer):
 
     @property
     def n_cells(self) -> int:
-        return self.n_prompt + self.request.max_tokens
+        return self.n_prompt + min(self.work.share, self.request.max_tokens)
+
+    @property
+    def paused(self) -> bool:
+        return self.work.paused
 
     @property
     def n_streams(self) -> int:
@@ -123,6 +128,7 @@ class Writer:
                 stop_ids=ends,
                 n_top=request.n_top,
                 score_prompt=request.prompt_logprobs is not None,
+                share=SHARE,
             ),
         )
 

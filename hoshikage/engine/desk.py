@@ -2,7 +2,8 @@
 
 Owners take turns, and among equals who comes first is let in first. One that does not fit beside those at work waits
 for room; meanwhile others may be let in before it, but only so often, so that nobody waits for ever. For one that is
-larger than the session a larger one is opened, as soon as nobody is at work.
+larger than the session a larger one is opened, as soon as nobody is at work. An answer that has come to need more room
+than was kept for it waits like a new one, at the head of the queue, and goes on from where it was.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class Desk:
         to_blame = {id(item.answer) for item in news if item is not None}
         self._working = [place for place in places if id(place.answer) not in to_blame]
         for place in self._working:
-            if not place.answer.work.done:
+            if in_session(place):
                 self._session.add(place.answer.work)
         return [item for item in news if item is not None]
 
@@ -243,7 +244,7 @@ class Desk:
         except HoshikageError as error:
             return failed(place, error)
         finally:
-            if not work.done:
+            if in_session(place):
                 self._session.remove(work)
         return None
 
@@ -255,7 +256,11 @@ class Desk:
             if place.answer.complete:
                 self._let_go(place)
                 news.append(ended(place, delta))
-            elif place.watched:
+                continue
+            if place.answer.paused:
+                self._working.remove(place)
+                self._waiting.appendleft(place)
+            if place.watched:
                 news.append(News(place.answer, place.owner, delta))
         return news
 
@@ -265,8 +270,13 @@ class Desk:
             self._waiting.remove(place)
             return
         self._working.remove(place)
-        if not place.answer.work.done:
+        if in_session(place):
             self._session.remove(place.answer.work)
+
+
+def in_session(place: Place) -> bool:
+    """Whether the session has kept its work: it lets go of what is finished or needs more room."""
+    return not place.answer.work.done and not place.answer.paused
 
 
 def ended(place: Place, delta: str, cancelled: bool = False) -> News:

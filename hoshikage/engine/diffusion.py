@@ -201,15 +201,18 @@ class Denoiser:
         if request.block_ends == "adaptive" and not line_ends:
             why = "the canvas changes its length" if shape.moves else "no token of this model ends a line"
             more = (*more, f"block_ends became fixed: {why}")
-        # What stands in one gap does not end the next.
-        ends = stop_ids(model, self._eog_ids, request.stop) if len(layout.gaps) == 1 else frozenset()
+        # What stands in one gap does not end the next, nor does given text between them.
+        stops = request.stop if len(layout.gaps) == 1 else ()
+        if stops != request.stop:
+            more = (*more, "stop has no effect where there are several gaps")
+        ends = stop_ids(model, self._eog_ids, stops) if len(layout.gaps) == 1 else frozenset()
         return CanvasAnswer(
             index=index,
             request=request,
             recipe=recipe,
             warnings=warnings + more,
             n_prompt=n_given,
-            reader=TextReader(self._piece, stop_ids=ends, stops=request.stop),
+            reader=TextReader(self._piece, stop_ids=ends, stops=stops),
             piece=self._piece,
             work=make_canvas(
                 model, request, recipe, layout.tokens, line_ends, growth, () if shape.elastic else self._never

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from os import PathLike, fspath
 from typing import Any, Literal, TypeAlias, overload
 
@@ -305,6 +306,11 @@ class Engine:
             continue_final_message=continue_final_message,
             template_options=template_options,
         )
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """Bytes of the longest token: a text of more characters has more tokens than one."""
+        return max(1, *(len(self.model.piece(token)) for token in range(self.model.n_vocab)))
 
     def detokenize(self, ids: Ids, *, special: bool = False) -> str:
         """The text of tokens; special ones are left out unless asked for."""

@@ -22,7 +22,7 @@ PROBABILITY = Number(0, 1)
 POSITIVE_PROBABILITY = Number(0, 1, open_least=True)
 PENALTY = Number(0.001, 100)  # float32 logits divided by it stay finite
 LOGPROBS = Whole(0, 20)
-TEXTS = Texts(most=256, most_characters=1024)
+TEXTS = Texts(most=256, most_characters=1024, most_together=8192)
 
 
 class Option(NamedTuple):
@@ -47,7 +47,12 @@ def _default(name: str, default: Any) -> Any:
 class Request:
     """The options of every model. A setting of the same name is the default where one is not given."""
 
-    max_tokens: int = _option(Whole(1, MAX_TOKENS), 256, "length of the answer: the canvas of a diffusion model")
+    max_tokens: int = _option(
+        Whole(1, MAX_TOKENS),
+        256,
+        "tokens of the answer at most: the canvas of a masked model; unset: 256, 1024 of a block model, and of an "
+        "autoregressive one as many as the context has room for",
+    )
     temperature: float = _option(Number(0, 100), 0.0, "0: always the likeliest token; more: more variety")
     top_k: int = _option(Whole(0, 2**31 - 1), 0, "draw among so many tokens; 0: all")
     top_p: float = _option(POSITIVE_PROBABILITY, 1.0, "draw among the likeliest up to this probability; 1: all")
@@ -165,6 +170,7 @@ class DiffusionRequest(DenoisingRequest):
 class BlockRequest(DenoisingRequest):
     """The options of a block model, see `block_recipe_of`."""
 
+    max_tokens: int = _default("max_tokens", 1024)
     sub_block: int | None = _option(
         Whole(1, MAX_TOKENS), None, "settle a model's blocks in parts of this length; unset: as the model's authors do"
     )
@@ -174,6 +180,7 @@ class BlockRequest(DenoisingRequest):
 class CausalRequest(Request):
     """The options of an autoregressive model: llama.cpp's samplers, with the defaults of our ancestor."""
 
+    max_tokens: int = _default("max_tokens", MAX_TOKENS)
     temperature: float = _default("temperature", 0.2)
     top_p: float = _default("top_p", 0.8)
     repetition_penalty: float = _default("repetition_penalty", 1.1)
@@ -215,6 +222,11 @@ def options_of(kind: type[Request]) -> Iterator[Option]:
         yield Option(entry.name, entry.metadata["check"], entry.default, entry.metadata["meaning"])
 
 
+def default_of(kind: type[Request], name: str) -> Any:
+    """What an option is where nobody names it."""
+    return next(option.default for option in options_of(kind) if option.name == name)
+
+
 def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings) -> tuple[AnyRequest, tuple[str, ...]]:
     """A request from keyword arguments, and a warning for each that this kind of model has no use for."""
     own = {option.name for option in options_of(kind)}
@@ -236,14 +248,16 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
 
 
 def fitted(request: AnyRequest, n_prompt: int, n_ctx: int) -> tuple[AnyRequest, tuple[str, ...]]:
-    """The request with its answer cut where the context ends, and a warning if it was."""
+    """The request with its answer cut where the context ends, and a warning if somebody wanted more."""
     n_free = n_ctx - n_prompt
     if n_free < 1:
         raise ContextOverflowError(n_prompt, n_ctx)
     if request.max_tokens <= n_free:
         return request, ()
-    warning = f"max_tokens {request.max_tokens} became {n_free}: the context ends there"
-    return replace(request, max_tokens=n_free), (warning,)
+    shorter = replace(request, max_tokens=n_free)
+    if request.max_tokens == default_of(type(request), "max_tokens"):
+        return shorter, ()
+    return shorter, (f"max_tokens {request.max_tokens} became {n_free}: the context ends there",)
 
 
 def check_bias(request: Request, n_vocab: int) -> None:

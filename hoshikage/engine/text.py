@@ -9,64 +9,75 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterable, Set
+from functools import lru_cache
 
 Piece = Callable[[int], bytes]  # the bytes of one token
 
 
-class StopScanner:
-    """Finds the first stop string to be completed, one character at a time (Aho and Corasick, 1975).
+class StopTable:
+    """Stop strings as Aho and Corasick (1975) read them. A node is a string that begins some stop."""
 
-    Of several completed by the same character the longest counts. A node is a string that begins some
-    stop; `depth` of the node reached is how much of the text may still turn out to be part of one.
+    def __init__(self, stops: Iterable[str]) -> None:
+        self.next: list[dict[str, int]] = [{}]
+        self.depth = [0]
+        self.completed = [0]  # length of the longest stop that ends at this node
+        for stop in stops:
+            self._insert(stop)
+        self.fall = self._link()
+
+    def _insert(self, stop: str) -> None:
+        node = 0
+        for character in stop:
+            if character not in self.next[node]:
+                self.next[node][character] = len(self.next)
+                self.next.append({})
+                self.depth.append(self.depth[node] + 1)
+                self.completed.append(0)
+            node = self.next[node][character]
+        self.completed[node] = len(stop)
+
+    def _link(self) -> list[int]:
+        # fall[n]: the node of the longest proper suffix of n's string that begins a stop. Breadth first, as
+        # a node's fall is shallower than itself.
+        fall = [0] * len(self.next)
+        nodes = deque(self.next[0].values())
+        while nodes:
+            node = nodes.popleft()
+            for character, child in self.next[node].items():
+                back = fall[node]
+                while back and character not in self.next[back]:
+                    back = fall[back]
+                fall[child] = self.next[back].get(character, 0)
+                self.completed[child] = self.completed[child] or self.completed[fall[child]]
+                nodes.append(child)
+        return fall
+
+
+table_of = lru_cache(maxsize=16)(StopTable)  # many answers have the same stops, and a table is large
+
+
+class StopScanner:
+    """Finds the first stop string to be completed, one character at a time.
+
+    Of several completed by the same character the longest counts.
     """
 
     def __init__(self, stops: Iterable[str]) -> None:
-        self._next: list[dict[str, int]] = [{}]
-        self._depth = [0]
-        self._completed = [0]  # length of the longest stop that ends at this node
-        for stop in stops:
-            self._insert(stop)
-        self._fall = self._link()
+        self._table = table_of(tuple(stops))
         self._node = 0
 
     @property
     def held(self) -> int:
         """Characters at the end of the text that begin some stop string."""
-        return self._depth[self._node]
+        return self._table.depth[self._node]
 
     def step(self, character: str) -> int:
         """The length of the stop string that this character completes, or 0."""
-        while self._node and character not in self._next[self._node]:
-            self._node = self._fall[self._node]
-        self._node = self._next[self._node].get(character, 0)
-        return self._completed[self._node]
-
-    def _insert(self, stop: str) -> None:
-        node = 0
-        for character in stop:
-            if character not in self._next[node]:
-                self._next[node][character] = len(self._next)
-                self._next.append({})
-                self._depth.append(self._depth[node] + 1)
-                self._completed.append(0)
-            node = self._next[node][character]
-        self._completed[node] = len(stop)
-
-    def _link(self) -> list[int]:
-        # fall[n]: the node of the longest proper suffix of n's string that begins a stop. Breadth first, as
-        # a node's fall is shallower than itself.
-        fall = [0] * len(self._next)
-        nodes = deque(self._next[0].values())
-        while nodes:
-            node = nodes.popleft()
-            for character, child in self._next[node].items():
-                back = fall[node]
-                while back and character not in self._next[back]:
-                    back = fall[back]
-                fall[child] = self._next[back].get(character, 0)
-                self._completed[child] = self._completed[child] or self._completed[fall[child]]
-                nodes.append(child)
-        return fall
+        table = self._table
+        while self._node and character not in table.next[self._node]:
+            self._node = table.fall[self._node]
+        self._node = table.next[self._node].get(character, 0)
+        return table.completed[self._node]
 
 
 class TextReader:

@@ -77,6 +77,15 @@ FAMILIES = (
         decoding={"algorithm": "threshold", "threshold": 0.95, "schedule": "denoising"},
     ),
     Family(
+        name="Hoshikage nano",
+        pattern=_called(r"\bnano-block\b"),
+        architectures=("llama",),
+        kind=BLOCK,
+        mask_token="<|mask|>",
+        block_length=8,
+        decoding={"algorithm": "threshold", "threshold": 0.98, "schedule": "adaptive"},
+    ),
+    Family(
         name="Tiny-A2D, blocks",
         pattern=_called(r"bd3lm"),
         architectures=("qwen2", "qwen3"),

@@ -16,7 +16,7 @@ from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain,
 from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
 
 MAX_SCHEMA = 1_000_000  # characters of JSON
-SECONDS = 5.0  # of processor time: a short schema can refer to itself in ways that double its work at every step
+SECONDS = 1.0  # of processor time: a short schema can refer to itself in ways that double its work at every step
 MAX_DEPTH = 48  # schemas within schemas
 MAX_PARTS = 1000  # schemas that hold together
 MAX_RULES = 4000

@@ -22,8 +22,8 @@ class Job:
     model: str
     ask: Ask
     key: str = ""  # whose it is: those who share a key share its turns
-    wait: float | None = None  # seconds until it is handed to its model; 0: no limit, None: the manager's own
-    time: float | None = None  # seconds that it may take altogether; 0 and None likewise
+    wait: float | None = None  # seconds until it is handed to its model, at most the manager's own; 0: no limit
+    time: float | None = None  # seconds that it may take altogether; likewise
     keep_alive: float | None = None  # seconds that the model stays afterwards; -1: for good, None: IDLE_TIMEOUT
     settings: Mapping[str, Any] = field(default_factory=dict)  # what a load that begins for it is wanted with
 

@@ -96,8 +96,8 @@ class Steward:
     # -- the way of a request
 
     def _set_deadlines(self, request: Request) -> None:
-        wait = self._settings.max_wait if request.job.wait is None else request.job.wait
-        whole = self._settings.max_time if request.job.time is None else request.job.time
+        wait = shorter(request.job.wait, self._settings.max_wait)
+        whole = shorter(request.job.time, self._settings.max_time)
         at = self._means.timers.at
         if wait > 0:
             request.wait_timer = at(request.arrived + wait, lambda: self.end(request, WaitedTooLong(wait)))
@@ -263,3 +263,10 @@ def tell_progress(place: Place) -> None:
     """Tell all how far the load is that they wait for."""
     for request in place.line:
         request.tell_progress(place.progress)
+
+
+def shorter(asked: float | None, most: float) -> float:
+    """The seconds that a request may take: as it asks, but no more than the settings say; 0: as many as it likes."""
+    if not asked:
+        return most if asked is None else 0.0
+    return min(asked, most) if most > 0 else asked

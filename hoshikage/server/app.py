@@ -36,6 +36,9 @@ def lines(*, reynard: bool = True) -> list[Line]:
     user, admin, anybody = Access.USER, Access.ADMIN, Access.OPEN
     return [
         ("POST", "/v1/chat/completions", chat.answer, user, "Answer a conversation", {"table": tables.CHAT}),
+        ("POST", "/chat/completions", chat.answer, user, "The same, as llama-server has it", {"table": tables.CHAT}),
+        ("POST", "/v1/edit/completions", chat.answer, user, "The same, for Mercury's edits", {"table": tables.CHAT}),
+        ("POST", "/v1/apply/completions", chat.answer, user, "The same, for Mercury's applies", {"table": tables.CHAT}),
         ("POST", "/v1/responses", responses.answer, user, "Answer a conversation, as items", {"table": RESPONSES}),
         ("POST", "/v1/completions", completions.answer, user, "Continue prompts", {"table": tables.COMPLETIONS}),
         ("POST", "/v1/fim/completions", fim.answer, user, "Fill a gap, Mercury's way", {"table": fim.FIM}),
@@ -43,7 +46,7 @@ def lines(*, reynard: bool = True) -> list[Line]:
         ("GET", "/v1/models/{id}", models.one, user, "One model", {}),
         ("POST", "/tokenize", tokens.tokenize, user, "A text as tokens", {"table": tokens.TOKENIZE}),
         ("POST", "/detokenize", tokens.detokenize, user, "Tokens as a text", {"table": tokens.DETOKENIZE}),
-        ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {"query": [tokens.MODEL]}),
+        ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {"query": [tables.MODEL]}),
         ("GET", "/v1/status", ancestor.status, user, "That the server is there", {}),
         ("GET", "/v1/api/version", ancestor.version, user, "The version of the server", {}),
         ("POST", "/admin/models", ancestor.add, admin, "Give a model file a name", {"table": ancestor.ADD}),
@@ -53,6 +56,7 @@ def lines(*, reynard: bool = True) -> list[Line]:
         ("POST", "/admin/reload", ancestor.reload, admin, "Read the file of models again", {}),
         ("POST", "/admin/stop", ending.stop, admin, "End the server in order", {}),
         ("GET", "/health", health.health, anybody, "Whether the process lives", {}),
+        ("GET", "/v1/health", health.health, anybody, "The same, as llama-server has it", {}),
         ("GET", "/ready", health.ready, anybody, "Whether requests are served", {}),
         ("GET", "/metrics", health.metrics, user, "Numbers for Prometheus", {}),
         ("GET", "/openapi.json", manual.openapi, user, "This table as OpenAPI 3.1", {}),

@@ -6,8 +6,15 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from hoshikage.errors import UnknownModelError
+from hoshikage.manager.state import ModelState
 from hoshikage.registry import Facts, Model, Registry
+from hoshikage.server.fields import Given
+
+if TYPE_CHECKING:
+    from hoshikage.server.services import Services
 
 RECENT = 1.0  # seconds
 N_KEPT = 1024
@@ -60,3 +67,24 @@ class Choices:
     def _find(self, label: str) -> Chosen:
         model = self._registry.find(label)
         return Chosen(model, model.facts())
+
+
+async def label_of(services: Services, given: Given, *, gap: bool = False) -> str:
+    """The model that a request names. One without a name, or with an empty one, means that of `default_label`."""
+    return given.get("model") or await default_label(services, gap=gap)
+
+
+async def default_label(services: Services, *, gap: bool = False) -> str:
+    """The model that somebody means who names none; of a gap, one that can fill it."""
+    known = await asyncio.to_thread(services.manager.models)
+    states = [state for state in known if fills_gaps(state)] if gap else known
+    resident = [state.label for state in states if state.state == "resident"]
+    if gap and not states:
+        raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
+    if not states:
+        raise UnknownModelError("there is no model")
+    return resident[0] if len(resident) == 1 else states[0].label
+
+
+def fills_gaps(state: ModelState) -> bool:
+    return state.facts is not None and state.facts.kind == GAP_KIND

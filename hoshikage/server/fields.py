@@ -113,6 +113,8 @@ class Table:
         if not entry.option:
             values[entry.name] = value
             return
+        if value is None:  # said to be left to us
+            return
         if entry.option in options and options[entry.option] != value:
             twin = next(other.name for other in self.fields if other.option == entry.option and other is not entry)
             raise ParameterError(entry.name, f"{twin} means the same and has another value", "send one of them")
@@ -152,13 +154,13 @@ def kinds_of(name: str) -> tuple[str, ...]:
     return tuple(kind for kind, request in KINDS.items() if name in {option.name for option in options_of(request)})
 
 
-def alias(name: str, of: str, meaning: str = "") -> Field:
-    """Another name of an engine's option."""
+def alias(name: str, of: str, meaning: str = "", check: Check[Any] | None = None) -> Field:
+    """Another name of an engine's option; `check` where more may be said by it."""
     request = next(kind for kind in KINDS.values() if of in {row.name for row in options_of(kind)})
     option = next(row for row in options_of(request) if row.name == of)
     return Field(
         name=name,
-        check=option.check,
+        check=check or option.check,
         meaning=meaning or f"another name of {of}",
         default=option.default,
         option=of,

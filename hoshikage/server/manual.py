@@ -11,7 +11,6 @@ from hoshikage import checks
 from hoshikage._version import __version__
 from hoshikage.checks import Check
 from hoshikage.server.fields import Field, Table
-from hoshikage.server.llamacpp.values import Unset
 from hoshikage.server.openai import values
 from hoshikage.server.reply import json_response
 from hoshikage.server.routes import Route
@@ -171,7 +170,7 @@ def schema_of(check: Check[Any]) -> dict[str, Any]:
         case checks.Texts(most, most_characters):
             one = {"type": "string", "minLength": 1, "maxLength": most_characters}
             return {"anyOf": [one, {"type": "array", "items": one, "maxItems": most}]}
-        case Unset(inner):
+        case values.Unset(inner):
             return {"anyOf": [{"const": -1}, schema_of(inner)]}
         case values.Prompts(most):
             several = {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": [{"type": "string"}, IDS]}}

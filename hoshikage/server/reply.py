@@ -120,9 +120,8 @@ class Writer:
         if first is not None and (piece := self._of(first)):
             yield piece
         async for event in events:
-            if self._exchange.gone:
-                return  # the job ends by its cancelled ticket; nobody reads what would be written
-            if piece := self._of(event):
+            piece = self._of(event)
+            if piece and not self._exchange.gone:  # its job ends by its cancelled ticket, and counts what it wrote
                 yield piece
 
     def _of(self, event: Event | None) -> bytes:

@@ -1,7 +1,7 @@
 """The server's life: bind, serve, stop. Runs in the main thread of its process.
 
-The first SIGINT or SIGTERM lets nothing new in, gives what runs its DRAIN_TIMEOUT and then cancels it; a second one
-does not wait. Either way every worker has ended before the process does, with exit code 0.
+The first SIGINT, SIGTERM or SIGHUP lets nothing new in, gives what runs its DRAIN_TIMEOUT and then cancels it; a second
+one does not wait. Either way every worker has ended before the process does, with exit code 0.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Generator
 
 import uvicorn
+import uvloop
 
 from hoshikage.registry.presence import announced
 from hoshikage.server.app import build
@@ -25,7 +26,7 @@ from hoshikage.server.services import Services
 from hoshikage.server.shell.protocol import connections
 from hoshikage.server.shell.shell import Shell
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AFTERWARDS = 5.0  # seconds for answers to be written once their jobs have ended
 SPARE_FILES = 256  # descriptors beside those of connections
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class Serving(uvicorn.Server):
     def run_to_the_end(self, when_ready: Callable[[], object]) -> None:
         """Serve until a signal; returns when nothing is left."""
         self._when_ready = when_ready
-        asyncio.run(self._all())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._all())
         for thread in self._stops:
             thread.join()
 
@@ -56,7 +58,8 @@ class Serving(uvicorn.Server):
     async def _all(self) -> None:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            loop.add_signal_handler(number, self.stop)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                loop.add_signal_handler(number, self.stop)
         try:
             await self.serve(self._sockets)
         finally:

@@ -12,12 +12,12 @@ from blacksheep import Response
 
 from hoshikage import gguf
 from hoshikage.checks import Text
-from hoshikage.errors import ParameterError, UnknownModelError
+from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.manager.state import ModelState
 from hoshikage.registry import Model
-from hoshikage.server.choosing import GAP_KIND
-from hoshikage.server.fields import Field, Given, Table, called, given_in, queried
+from hoshikage.server.choosing import default_label, label_of
+from hoshikage.server.fields import Field, Table, called, given_in, queried
+from hoshikage.server.openai.tables import MODEL
 from hoshikage.server.openai.values import FLAG, Ids
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
@@ -25,7 +25,6 @@ from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.work import value_of
 from hoshikage.worker.ask import Ask, Kind
 
-MODEL = Field(name="model", check=Text(256), meaning="the name of a model; unset: the one in memory, or the first")
 TOKENIZE = Table(
     [
         MODEL,
@@ -95,27 +94,6 @@ def tokenizer_of(model: Model) -> dict[str, Any]:
 async def asked(services: Services, exchange: Exchange, label: str, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
     job = Job(model=label, ask=Ask(kind=kind, body=body), key=exchange.who)
     return await value_of(services, exchange, job)
-
-
-async def label_of(services: Services, given: Given, *, gap: bool = False) -> str:
-    label: str | None = given.get("model")
-    return label if label is not None else await default_label(services, gap=gap)
-
-
-async def default_label(services: Services, *, gap: bool = False) -> str:
-    """The model that somebody means who names none; of a gap, one that can fill it."""
-    known = await asyncio.to_thread(services.manager.models)
-    states = [state for state in known if fills_gaps(state)] if gap else known
-    resident = [state.label for state in states if state.state == "resident"]
-    if gap and not states:
-        raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
-    if not states:
-        raise UnknownModelError("there is no model")
-    return resident[0] if len(resident) == 1 else states[0].label
-
-
-def fills_gaps(state: ModelState) -> bool:
-    return state.facts is not None and state.facts.kind == GAP_KIND
 
 
 def with_pieces(ids: list[int], pieces: list[str]) -> list[dict[str, Any]]:

@@ -118,7 +118,13 @@ class Loading:
 class Asking:
     """What holds for a request that does not say otherwise. `None`: what `engine.request` has for its kind of model."""
 
-    max_tokens: int = setting("DIFFUSION_MAX_TOKENS", Whole(1, 2**20), 256, "tokens of an answer, at most")
+    max_tokens: int | None = setting(
+        "DIFFUSION_MAX_TOKENS",
+        Whole(1, 2**20),
+        None,
+        "tokens of an answer at most; unset: 256, 1024 of a block model, and of an autoregressive one as many as the "
+        "context has room for",
+    )
     temperature: float | None = setting(
         "TEMPERATURE",
         Number(0, 100),

@@ -50,7 +50,7 @@ cdef class Credit(RowEdit):
             entries[i].credit *= DECAY
         entry_for(entries, scan.best).credit += pow(exp(-<double> scan.excess), EXPONENT)
         for i in range(KEPT):
-            if entries[i].credit > 0.0:
+            if entries[i].credit > 0.0 and entries[i].token < view.n_vocab:
                 view.logits[entries[i].token] += <float> (WEIGHT * log1p(entries[i].credit))
 
 

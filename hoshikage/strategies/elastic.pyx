@@ -45,6 +45,12 @@ cdef class Elastic(Growth):
     def __dealloc__(self):
         free(self._gaps)
 
+    cdef int join(self, Canvas canvas) except -1:
+        for lo, hi in self.gaps:
+            if hi > canvas.n or not all([canvas.masked(i) for i in range(lo, hi)]):
+                raise ParameterError("gaps", f"{lo} to {hi} is not masked", "use gaps of this canvas")
+        return Growth.join(self, canvas)
+
     @property
     def gaps(self):
         """Where each is now: (lo, hi)."""

@@ -28,7 +28,7 @@ cdef class Followed(Form):
             raise RuntimeError("a form is made once")
         if grammar.model is None:
             raise RuntimeError("the grammar's making failed; make a new one")
-        self.grammar, self.n_vocab = grammar, grammar.model.n_vocab
+        self.grammar, self.model, self.n_vocab = grammar, grammar.model, grammar.model.n_vocab
         self._room = <llama_token_data *> calloc(grammar.model.n_vocab, sizeof(llama_token_data))
         self._kept = <float *> calloc(grammar.model.n_vocab, sizeof(float))
         if self._room == NULL or self._kept == NULL:

@@ -12,7 +12,7 @@ from hoshikage.engine.answer import Answer
 from hoshikage.engine.engine import Engine, as_prompts
 from hoshikage.engine.gaps import Piece, gap_of
 from hoshikage.engine.request import SEEDS
-from hoshikage.errors import ParameterError
+from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.worker.ask import Ask
 from hoshikage.worker.facts import Facts
 
@@ -26,6 +26,7 @@ FIELDS = {
     "template": {"messages", "tools", "template_options", "continue_final_message", "add_generation_prompt"},
     "describe": set[str](),
 }
+READ = ("prompts", "messages", "prefix", "suffix", "template")  # by a model, as tokens
 
 
 class Body:
@@ -66,7 +67,25 @@ def answers_for(engine: Engine, ask: Ask) -> list[Answer]:
     """The answers that an ask wants."""
     body = Body(ask)
     n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
+    check_length(engine, max(longest_text(body.get(name)) for name in READ))
     return MAKERS[ask.kind](engine, body, n, body.table("options"))
+
+
+def check_length(engine: Engine, n_characters: int) -> None:
+    """Refuses a text that no context holds before its tokens are made: that takes its time, and others wait for it."""
+    if n_characters > engine.n_ctx and n_characters // engine.longest_piece > engine.n_ctx:
+        raise ContextOverflowError(n_characters // engine.longest_piece, engine.n_ctx)
+
+
+def longest_text(value: object) -> int:
+    """Characters of the longest text in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return max(map(longest_text, value.values()), default=0)
+    if isinstance(value, list) and not (value and isinstance(value[0], int)):  # token ids
+        return max(map(longest_text, value), default=0)
+    return 0
 
 
 def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hoshikage._block import BlockCanvas, BlockSession, Blockwise
 from hoshikage._core import Board, Canvas, Model, Session
 from hoshikage._fake import FakeContext, FakeModel
 from hoshikage.errors import Cancelled, ParameterError
-from hoshikage.strategies import edits, make_edits, make_rule, make_schedule
+from hoshikage.strategies import edits, make_edits, make_form, make_gaps, make_growth, make_rule, make_schedule
 from tests.conftest import TinyModel
 
 MODEL = FakeModel(32)
@@ -351,3 +352,87 @@ def test_a_number_is_no_text(tiny_model: TinyModel) -> None:
         with pytest.raises(TypeError):
             model.tokenize(5)  # type: ignore[arg-type]
         assert model.tokenize(bytearray(b"ab")) == model.tokenize("ab")  # type: ignore[arg-type]
+
+
+# -- parts that belong together, or do not
+
+
+def block_parts(**options: Any) -> dict[str, Any]:
+    return {"max_tokens": 8, "grid": 4, **parts(**options)}
+
+
+@pytest.mark.parametrize("alien", [{"edits": make_edits(31, cfg_scale=1.0)}, {"growth": make_growth(20)}])
+def test_blocks_have_their_own_length_and_no_guidance(alien: dict[str, Any]) -> None:
+    canvas = BlockCanvas.__new__(BlockCanvas)
+    with pytest.raises(ParameterError, match="blocks have their own length"):
+        canvas.__init__([1, 2, 3], **block_parts(**alien))  # type: ignore[misc]
+    with pytest.raises(ParameterError, match="its making failed"):
+        BlockSession(FakeModel(32, block_length=4), n_ctx=256, n_seq=3, n_threads=1).add(canvas)
+
+
+def test_the_plan_of_block_models_is_for_their_canvases() -> None:
+    with pytest.raises(ParameterError, match="kind of canvas"):
+        decoded(Canvas(TOKENS, **parts(plan=Blockwise())))
+
+
+def test_gaps_belong_to_one_canvas_and_lie_in_it() -> None:
+    ids = {"expand_id": 30, "delete_id": 29}
+    growth = make_gaps([(2, 5, 0, 8)], **ids)
+    Canvas(TOKENS, **parts(growth=growth))
+    for wrong in (growth, make_gaps([(10**6, 10**6 + 1000, 0, 1000)], **ids), make_gaps([(1, 5, 0, 8)], **ids)):
+        with pytest.raises(ParameterError):
+            Canvas(TOKENS, **parts(growth=wrong))
+
+
+def test_credit_moves_to_a_model_with_a_smaller_vocabulary() -> None:
+    canvas = Canvas(TOKENS, **parts(edits=make_edits(31, n_credited=6, logit_bias={7: 9.0})))
+    large = open_session(FakeModel(200_000))
+    large.add(canvas)
+    large.run(max_steps=1)
+    large.remove(canvas)
+    small = open_session()
+    small.add(canvas)
+    small.run()
+    assert canvas.done and max(canvas.tokens) < 32
+
+
+def test_a_form_is_followed_in_its_own_model(tiny_model: TinyModel) -> None:
+    one, other = Model(tiny_model("llada"), n_gpu_layers=0), Model(tiny_model("llada"), n_gpu_layers=0)
+    form = make_form(one, "root ::= [a-z ]*")
+    mask = one.mask_id
+    rule, no_edits = make_rule("in_order"), make_edits(mask)
+    canvas = Canvas([1, mask, mask], **parts(mask_id=mask, rule=rule, edits=no_edits, form=form))
+    with pytest.raises(ParameterError, match="another model"):
+        open_session(other).add(canvas)
+
+
+def test_blocks_of_another_length_have_another_cache() -> None:
+    prompt = list(range(1, 25))
+
+    def written(session: BlockSession, grid: int) -> list[int]:
+        canvas = BlockCanvas(prompt, **block_parts() | {"grid": grid})
+        session.add(canvas)
+        session.run()
+        return canvas.tokens
+
+    def fresh() -> BlockSession:
+        return BlockSession(FakeModel(32, block_length=8), n_ctx=256, n_seq=2, n_threads=1)
+
+    session = fresh()
+    written(session, 4)
+    assert written(session, 8) == written(fresh(), 8)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 1e46}, {"temperature": 1e7}])
+def test_the_hottest_temperatures_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError):
+        Canvas(TOKENS, **parts(**options))
+
+
+def test_the_coldest_order_is_that_of_the_surest() -> None:
+    def order(alg_temp: float) -> list[int]:
+        canvas = Canvas([1, *[31] * 8], **parts(rule=make_rule("confidence", alg_temp=alg_temp), steps=8))
+        decoded(canvas)
+        return canvas.settled_at
+
+    assert order(1e-309) == order(1e-100) == order(0.0)

@@ -10,6 +10,7 @@ import pytest
 
 import hoshikage
 from hoshikage import Board, Engine
+from hoshikage.engine import batch, causal
 from hoshikage.engine.result import Result
 from hoshikage.errors import ContextOverflowError, NoTokenLeft, ParameterError, UnsupportedModelError
 from tests.conftest import TinyModel
@@ -165,3 +166,16 @@ def test_every_option_is_taken(llama: Engine) -> None:
             PROMPT, max_tokens=8, temperature=0.9, seed=1, mirostat=version, mirostat_tau=4.0, mirostat_eta=0.2
         )
         assert len(steady.tokens) <= 8
+
+
+def test_answers_without_room_side_by_side_take_turns(llama: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gets room for a share of its tokens first; who needs more than there is waits, and goes on."""
+    prompts = [[*range(3 + i, 40 + i)] for i in range(3)]
+    options: dict[str, Any] = {"max_tokens": 150, "temperature": 1.0, "seed": 2, "logit_bias": {297: BAN, 298: BAN}}
+    expected = [llama.generate(prompt, **options) for prompt in prompts]
+    monkeypatch.setattr(causal, "SHARE", 8)
+    monkeypatch.setattr(batch, "SHORT_CELLS", 0)
+    monkeypatch.setitem(causal.SHARED_CELLS, "causal", 1)
+    found = llama.generate(prompts, **options)
+    assert [list(one.tokens) for one in found] == [list(one.tokens) for one in expected]
+    assert [one.stop_reason for one in found] == ["length"] * 3

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoshikage._causal import Sampler, Stream
+from hoshikage.errors import ParameterError
 from tests.conftest import TinyModel
 from tests.streams import NEAR_TIE, alone, best_tokens, finish, open_session, random_ids, write
 from tests.tiny import CAUSAL
@@ -217,3 +218,41 @@ def test_the_models_own_ends_are_the_default(llama: Path, eog: str) -> None:
         stream = Stream(random_ids(13, 10), max_tokens=5, sampler=Sampler(logit_bias={token: 1e3}))
         finish(session, stream)
         assert (stream.tokens, stream.stop_reason) == ([token], "stop")
+
+
+@pytest.mark.parametrize("settings", MIXED)
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_stream_with_a_share_pauses_and_writes_the_same(llama: Path, settings: dict[str, Any], crowded: bool) -> None:
+    """Wherever it is paused, and whoever takes its place meanwhile; its sampler goes on from where it was."""
+    prompt = random_ids(3, 30)
+    with open_session(llama) as session:
+        expected = Stream(prompt, max_tokens=40, sampler=Sampler(**settings), stop_ids=[])
+        finish(session, expected)
+    with open_session(llama, n_ctx=256) as session:
+        stream = Stream(prompt, max_tokens=40, sampler=Sampler(**settings), stop_ids=[], share=3)
+        shares = [stream.share]
+        while not stream.done:
+            if stream.paused and crowded:
+                session.forget()
+                write(session, random_ids(len(shares), 200), 9)
+            session.add(stream)
+            while not (stream.done or stream.paused):
+                session.run()
+            assert stream not in session.streams
+            shares.append(stream.share)
+        assert stream.tokens == expected.tokens and stream.stop_reason == expected.stop_reason
+        assert shares == [3, 6, 12, 24, 40, 40] or expected.stop_reason != "length"
+
+
+def test_a_share_has_an_end_and_fits_where_all_would_not(llama: Path) -> None:
+    with pytest.raises(ParameterError):
+        Stream([1], share=4)
+    with open_session(llama, n_ctx=256, n_seq=2) as session:
+        streams = [Stream(random_ids(i, 20), max_tokens=200, stop_ids=[], share=5) for i in range(2)]
+        for stream in streams:
+            assert session.has_room(stream)
+            session.add(stream)
+        session.run()
+        assert all(stream.paused and stream.n_tokens == 5 for stream in streams)
+        large = Stream(random_ids(9, 20), max_tokens=10_000, stop_ids=[], share=250)
+        assert not session.has_room(large)

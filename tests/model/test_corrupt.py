@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+import hoshikage
+from hoshikage.errors import DecodeError
 from hoshikage.gguf.header import SCALARS, STRING, Header
 from hoshikage.gguf.reader import read
 from tests.conftest import TinyModel
-from tests.tiny import ARCHITECTURES
+from tests.tiny import ARCHITECTURES, MASK
 
 ROOT = Path(__file__).parents[2]
+GOOD, BAD = [5, 6, 7, 8] * 3, [5, 6, 250, 8] * 6  # to a file in which token 250 is no number
 PER_SEED = 170
 NUMBERS = [0, 1, 2, 3, 7, 16, 31, 33, 64, 255, 256, 300, 511, 513, 1025, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1,
            1 << 63, (1 << 64) - 1]  # fmt: skip
@@ -181,3 +184,25 @@ def test_two_equal_tokens_would_kill(loader: Loader, tiny_model: TinyModel, tmp_
     path.write_bytes(tiny_model().read_bytes().replace(b"\x01" + bytes(7) + b"!", b"\x01" + bytes(7) + b'"', 1))
     assert loader.load(path) == "refused"
     assert loader.load(f"unjudged {path}") == "signal 6"
+
+
+@pytest.mark.parametrize("architecture", ["llada", "llama", "qwen3"])
+@pytest.mark.parametrize("flash_attn", ["off", "auto"])
+def test_numbers_that_are_none_are_forgotten(
+    architecture: str, flash_attn: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """They lie in the cache, and what is masked there is multiplied by nothing, which of no number makes no number."""
+    data = bytearray(tiny_model(architecture).read_bytes())
+    header = read(tiny_model(architecture))
+    (table,) = (tensor for tensor in header.tensors if tensor.name == "token_embd.weight")
+    row = header.data_offset + table.offset + 250 * 4 * table.dims[0]
+    data[row : row + 4] = struct.pack("<f", float("nan"))
+    path = tmp_path / "spoiled.gguf"
+    path.write_bytes(data)
+    kind = {"kind": "block", "block_length": 4, "mask_token": MASK} if architecture == "qwen3" else {}
+    with hoshikage.load(path, n_ctx=256, n_seq=2, n_threads=1, flash_attn=flash_attn, **kind) as engine:
+        expected = engine.generate(GOOD, max_tokens=8, seed=1).tokens
+        for _ in range(2):
+            with pytest.raises(DecodeError, match="not numbers"):
+                engine.generate(BAD, max_tokens=8, seed=1)
+            assert engine.generate(GOOD, max_tokens=8, seed=1).tokens == expected

@@ -25,7 +25,7 @@ def raw(text: str) -> bytes:
 WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": 2**63}, "max_tokens"),
     ({"max_tokens": 10**100}, "max_tokens"),
-    ({"max_tokens": -1}, "max_tokens"),
+    ({"max_tokens": -2}, "max_tokens"),
     ({"max_tokens": 0}, "max_tokens"),
     ({"max_tokens": 1.5}, "max_tokens"),
     ({"max_tokens": True}, "max_tokens"),
@@ -101,11 +101,13 @@ def test_a_wrong_value_is_named(server: Server, more: dict[str, Any], param: str
     assert len(answer.body) < 2000
 
 
-@pytest.mark.parametrize("name", ["model", "messages"])
-def test_what_is_missing_is_named(server: Server, name: str) -> None:
-    whole = {"model": "fake", "messages": HELLO}
+@pytest.mark.parametrize(
+    ("path", "name"), [(CHAT, "messages"), ("/v1/completions", "prompt"), ("/v1/messages", "model")]
+)
+def test_what_is_missing_is_named(server: Server, path: str, name: str) -> None:
+    whole = {"model": "fake", "messages": HELLO, "prompt": "hello", "max_tokens": 2}
     del whole[name]
-    answer = server.client.post(CHAT, whole)
+    answer = server.client.post(path, whole)
     assert (answer.status, answer.error["param"]) == (400, name)
 
 
@@ -204,7 +206,7 @@ def test_a_query_of_many_parts_is_read_to_its_end(server: Server, asked: tuple[s
 
 
 def test_an_unknown_model_is_not_found(server: Server) -> None:
-    for name in ("fakee", "../fake", "fake/../../etc/passwd", "/etc/passwd", "fake\0", "", "\u202efake"):
+    for name in ("fakee", "../fake", "fake/../../etc/passwd", "/etc/passwd", "fake\0", " ", "\u202efake"):
         answer = server.client.chat(model=name)
         assert (answer.status, answer.error["code"]) == (404, "model_not_found"), name
         assert answer.error["type"] == "invalid_request_error"

@@ -108,8 +108,9 @@ def test_an_editors_request_is_taken_as_it_is(server: Server) -> None:
         "t_max_predict_ms": 1000, "response_fields": ["content", "timings/prompt_n"], "model": "fake",
     }  # fmt: skip
     answer = server.client.post("/infill", body)
-    assert answer.status == 200 and answer.json["content"] is not None, answer.body
-    assert "t_max_predict_ms" in answer.json["warning"]
+    assert answer.status == 200 and answer.json.keys() == {"content", "timings/prompt_n"}, answer.body
+    whole = server.client.post("/infill", {**body, "response_fields": []}).json
+    assert whole["content"] == answer.json["content"] and "t_max_predict_ms" in whole["warning"]
 
 
 def test_an_editor_that_names_no_model_gets_one_that_fills_gaps(new_server: NewServer) -> None:
@@ -240,16 +241,21 @@ def test_the_buttons_work(new_server: NewServer) -> None:
     assert client.post("/models/load", {}).error["param"] == "model"
 
 
-def test_who_watches_hears_every_change(new_server: NewServer) -> None:
+def test_who_watches_hears_every_change_and_nothing_else(new_server: NewServer) -> None:
+    """pi takes an `unloaded` of the model that it loads for the end of it."""
     server = new_server()
     with server.client.connect() as connection:
         connection.sendall(request("/models/sse", b"", "GET", Content_Type="", Content_Length=""))
-        events = (json.loads(line[6:]) for line in lines_of(connection) if line.startswith(b"data: "))
-        first = next(event for event in events if event["model"] == "fake")
-        assert first["data"]["status"] == "unloaded"
+        lines = lines_of(connection)
+        next(line for line in lines if line.startswith(b":"))  # from here on
         server.client.post("/models/load", {"model": "fake"})
-        loaded = next(event for event in events if event["model"] == "fake" and event["data"]["status"] == "loaded")
-        assert loaded["data"]["info"]["id"] == "fake"
+        events = (json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+        told = [next(events)]
+        while told[-1]["data"]["status"] != "loaded":
+            told.append(next(events))
+        assert {event["model"] for event in told} == {"fake"}
+        assert "unloaded" not in {event["data"]["status"] for event in told}
+        assert told[-1]["data"]["info"]["id"] == "fake"
         assert server.stop() == 0, "who watches does not keep the server from ending"
 
 

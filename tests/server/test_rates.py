@@ -10,8 +10,8 @@ from hoshikage.errors import ParameterError
 from hoshikage.server.problem import Problem
 from hoshikage.server.rates import Rates
 from hoshikage.settings import Settings
-from tests.server.client import Answer
-from tests.server.conftest import NewServer
+from tests.server.client import Answer, until
+from tests.server.conftest import NewServer, Server
 
 
 def refused(answer: Answer) -> bool:
@@ -45,6 +45,22 @@ def test_tokens_of_a_key(new_server: NewServer) -> None:
     assert any(later)
     stream = server.client.complete("x", max_tokens=1, stream=True)
     assert stream.status in (200, 429)
+
+
+def wait_for_gone(server: Server, n: int) -> None:
+    until(lambda: server.log.read_text().count("gone=True") >= n, "it has left")
+
+
+def test_tokens_of_an_answer_that_nobody_waits_for(new_server: NewServer) -> None:
+    server = new_server(HOSHIKAGE_TOKENS_PER_MINUTE="500")
+    wish = {"model": "fake-slow", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 400, "stream": True,
+            "early_stop": False, "steps": 400}  # fmt: skip
+    for n in range(1, 4):
+        with server.client.begin(wish) as connection:
+            connection.recv(1 << 16)
+        wait_for_gone(server, n)
+    notes = [line for line in server.log.read_text().splitlines() if "gone=True" in line]
+    assert all("n_tokens=" in line for line in notes), notes
 
 
 def test_each_door_says_it_in_its_own_words(new_server: NewServer) -> None:

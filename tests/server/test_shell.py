@@ -12,7 +12,7 @@ import pytest
 
 from tests.house import ROOT
 from tests.server.client import CHAT, request, until
-from tests.server.conftest import NewServer, Server
+from tests.server.conftest import NewServer, Server, descriptors
 
 HELLO = b'{"model": "fake", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}'
 
@@ -303,6 +303,73 @@ def test_a_reader_that_stops_loses_its_turn(new_server: NewServer) -> None:
         until(lambda: server.client.model("fake-slow")["n_active"] == 1, "it is at work")
         until(lambda: server.client.model("fake-slow")["n_active"] == 0, "it has been given up")
     assert server.client.chat(max_tokens=2).status == 200
+
+
+def test_the_rest_of_a_body_that_was_refused_is_nobody_s_work(server: Server) -> None:
+    """A chunk of one byte costs its sender six and the server a hundred times as much."""
+    with server.client.connect() as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        answer = connection.recv(1 << 16)
+        connection.sendall(b"1\r\nx\r\n" * 10_000)  # read and thrown away
+        answer += b"".join(iter(lambda: connection.recv(1 << 16), b""))  # to the end, which the server makes
+        assert status_of(answer) == 404 and answer.count(b"HTTP/1.1 ") == 1
+    assert server.client.get("/health").status == 200
+
+
+def test_who_asks_ahead_and_leaves_is_noticed(server: Server) -> None:
+    wishes = {"model": "fake-slow", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1500,
+              "early_stop": False, "logits_eos_inf": True, "steps": 1500}  # fmt: skip
+    with server.client.connect() as connection:
+        connection.sendall(request(CHAT, json.dumps(wishes).encode()) + b"G")
+        until(lambda: server.client.model("fake-slow")["n_active"] == 1, "it is at work")
+        connection.sendall(b"ET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+    until(lambda: server.client.model("fake-slow")["n_active"] == 0, "it has been given up")
+
+
+def test_what_was_asked_ahead_is_answered_in_its_turn(server: Server) -> None:
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    chat = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+    last = health.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answers = server.client.raw(request(CHAT, json.dumps(chat).encode()) + health + last)
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_one_client_leaves_places_to_others_and_to_the_owner(new_server: NewServer) -> None:
+    server = new_server(HOSHIKAGE_MAX_STREAMS="4", HOSHIKAGE_API_KEYS="one,two", HOSHIKAGE_ADMIN_KEY="owner")
+
+    def get(path: str, key: str) -> int:
+        return server.client.get(path, Authorization=f"Bearer {key}").status
+
+    with ExitStack() as stack:
+        def watch(key: str) -> None:
+            connection = stack.enter_context(server.client.connect())
+            lines = {"Content_Type": "", "Content_Length": "", "Authorization": f"Bearer {key}"}
+            connection.sendall(request("/models/sse", b"", "GET", **lines))
+            assert status_of(connection.recv(1 << 16)) == 200
+
+        for _ in range(3):
+            watch("one")
+        assert get("/v1/models", "one") == 429 and get("/v1/models", "two") == 200
+        watch("two")
+        assert get("/v1/models", "two") == 429
+        answer = server.client.post("/admin/reload", None, Authorization="Bearer owner")
+        assert answer.status == 200, answer.body
+    until(lambda: get("/v1/models", "one") == 200, "there is room again")
+
+
+def test_a_whole_answer_that_nobody_takes_is_given_up(new_server: NewServer) -> None:
+    """More than the line holds, written at once: its memory is given back."""
+    server = new_server(HOSHIKAGE_SEND_TIMEOUT="1")
+    body = json.dumps({"model": "fake", "content": "hello " * 300_000, "with_pieces": True}).encode()
+    assert server.client.chat(max_tokens=1).status == 200
+    before = descriptors(server.process.pid)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(server.client.address)
+    with connection:
+        connection.sendall(request("/tokenize", body))
+        until(lambda: "path=/tokenize status=200" in server.log.read_text(), "it has been answered")
+        until(lambda: descriptors(server.process.pid) <= before, "its connection is gone")
 
 
 # -- names and pages

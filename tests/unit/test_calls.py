@@ -10,14 +10,35 @@ from hypothesis import strategies as st
 
 from hoshikage.server.openai.calls import CLOSE, OPEN, CallReader, for_template
 
+SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "string"}, "z": {"type": "array"}}}
+QWEN = "<function=f>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n 2\n\n</parameter>\n</function>"
+GLM = "f\n<arg_key>x</arg_key>\n<arg_value>1</arg_value>\n<arg_key>y</arg_key><arg_value> 2\n</arg_value>"
 CALL = '{"name": "f", "arguments": {"x": 1}}'
 pieces = st.sampled_from(
-    [OPEN, CLOSE, CALL, "{", "}", "<", "<tool", "_call>", " ", "text", "\n", '"name"', "<|python_tag|>"]
+    [
+        OPEN,
+        CLOSE,
+        CALL,
+        QWEN,
+        GLM,
+        "<function=",
+        "<arg_key>",
+        "{",
+        "}",
+        "<",
+        "<tool",
+        "_call>",
+        " ",
+        "text",
+        "\n",
+        '"name"',
+        "<|python_tag|>",
+    ]
 )
 
 
 def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
-    reader = CallReader(["f", "g"])
+    reader = CallReader({"f": SCHEMA, "g": None})
     content = "".join([*map(reader.feed, parts), reader.finish()])
     return content, [(call["function"]["name"], call["function"]["arguments"]) for call in reader.calls]
 
@@ -29,6 +50,9 @@ def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
         (f"{OPEN}{CALL}{CLOSE}", "", ["f"]),
         (f"{OPEN}\n{CALL}\n{CLOSE}\n{OPEN}{CALL}{CLOSE}", "", ["f", "f"]),
         (f"I call.\n{OPEN}{CALL}{CLOSE}", "I call.", ["f"]),
+        (f"{OPEN}\n{QWEN}\n{CLOSE}\n{OPEN}{GLM}{CLOSE}{OPEN}g{CLOSE}", "", ["f", "f", "g"]),
+        (f"{OPEN}{QWEN.removesuffix('</function>')}", "", ["f"]),
+        (f"{OPEN}<function=h></function>{CLOSE}", f"{OPEN}<function=h></function>{CLOSE}", []),
         (f"{OPEN}{CALL}", "", ["f"]),  # cut where the answer ended
         (CALL, "", ["f"]),
         (f"  {CALL}\n", "", ["f"]),
@@ -48,7 +72,7 @@ def test_examples(text: str, content: str, names: list[str]) -> None:
     said, calls = read([text])
     assert said == content
     assert [name for name, _ in calls] == names
-    assert all(json.loads(arguments) == {"x": 1} for _, arguments in calls)
+    assert all(json.loads(arguments).get("x", 1) == 1 for _, arguments in calls)
 
 
 @given(st.lists(pieces, max_size=8).map("".join), st.data())
@@ -73,3 +97,14 @@ def test_messages_are_as_templates_want_them() -> None:
     assert second["tool_calls"][0]["function"]["arguments"] == {"x": 1}
     assert second["tool_calls"][1:] == [broken, 5]
     assert call["function"]["arguments"] == '{"x": 1}', "what was sent is not changed"
+
+
+@pytest.mark.parametrize("text", [QWEN, GLM])
+def test_arguments_in_tags_are_what_the_schema_says(text: str) -> None:
+    ((_, arguments),) = read([OPEN + text + CLOSE])[1]
+    assert json.loads(arguments) == {"x": 1, "y": " 2\n"}
+
+
+def test_a_value_that_is_not_what_the_schema_says_is_text() -> None:
+    ((_, arguments),) = read([f"{OPEN}<function=f><parameter=z>[1, 2</parameter></function>{CLOSE}"])[1]
+    assert json.loads(arguments) == {"z": "[1, 2"}

@@ -154,7 +154,7 @@ class Work:
     """So many steps, in so many cells."""
 
     n_streams = n_rows = 1
-    ends_early = False
+    ends_early = paused = False
 
     def __init__(self, n_left: int, n_cells: int = 1) -> None:
         self.n_left, self.n_cells = n_left, n_cells

@@ -40,7 +40,7 @@ def test_families_are_known_by_their_names_and_masks(family: Any, tmp_path: Path
     names = {
         "SDAR": "SDAR-1.7B-Chat-Q8_0", "Fast-dLLM v2": "Fast_dLLM_v2_7B", "LLaDA 2.1": "LLaDA2.1-mini",
         "LLaDA 2.0": "llada2.0-mini-preview", "Tiny-A2D, blocks": "Qwen3-0.6B-diffusion-bd3lm-v0.1",
-        "Tiny-A2D, masked": "Qwen3-0.6B-diffusion-mdlm-v0.1",
+        "Tiny-A2D, masked": "Qwen3-0.6B-diffusion-mdlm-v0.1", "Hoshikage nano": "nano-block",
     }  # fmt: skip
     architecture = family.architectures[0]
     kind = kind_of(made(tmp_path, architecture, f"{names[family.name]}.gguf", family.mask_token))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from hoshikage.checks import Texts, Whole
 from hoshikage.engine.request import MAX_TOKENS
-from hoshikage.server.anthropic.values import Choice, Functions, OutputConfig, System, Turns
+from hoshikage.server.anthropic.values import Choice, Conversation, Functions, OutputConfig, System, Turns
 from hoshikage.server.fields import Field, Table, engine_fields
-from hoshikage.server.openai.tables import IDLE, LABEL, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped
 
 IDLE_HERE = IDLE | {
@@ -23,7 +23,7 @@ IDLE_HERE = IDLE | {
 }
 ASKED = [
     Field(name="model", check=LABEL, meaning="the name of a model", required=True),
-    Field(
+    Conversation(
         name="messages",
         check=Turns(most=4096),
         meaning="the conversation: [{role, content}, ...]",
@@ -32,7 +32,7 @@ ASKED = [
     Field(name="system", check=System(), meaning="what the model is told before it"),
     Field(
         name="tools",
-        check=Functions(most=128),
+        check=Functions(most=N_TOOLS),
         meaning="tools that the model may use: [{name, description, input_schema}]",
     ),
     Field(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hoshikage.checks import Check, Text, as_text, nearest, shown
+from hoshikage.checks import Check, Text, as_text, closest, nearest, shown
 from hoshikage.errors import ParameterError
-from hoshikage.server.fields import called
-from hoshikage.server.openai.values import ResponseFormat, Tools, table_of
+from hoshikage.server.fields import NEAR, Field, called
+from hoshikage.server.openai.values import ResponseFormat, Tools, left_out, table_of
 
 ROLES = ("user", "assistant", "system")
+READ = ("text", "tool_use", "tool_result")
 THOUGHTS = ("thinking", "redacted_thinking")  # of earlier turns: models here do not read them
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 TEXT = Text(2**24)
-NAME = Text(64)
+NAME = Text(256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,36 @@ class Turns(Check[list[dict[str, Any]]]):
             raise ParameterError(name, f"{shown(value)} is no conversation", "send at least one {role, content}")
         if len(value) > self.most:
             raise ParameterError(name, f"{len(value)} messages are too many", f"send at most {self.most}")
-        return [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item)]
+        last = len(value) - 1
+        return [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item, is_last=i == last)]
 
 
-def turns_of(name: str, value: object) -> list[dict[str, Any]]:
+class Conversation(Field):
+    """The turns of a conversation."""
+
+    def warnings(self, value: Any) -> Iterator[str]:
+        blocks = [block for turn in value for block in raw_blocks(turn.get("content"))]
+        kinds = {str(block.get("type")) for block in blocks} - {*READ, *THOUGHTS}
+        for kind in sorted(kinds):
+            yield f"{self.name}: there is {shown(kind)} in it, which is passed over: models here read text"
+
+
+def raw_blocks(content: object) -> Iterator[Mapping[str, Any]]:
+    """The blocks of a turn, and those in the results of tools among them."""
+    for block in content if isinstance(content, list) else ():
+        yield block
+        if block.get("type") == "tool_result":
+            yield from raw_blocks(block.get("content"))
+
+
+def turns_of(name: str, value: object, *, is_last: bool) -> list[dict[str, Any]]:
     """One turn; the results of tools in it become turns of their own."""
     turn = table_of(name, value, ())
     role = turn.get("role")
     if role not in ROLES:
         raise ParameterError(f"{name}.role", f"{shown(role)} is unknown{nearest(str(role), ROLES)}", f"use {ROLES}")
-    blocks = blocks_of(f"{name}.content", turn.get("content"))
+    # A picture in an earlier turn must not end the conversation; who sends one now is told.
+    blocks = blocks_of(f"{name}.content", turn.get("content"), strict=is_last and role == "user")
     texts = [block["text"] for block in blocks if block["type"] == "text"]
     calls = [block["call"] for block in blocks if block["type"] == "tool_use"]
     turns = [block["turn"] for block in blocks if block["type"] == "tool_result"]
@@ -54,16 +75,16 @@ def turns_of(name: str, value: object) -> list[dict[str, Any]]:
     return turns
 
 
-def blocks_of(name: str, content: object) -> list[dict[str, Any]]:
-    """The blocks of a turn; a text is one."""
+def blocks_of(name: str, content: object, *, strict: bool = True) -> list[dict[str, Any]]:
+    """The blocks of a turn; a text is one. Those that no model here can read are refused, or named in their place."""
     if isinstance(content, str):
         return [{"type": "text", "text": TEXT.check(name, content)}]
     if not isinstance(content, list):
         raise ParameterError(name, f"{shown(content)} is neither text nor a list of blocks", "send one of them")
-    return [block_of(f"{name}[{i}]", block) for i, block in enumerate(content)]
+    return [block_of(f"{name}[{i}]", block, strict=strict) for i, block in enumerate(content)]
 
 
-def block_of(name: str, value: object) -> dict[str, Any]:
+def block_of(name: str, value: object, *, strict: bool) -> dict[str, Any]:
     block = table_of(name, value, ())
     match block.get("type"):
         case "text":
@@ -74,6 +95,8 @@ def block_of(name: str, value: object) -> dict[str, Any]:
             return {"type": "tool_result", "turn": result_of(name, block)}
         case kind if kind in THOUGHTS:
             return {"type": "thinking"}
+        case str(kind) if not strict and not closest(kind, READ, NEAR):
+            return {"type": "text", "text": left_out(kind)}
     cause = f"blocks of the type {shown(block.get('type'))} cannot be read: models here read and write text"
     raise ParameterError(f"{name}.type", cause, "use text, tool_use and tool_result")
 
@@ -88,7 +111,7 @@ def call_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
 
 def result_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
     content = block.get("content")
-    blocks = blocks_of(f"{name}.content", "" if content is None else content)
+    blocks = blocks_of(f"{name}.content", "" if content is None else content, strict=False)
     text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
     used = NAME.check(f"{name}.tool_use_id", block.get("tool_use_id"))
     return {"role": "tool", "tool_call_id": used, "content": text}

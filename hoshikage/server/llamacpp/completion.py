@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from blacksheep import Response
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
+from hoshikage.server.choosing import Chosen, label_of
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.llamacpp.tables import COMPLETION, INFILL
 from hoshikage.server.openai import constraint
@@ -22,7 +22,6 @@ from hoshikage.server.openai.mute import muted
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.tokens import label_of
 from hoshikage.server.wire import EVENTS
 from hoshikage.worker.ask import Answered, Said, Token
 
@@ -61,7 +60,14 @@ async def answered(
         options["logprobs"] = given["n_probs"]
     ways = ways_of(given, chosen, services.settings)
     job: Job = job_of(exchange, given, chosen, kind, {**body, "options": options}, ways.watch)
-    form = LlamaForm(chosen.model.label, prompt, n, probabilities="logprobs" in options, warnings=given.warnings)
+    form = LlamaForm(
+        chosen,
+        prompt,
+        n,
+        probabilities="logprobs" in options,
+        warnings=given.warnings,
+        wanted=given.get("response_fields", ()),
+    )
     stream, single = given.get("stream", False), ways.single and n == 1  # several answers are no one event
     return await reply(services, exchange, job, muted(form, given), stream=stream, single=single, wire=EVENTS)
 
@@ -72,7 +78,7 @@ async def schema_options(given: Given) -> dict[str, str]:
         return {}
     if given.options.get("grammar"):
         raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
-    return {"grammar": await asyncio.to_thread(constraint.grammar, "json_schema", given["json_schema"])}
+    return {"grammar": await constraint.apart(constraint.grammar, "json_schema", given["json_schema"])}
 
 
 @dataclass(slots=True)
@@ -89,8 +95,19 @@ class Choice:
 class LlamaForm:
     """Writes answers as llama-server does: one object for one prompt, a list for several."""
 
-    def __init__(self, model: str, prompt: str, n: int, *, probabilities: bool, warnings: Sequence[str]) -> None:
-        self._model = model
+    def __init__(
+        self,
+        chosen: Chosen,
+        prompt: str,
+        n: int,
+        *,
+        probabilities: bool,
+        warnings: Sequence[str],
+        wanted: Sequence[str],
+    ) -> None:
+        self._model = chosen.model.label
+        self._n_ctx = chosen.facts.n_ctx
+        self._wanted = wanted
         self._prompt = prompt
         self._probabilities = probabilities
         self._warnings = warnings
@@ -106,7 +123,7 @@ class LlamaForm:
         choice = self._choices[event.index]
         choice.end = event
         yield from self._take(event)
-        yield self._end(choice, "")
+        yield self._picked(self._end(choice, ""))
 
     def closing(self) -> Iterator[dict[str, Any]]:
         return iter(())
@@ -117,11 +134,19 @@ class LlamaForm:
         if self._probabilities:
             for end, choice in zip(ends, self._choices, strict=True):
                 end["completion_probabilities"] = [probability_of(token) for token in choice.tokens]
+        ends = [*map(self._picked, ends)]
         return ends[0] if len(ends) == 1 else ends
 
     def single(self) -> Any:
         """The whole answer as the only chunk of a stream."""
         return self.whole()
+
+    def _picked(self, end: dict[str, Any]) -> dict[str, Any]:
+        """What is wanted of it, each by the place that was asked for."""
+        if not self._wanted:
+            return end
+        found = ((place, at_place(end, place)) for place in self._wanted)
+        return {place: value for place, value in found if value is not None}
 
     def _take(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
@@ -151,7 +176,7 @@ class LlamaForm:
             "tokens_predicted": n_tokens,
             "tokens_evaluated": n_prompt,
             "prompt": self._prompt,
-            "generation_settings": {"seed": end.seed},
+            "generation_settings": {"seed": end.seed, "n_ctx": self._n_ctx},
             "has_new_line": "\n" in end.text,
             "truncated": False,
             "stop_type": stop_type(end),
@@ -161,6 +186,13 @@ class LlamaForm:
             "hoshikage": about_work(end),
             **({"warning": "; ".join(warnings)} if warnings else {}),
         }
+
+
+def at_place(value: Any, place: str) -> Any:
+    """What stands where these names lead; None where nothing does."""
+    for name in place.split("/"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def stop_type(end: Answered) -> str:
@@ -176,6 +208,8 @@ def timings(n_prompt: int, n_tokens: int, seconds: float) -> dict[str, float]:
     return {
         "prompt_n": n_prompt,
         "prompt_ms": 0.0,
+        "prompt_per_token_ms": 0.0,
+        "prompt_per_second": 0.0,
         "predicted_n": n_tokens,
         "predicted_ms": milliseconds,
         "predicted_per_token_ms": milliseconds / n_tokens if n_tokens else 0.0,

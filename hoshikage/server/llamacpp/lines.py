@@ -5,8 +5,8 @@ from __future__ import annotations
 from hoshikage.server.door import Line
 from hoshikage.server.llamacpp import completion, props, router, tables
 from hoshikage.server.openai import models
+from hoshikage.server.openai.tables import MODEL
 from hoshikage.server.shell.keys import Access
-from hoshikage.server.tokens import MODEL
 
 USER, ADMIN = Access.USER, Access.ADMIN
 

@@ -10,6 +10,7 @@ from blacksheep import Response
 from hoshikage._version import __version__
 from hoshikage.manager.state import ModelState
 from hoshikage.registry import Model
+from hoshikage.server.choosing import default_label, label_of
 from hoshikage.server.fields import given_in, queried
 from hoshikage.server.llamacpp.tables import TEMPLATE
 from hoshikage.server.openai.chat import conversation
@@ -17,7 +18,7 @@ from hoshikage.server.openai.models import state_of
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.tokens import asked, default_label, label_of, tokenizer_of
+from hoshikage.server.tokens import asked, tokenizer_of
 
 SLEEPING = ("cold", "staged", "failed")
 
@@ -39,12 +40,19 @@ async def props(services: Services, exchange: Exchange) -> Response:
             "eos_token": tokenizer["eos_token"] or "",
             "modalities": {"vision": False, "audio": False},
             "role": "router",
+            "chat_template_caps": await asyncio.to_thread(caps_of, model),
             "models_autoload": True,
             "max_instances": services.settings.max_resident,
             "is_sleeping": state.state in SLEEPING,
             "build_info": f"hoshikage-{__version__}",
         }
     )
+
+
+def caps_of(model: Model) -> dict[str, bool]:
+    """What its chat template tells a model of."""
+    tells = model.facts().tells_of_tools
+    return {"supports_tools": tells, "supports_tool_calls": tells}
 
 
 async def slots(services: Services, exchange: Exchange) -> Response:

@@ -59,7 +59,7 @@ async def remove(services: Services, exchange: Exchange) -> Response:
 
 
 async def watch(services: Services, exchange: Exchange) -> Response:
-    """What becomes of each model, from now on: how each stands, and then every change."""
+    """Every change of a model from now on; how each stands now is `/models`'s to tell."""
     exchange.notes["stream"] = True
     exchange.when_gone(lambda: None)  # that somebody looks whether the client is still there
     return sse.stream(changes(services, exchange))
@@ -69,11 +69,14 @@ async def changes(services: Services, exchange: Exchange) -> AsyncIterator[bytes
     """Until the client leaves or the server stops; nothing for one that wants the headers alone."""
     if exchange.method == "HEAD":
         return
-    known: dict[str, Any] = {}
+    known = await standing(services)
+    yield sse.ALIVE  # from here on no change is missed
     last = time.monotonic()
     while not exchange.gone and not services.stopping.is_set():
-        states = await asyncio.to_thread(services.manager.models)
-        now = {state.label: told(state, services.started) for state in states}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK):
+                await services.stopping.wait()
+        now = await standing(services)
         changed = [value for label, value in now.items() if known.get(label) != value]
         gone = [{"model": label, "event": "model_remove", "data": {}} for label in known if label not in now]
         known = now
@@ -83,9 +86,12 @@ async def changes(services: Services, exchange: Exchange) -> AsyncIterator[bytes
         elif time.monotonic() - last > services.limits.quiet_seconds:
             yield sse.ALIVE
             last = time.monotonic()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK):
-                await services.stopping.wait()
+
+
+async def standing(services: Services) -> dict[str, dict[str, Any]]:
+    """Every model as an event would tell of it."""
+    states = await asyncio.to_thread(services.manager.models)
+    return {state.label: told(state, services.started) for state in states}
 
 
 def told(state: ModelState, started: float) -> dict[str, Any]:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from hoshikage.checks import Text, Whole
-from hoshikage.engine.request import MAX_TOKENS, SEEDS
+from hoshikage.engine.request import SEEDS
 from hoshikage.server.ancestor import ADD
 from hoshikage.server.fields import Field, Table, alias, engine_fields
-from hoshikage.server.llamacpp.values import Bias, Chunks, Unset
-from hoshikage.server.openai.tables import CONTINUES, GAP_LENGTH, IDLE, LABEL, N_PROMPTS, OTHER_NAMES, PATIENCE, STREAM
-from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools
-from hoshikage.server.tokens import MODEL
+from hoshikage.server.llamacpp.values import Bias, Chunks, Places
+from hoshikage.server.openai.tables import (
+    CONTINUES,
+    GAP_LENGTH,
+    IDLE,
+    JSON_SCHEMA,
+    LABEL,
+    LENGTH,
+    MODEL,
+    N_PROMPTS,
+    N_TOOLS,
+    OTHER_NAMES,
+    PATIENCE,
+    STREAM,
+    TOP_K,
+    UP_TO,
+)
+from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools, Unset
 
 FINISHED = "an answer is finished, or given up with `timeout` or by closing the connection"
 ORDER = "samplers have one order"
@@ -32,11 +46,14 @@ LLAMA_IDLE = IDLE | {
     "return_tokens": "`/tokenize` gives them",
     "return_progress": NOTHING,
     "timings_per_token": NOTHING,
-    "response_fields": NOTHING,
     "post_sampling_probs": "probabilities are the model's own",
     "lora": "nothing is loaded beside a model",
     "image_data": "models here read and write text",
     "multimodal_data": "models here read and write text",
+    "max_new_tokens": "send n_predict",
+    "num_predict": "send n_predict",
+    "typical": "send typical_p",
+    "early_stopping": "answers are drawn, not searched",
     "speculative.n_max": "nothing is predicted from a draft",
     "speculative.n_min": "nothing is predicted from a draft",
     "speculative.p_min": "nothing is predicted from a draft",
@@ -47,19 +64,9 @@ OWN = [
     STREAM,
     *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs", "top_k", "seed", "logit_bias")),
-    Field(
-        name="n_predict",
-        check=Unset(Whole(0, MAX_TOKENS)),
-        meaning="length of the answer: the canvas of a diffusion model; -1: as the settings say, 0: none",
-        option="max_tokens",
-    ),
-    alias("max_tokens", "max_tokens", "another name of n_predict"),
-    Field(
-        name="top_k",
-        check=Unset(Whole(0, 2**31 - 1)),
-        meaning="draw among so many tokens; 0: all",
-        option="top_k",
-    ),
+    alias("n_predict", "max_tokens", LENGTH.meaning + "; -1: unset, 0: none", UP_TO),
+    alias("max_tokens", "max_tokens", "another name of n_predict", UP_TO),
+    TOP_K,
     Field(
         name="seed",
         check=Unset(SEEDS),
@@ -74,10 +81,11 @@ OWN = [
     ),
     *OTHER_NAMES,
     Field(name="n_probs", check=Whole(0, 20), meaning="say how probable each token was, and so many likely ones"),
+    JSON_SCHEMA,
     Field(
-        name="json_schema",
-        check=Mapped(most=1024),
-        meaning="a schema that the answer follows",
+        name="response_fields",
+        check=Places(most=256),
+        meaning="what of a complete answer is wanted, by its places, such as timings/predicted_n; unset: all",
     ),
 ]
 
@@ -112,7 +120,7 @@ TEMPLATE = Table(
     [
         MODEL,
         Field(name="messages", check=Messages(most=4096), meaning="the conversation", required=True),
-        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call"),
+        Field(name="tools", check=Tools(most=N_TOOLS), meaning="functions that the model may call"),
         Field(name="chat_template_kwargs", check=Mapped(most=64), meaning="what else the template is told"),
         Field(
             name="add_generation_prompt",

@@ -12,18 +12,7 @@ from hoshikage.server.openai.values import table_of
 BIAS = TokenBias(1024)
 NEVER = -1e6  # nothing is so likely that this would not keep it from being written
 CHUNK_NAME, CHUNK_TEXT = Text(4096), Text(2**24)
-
-
-@dataclass(frozen=True, slots=True)
-class Unset(Check[Any]):
-    """A value of another check, or -1, which leaves the choice to the server."""
-
-    inner: Check[Any]
-
-    def check(self, name: str, value: object) -> Any:
-        if type(value) is int and value == -1:
-            return None
-        return self.inner.check(name, value)
+PLACE = Text(256)
 
 
 class Bias(Check[tuple[tuple[int, float], ...]]):
@@ -40,6 +29,20 @@ class Bias(Check[tuple[tuple[int, float], ...]]):
                 raise ParameterError(name, f"{shown(pair)} is no pair of a token id and a number", "send [[id, bias]]")
             pairs[pair[0]] = NEVER if pair[1] is False else pair[1]
         return BIAS.check(name, pairs.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Places(Check[list[str]]):
+    """Places in an answer, by the names that lead there: timings/predicted_n. One that leads nowhere is no mistake."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+
+    most: int
+
+    def check(self, name: str, value: object) -> list[str]:
+        if not isinstance(value, list) or len(value) > self.most:
+            raise ParameterError(name, f"{shown(value)} is no list of places", f"send at most {self.most} names")
+        return [PLACE.check(f"{name}[{i}]", place) for i, place in enumerate(value)]
 
 
 @dataclass(frozen=True, slots=True)

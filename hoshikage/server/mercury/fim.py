@@ -13,11 +13,9 @@ from hoshikage.server.openai.completions import Choice, TextForm
 from hoshikage.server.openai.tables import COMPLETIONS
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.tokens import MODEL, label_of
 from hoshikage.worker.ask import Token
 
-OTHERS = [field for field in COMPLETIONS.fields if field.name != "model"]
-FIM = Table([MODEL, *OTHERS, alias("random_seed", "seed")], COMPLETIONS.idle)
+FIM = Table([*COMPLETIONS.fields, alias("random_seed", "seed")], COMPLETIONS.idle)
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
@@ -25,9 +23,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, FIM)
     if given.get("suffix") == "":
         given = given.without("suffix")
-    gap = bool({"suffix", "template"} & given.values.keys())
-    named = given.having(model=await label_of(services, given, gap=gap))
-    return await completions.answered(services, exchange, named, FimForm)
+    return await completions.answered(services, exchange, given, FimForm)
 
 
 class FimForm(TextForm):

@@ -74,7 +74,7 @@ def job_of(exchange: Exchange, given: Given, chosen: Chosen, kind: Kind, body: d
         model=chosen.model.label,
         ask=Ask(kind=kind, body=body, watch=watch),
         key=exchange.who,
-        wait=given.get("queue_timeout"),
+        wait=given.get("queue_timeout") or None,  # no limit is the owner's to give
         time=given.get("timeout"),
         keep_alive=given.get("keep_alive"),
     )

@@ -1,16 +1,19 @@
 """Calls of functions, as models write them: read out of the text of an answer.
 
-Two shapes are known: `<tool_call>{"name", "arguments"}</tool_call>` (Hermes, Qwen), any number of them behind text,
-and an answer that is nothing but one JSON object `{"name", "parameters"}` (Llama 3). Text is handed on as it comes, up
-to where a call may begin; what turns out to be none is text after all.
+Two shapes are known: `<tool_call>...</tool_call>`, any number of them behind text, with `{"name", "arguments"}`
+(Hermes, Qwen) or markup (Qwen3-Coder, GLM) inside, and an answer that is nothing but one JSON object
+`{"name", "parameters"}` (Llama 3). Text is handed on as it comes, up to where a call may begin; what turns out to be
+none is text after all.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from hoshikage.server.openai import markup
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 PYTHON_TAG = "<|python_tag|>"  # what Llama 3 may write first
@@ -32,11 +35,11 @@ class Reader:
 
 
 class CallReader(Reader):
-    """Reads an answer that may hold calls of functions with these names."""
+    """Reads an answer that may hold calls of these functions, which have their names and the schemas of arguments."""
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, offered: Mapping[str, Any]) -> None:
         super().__init__()
-        self._names = names
+        self._offered = offered
         self._held = ""
         self._said_any = False
 
@@ -69,7 +72,7 @@ class CallReader(Reader):
         content = []
         while (at := text.find(OPEN)) >= 0:
             inside, _, rest = text[at + len(OPEN) :].partition(CLOSE)
-            call = self._call_of(inside)
+            call = self._call_of(inside) or self._marked_up(inside)
             content.append(text[:at].rstrip() if call else text[: len(text) - len(rest)])
             self.calls += [call] if call else []
             text = rest.lstrip() if call else rest
@@ -81,15 +84,26 @@ class CallReader(Reader):
             said = json.loads(text)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(said, dict) or said.get("name") not in self._names:
+        name = said.get("name") if isinstance(said, dict) else None
+        if not isinstance(name, str) or name not in self._offered:
             return None
-        arguments = said.get("arguments", said.get("parameters", {}))
-        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        return {
-            "id": f"call_{secrets.token_hex(12)}",
-            "type": "function",
-            "function": {"name": said["name"], "arguments": written},
-        }
+        return new_call(name, said.get("arguments", said.get("parameters", {})))
+
+    def _marked_up(self, text: str) -> dict[str, Any] | None:
+        call = markup.call_in(text, self._offered)
+        return None if call is None else new_call(*call)
+
+
+def new_call(name: str, arguments: Any) -> dict[str, Any]:
+    """A call as it is told."""
+    written = as_sent(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+    function = {"name": name, "arguments": written}
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
+
+
+def as_sent(text: str) -> str:
+    """JSON text without half a character, which a model can write as an escape and nobody can send."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def n_begun(text: str, mark: str) -> int:

@@ -10,7 +10,7 @@ from blacksheep import Response
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.server.choosing import Chosen
+from hoshikage.server.choosing import Chosen, label_of
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
@@ -18,6 +18,7 @@ from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.constraint import Constraint
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import Written, as_chat
+from hoshikage.server.openai.mute import muted
 from hoshikage.server.openai.tables import CHAT
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
@@ -28,7 +29,7 @@ from hoshikage.worker.ask import Answered, Said, Token, Watch
 async def answer(services: Services, exchange: Exchange) -> Response:
     """Answer one turn of a conversation."""
     given = await given_in(exchange, CHAT)
-    chosen = await services.choices.choose(given["model"])
+    chosen = await services.choices.choose(await label_of(services, given))
     ways = ways_of(given, chosen, services.settings)
     job, limits = await asked(exchange, given, chosen, ways.watch, logprob_options(given))
     ways = ways.warning(*limits.warnings)
@@ -38,7 +39,8 @@ async def answer(services: Services, exchange: Exchange) -> Response:
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",
     )
-    return await reply(services, exchange, job, form, stream=given.get("stream", False), single=ways.single)
+    stream = given.get("stream", False)
+    return await reply(services, exchange, job, muted(form, given), stream=stream, single=ways.single)
 
 
 async def asked(

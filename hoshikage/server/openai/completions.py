@@ -10,7 +10,7 @@ from blacksheep import Response
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.server.choosing import Chosen
+from hoshikage.server.choosing import Chosen, label_of
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
@@ -32,7 +32,8 @@ async def answer(services: Services, exchange: Exchange) -> Response:
 
 async def answered(services: Services, exchange: Exchange, given: Given, new_form: type[TextForm]) -> Response:
     """Continue prompts, and write the answer in this form."""
-    chosen = await services.choices.choose(given["model"])
+    gap = bool({"suffix", "template"} & given.values.keys())
+    chosen = await services.choices.choose(await label_of(services, given, gap=gap))
     check(given, chosen)
     ways = ways_of(given, chosen, services.settings)
     if judges(given):  # what a prompt's tokens are like is known at the end, and stands in front of the answer's
@@ -40,7 +41,7 @@ async def answered(services: Services, exchange: Exchange, given: Given, new_for
     prompts: list[Prompt] = given.get("prompt", [""])
     form = new_form(
         envelope_of(given, chosen, ways, prefix="cmpl", kind="text_completion", chunk_kind="text_completion"),
-        echoes=await echoes_of(services, exchange, given) if given.get("echo", False) else [""] * len(prompts),
+        echoes=await echoes_of(services, exchange, given, chosen) if given.get("echo", False) else [""] * len(prompts),
         logprobs=given.get("logprobs") is not None,
         canvas=ways.watch == "canvas",
     )
@@ -108,17 +109,17 @@ def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any)
     return job_of(exchange, given, chosen, "generate", {**body, "prompts": given["prompt"]}, watch)
 
 
-async def echoes_of(services: Services, exchange: Exchange, given: Given) -> list[str]:
+async def echoes_of(services: Services, exchange: Exchange, given: Given, chosen: Chosen) -> list[str]:
     """The texts of the prompts; those sent as ids are spelled by their model."""
     return [
-        prompt if isinstance(prompt, str) else await spelled(services, exchange, given, prompt)
+        prompt if isinstance(prompt, str) else await spelled(services, exchange, given, chosen, prompt)
         for prompt in given["prompt"]
     ]
 
 
-async def spelled(services: Services, exchange: Exchange, given: Given, ids: list[int]) -> str:
+async def spelled(services: Services, exchange: Exchange, given: Given, chosen: Chosen, ids: list[int]) -> str:
     ask = Ask(kind="detokenize", body={"ids": ids})
-    job = Job(model=given["model"], ask=ask, key=exchange.who, wait=given.get("queue_timeout"))
+    job = Job(model=chosen.model.label, ask=ask, key=exchange.who, wait=given.get("queue_timeout") or None)
     return str((await value_of(services, exchange, job))["text"])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from hoshikage import jsonschema
 from hoshikage.errors import ParameterError
@@ -25,18 +26,29 @@ class Constraint:
     warnings: tuple[str, ...] = ()
 
 
+# Schemas are worked on one after the other: a dozen large ones must not take every thread that others wait for.
+_thread = ThreadPoolExecutor(1, "schemas")
+Result = TypeVar("Result")
+
+
+async def apart(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Do this in the thread of schemas."""
+    return await asyncio.get_running_loop().run_in_executor(_thread, work, *arguments)
+
+
 async def of_chat(given: Given, chosen: Chosen) -> Constraint:
     """What a chat asks for. Schemas take their time, and not that of the loop."""
-    if given.values.keys() & {"tools", "tool_choice", "response_format"}:
-        return await asyncio.to_thread(read, given, chosen)
+    if given.values.keys() & {"tools", "tool_choice", "response_format", "json_schema"}:
+        return await apart(read, given, chosen)
     return Constraint()
 
 
 def read(given: Given, chosen: Chosen) -> Constraint:
     """Raises ParameterError for what contradicts itself."""
     tools, choice = given.get("tools") or [], given.get("tool_choice", "auto")
-    wanted = given.get("response_format", {"type": "text"})
-    names = [tool["function"]["name"] for tool in tools]
+    wanted = wanted_form(given)
+    offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in tools}
+    names = list(offered)
     check_choice(choice, names)
     forced = names if choice == "required" else [choice[1:]] if choice.startswith("=") else []
     if forced and wanted["type"] != "text":
@@ -45,13 +57,24 @@ def read(given: Given, chosen: Chosen) -> Constraint:
         raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
     if forced:
         schema = call_schema([tool["function"] for tool in tools if tool["function"]["name"] in forced])
-        return Constraint({"grammar": grammar("tools", schema)}, lambda: CallReader(names))
+        return Constraint({"grammar": grammar("tools", schema)}, lambda: CallReader(offered))
     if wanted["type"] != "text":
         schema = wanted.get("schema", {"type": "object"})
         return Constraint({"grammar": grammar("response_format", schema)})
     if names and choice != "none":
-        return Constraint({}, lambda: CallReader(names), () if chosen.facts.tells_of_tools else (NO_TOOLS,))
+        return Constraint({}, lambda: CallReader(offered), () if chosen.facts.tells_of_tools else (NO_TOOLS,))
     return Constraint()
+
+
+def wanted_form(given: Given) -> dict[str, Any]:
+    """`response_format`, or what llama-server's clients say by `json_schema`."""
+    wanted: dict[str, Any] = given.get("response_format", {"type": "text"})
+    schema = given.get("json_schema")
+    if schema is None:
+        return wanted
+    if wanted["type"] != "text" and wanted != {"type": "json_schema", "schema": schema}:
+        raise ParameterError("json_schema", "response_format asks for another form", "send one of them")
+    return {"type": "json_schema", "schema": schema}
 
 
 def check_choice(choice: str, names: list[str]) -> None:

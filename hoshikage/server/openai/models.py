@@ -14,6 +14,7 @@ from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 
+TEXT_ALONE = {"input_modalities": ["text"], "output_modalities": ["text"]}
 # The words of llama-server's clients, which show a button for each of them.
 STATUS = {
     "cold": "unloaded",
@@ -54,7 +55,9 @@ def card(state: ModelState, created: float) -> dict[str, Any]:
         known |= {
             "kind": facts.kind,
             **({"block_length": facts.block_length} if facts.block_length else {}),
-            "architecture": facts.architecture,
+            "model_architecture": facts.architecture,
+            "architecture": TEXT_ALONE,  # so called by llama-server, whose clients refuse another shape
+            "meta": {"n_ctx": facts.n_ctx},
             "context_length": facts.n_ctx,
             "max_model_len": facts.n_ctx,
             "bytes": facts.n_bytes,

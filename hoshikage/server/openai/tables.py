@@ -20,12 +20,16 @@ from hoshikage.server.openai.values import (
     TextOrIds,
     ToolChoice,
     Tools,
+    Unset,
 )  # fmt: skip
 
 N_PROMPTS = 256
 N_ANSWERS = 128  # to one prompt; and prompts x n is bounded by N_JOINT
 N_JOINT = 1024
+N_TOOLS = 1024
 LABEL = Text(256)
+UP_TO = Unset(Whole(0, MAX_TOKENS))  # tokens; 0 reads a prompt and writes nothing
+AT_LEAST_ONE = Unset(Whole(1, MAX_TOKENS))
 
 HERE_ALONE = "this server answers one user's request with one model"
 IDLE = {
@@ -85,8 +89,11 @@ GAP_LENGTH = Field(
     meaning="of a gap: a number, or [least, most]; unset: max_tokens, or up to so many where the model finds it itself",
     kinds=("masked",),
 )
+JSON_SCHEMA = Field(name="json_schema", check=Mapped(most=1024), meaning="a schema that the answer follows")
+TOP_K = alias("top_k", "top_k", check=Unset(Whole(0, 2**31 - 1)), meaning="draw among so many tokens; 0 and -1: all")
+MODEL = Field(name="model", check=LABEL, meaning="the name of a model; unset: the one in memory, or the first")
 COMMON = [
-    Field(name="model", check=LABEL, meaning="the name of a model", required=True),
+    MODEL,
     STREAM,
     Field(
         name="stream_options",
@@ -103,10 +110,17 @@ COMMON = [
         kinds=("masked", "block"),
     ),
     *PATIENCE,
-    *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
+    *engine_fields(leave_out=("max_tokens", "top_k", "logprobs", "prompt_logprobs")),
+    TOP_K,
     *OTHER_NAMES,
 ]
-LENGTH = alias("max_tokens", "max_tokens", "length of the answer: the canvas of a diffusion model")
+LENGTH = alias(
+    "max_tokens",
+    "max_tokens",
+    "tokens of the answer at most: the canvas of a masked model; unset or -1: 256, 1024 of a block model, and of an "
+    "autoregressive one as many as its context has room for",
+    AT_LEAST_ONE,
+)
 
 CONTINUES = Field(
     name="continue_final_message",
@@ -123,10 +137,11 @@ CHAT = Table(
             meaning="the conversation: [{role, content}, ...]",
             required=True,
         ),
-        alias("max_completion_tokens", "max_tokens"),
+        alias("max_completion_tokens", "max_tokens", check=AT_LEAST_ONE),
+        alias("n_predict", "max_tokens", "another name of max_tokens; 0: only read the prompt", UP_TO),
         Field(name="logprobs", check=FLAG, meaning="say how probable each token was", default=False),
         Field(name="top_logprobs", check=Whole(0, 20), meaning="so many likely tokens at each place", default=0),
-        Field(name="tools", check=Tools(most=128), meaning="functions that the model may call"),
+        Field(name="tools", check=Tools(most=N_TOOLS), meaning="functions that the model may call"),
         Field(
             name="tool_choice",
             check=ToolChoice(),
@@ -138,6 +153,7 @@ CHAT = Table(
             check=ResponseFormat(),
             meaning="text, json_object, or json_schema with a schema that the answer follows",
         ),
+        JSON_SCHEMA,
         Field(
             name="chat_template_kwargs",
             check=Mapped(most=64),
@@ -151,7 +167,7 @@ CHAT = Table(
 COMPLETIONS = Table(
     [
         *COMMON,
-        replace(LENGTH, check=Whole(0, MAX_TOKENS)),  # 0 reads a prompt and writes nothing
+        replace(LENGTH, check=UP_TO),
         Field(
             name="prompt",
             check=Prompts(most=N_PROMPTS),

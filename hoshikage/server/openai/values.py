@@ -17,11 +17,23 @@ Prompt: TypeAlias = str | list[int]
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
-TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 TOKEN = Whole(0, 2**31 - 1)
 FLAG = Flag()
 GAP = Whole(1, MAX_TOKENS)
 PART = Text(2**24)
+
+
+@dataclass(frozen=True, slots=True)
+class Unset(Check[Any]):
+    """A value of another check, or -1, which leaves the choice to the server."""
+
+    inner: Check[Any]
+
+    def check(self, name: str, value: object) -> Any:
+        if type(value) is int and value == -1:
+            return None
+        return self.inner.check(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +191,7 @@ class Tools(Check[list[dict[str, Any]]]):
         function = table_of(f"{name}.function", tool.get("function"), ())
         called = function.get("name")
         if not isinstance(called, str) or not TOOL_NAME.fullmatch(called):
-            remedy = "use 1 to 64 letters, digits and _ - . :"
+            remedy = "use 1 to 128 letters, digits and _ - . :"
             raise ParameterError(f"{name}.function.name", f"{shown(called)} cannot name a function", remedy)
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
@@ -197,26 +209,31 @@ class ToolChoice(Check[str]):
             hint = nearest(value, ("auto", "none", "required"))
             raise ParameterError(name, f"{shown(value)} is unknown{hint}", "use auto, none, required or a function")
         function = table_of(f"{name}.function", table_of(name, value, ("type", "function")).get("function"), ("name",))
-        return "=" + Text(64).check(f"{name}.function.name", function.get("name"))
+        return "=" + Text(128).check(f"{name}.function.name", function.get("name"))
 
 
 class ResponseFormat(Check[dict[str, Any]]):
-    """text, json_object, or json_schema with its schema."""
+    """text, json_object, or json_schema with its schema; a schema beside its type is llama-server's way to say it."""
 
     def check(self, name: str, value: object) -> dict[str, Any]:
         wanted = table_of(name, value, ())
         kind = wanted.get("type")
-        if kind in ("text", "json_object"):
+        if kind == "text" or (kind == "json_object" and wanted.get("schema") is None):
             return {"type": kind}
+        if kind in ("json_object", "json_schema") and wanted.get("schema") is not None:
+            return {"type": "json_schema", "schema": schema_of(f"{name}.schema", wanted["schema"])}
         if kind != "json_schema":
             hint = nearest(str(kind), ("text", "json_object", "json_schema"))
             remedy = "use text, json_object or json_schema"
             raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", remedy)
         about = table_of(f"{name}.json_schema", wanted.get("json_schema"), ())
-        schema = about.get("schema")
-        if not isinstance(schema, (dict, bool)):
-            raise ParameterError(f"{name}.json_schema.schema", f"{shown(schema)} is no schema", "send an object")
-        return {"type": kind, "schema": schema}
+        return {"type": kind, "schema": schema_of(f"{name}.json_schema.schema", about.get("schema"))}
+
+
+def schema_of(name: str, value: object) -> dict[str, Any] | bool:
+    if not isinstance(value, (dict, bool)):
+        raise ParameterError(name, f"{shown(value)} is no schema", "send an object")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +249,16 @@ class Mapped(Check[dict[str, Any]]):
         return dict(table)
 
 
+def left_out(kind: object) -> str:
+    """What stands where a part of a conversation was that is no text."""
+    return f"[{shown(kind)[1:-1] if isinstance(kind, str) else 'something'}: left out, for the model reads text alone]"
+
+
 def table_of(name: str, value: object, known: tuple[str, ...]) -> Mapping[str, Any]:
-    """An object of JSON; where `known` names its keys, no other ones."""
+    """An object of JSON; where `known` names its keys, none that is nearly one of them. Others mean nothing here."""
     if not isinstance(value, Mapping):
         raise ParameterError(name, f"{shown(value)} is not an object", "send an object")
     for key in value:
-        if known and key not in known:
-            raise ParameterError(f"{name}.{key}", f"there is no such key{nearest(key, known)}", f"use {known}")
+        if known and key not in known and (hint := nearest(key, known)):
+            raise ParameterError(f"{name}.{key}", f"there is no such key{hint}", f"use {known}")
     return value

@@ -36,7 +36,8 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     with called(response_format="text"):
         job, limits = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
     about = about_request(given, chosen, services.settings)
-    form = ResponseForm(about, limits.reader(), [*given.warnings, *ways.warnings, *limits.warnings])
+    warnings = [*given.warnings, *ways.warnings, *limits.warnings]
+    form = ResponseForm(about, limits.reader(), warnings, groups_of(given))
     wire = replace(NAMED, done=sse.DONE, alive=form.alive, failed=form.failed)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=wire)
 
@@ -44,8 +45,15 @@ async def answer(services: Services, exchange: Exchange) -> Response:
 def as_chat(given: Given) -> Given:
     """What is asked, in the shapes that the routes share."""
     told = [{"role": "system", "content": given["instructions"]}] if "instructions" in given.values else []
-    form = {"response_format": given["text"]} if "text" in given.values else {}
+    form: dict[str, Any] = {"response_format": given["text"]} if "text" in given.values else {}
+    tools = [{"type": tool["type"], "function": tool["function"]} for tool in given.get("tools") or ()]
+    form |= {"tools": tools} if "tools" in given.values else {}
     return given.having(messages=[*told, *given["input"]], **form)
+
+
+def groups_of(given: Given) -> dict[str, str]:
+    """The groups that functions belong to, by the names that the model knows them by."""
+    return {tool["function"]["name"]: tool["namespace"] for tool in given.get("tools") or () if tool["namespace"]}
 
 
 def about_request(given: Given, chosen: Chosen, settings: Settings) -> dict[str, Any]:
@@ -101,8 +109,11 @@ def told_format(form: Mapping[str, Any]) -> dict[str, Any]:
 class ResponseForm:
     """Writes an answer as a response: a message, and calls of functions."""
 
-    def __init__(self, about: Mapping[str, Any], reader: Reader, warnings: Sequence[str]) -> None:
+    def __init__(
+        self, about: Mapping[str, Any], reader: Reader, warnings: Sequence[str], groups: Mapping[str, str]
+    ) -> None:
         self._about = about
+        self._groups = groups
         self._reader = reader
         self._warnings = list(warnings)
         self._id = f"resp_{secrets.token_hex(16)}"
@@ -206,12 +217,17 @@ class ResponseForm:
                 "id": "fc_" + call["id"].removeprefix("call_"),
                 "type": "function_call",
                 "call_id": call["id"],
-                "name": call["function"]["name"],
+                **self._named(call["function"]["name"]),
                 "arguments": call["function"]["arguments"],
                 "status": "completed",
             }
             for call in self._reader.calls
         ]
+
+    def _named(self, name: str) -> dict[str, str]:
+        """A function as its client knows it: Codex calls none whose group is only in its name."""
+        group = self._groups.get(name)
+        return {"name": name} if group is None else {"namespace": group, "name": name.removeprefix(f"{group}__")}
 
     def _response(self, status: str) -> dict[str, Any]:
         over = self._end is not None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hoshikage.checks import Text
 from hoshikage.server.fields import Field, Table, alias, engine_fields
-from hoshikage.server.openai.tables import IDLE, LABEL, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped
-from hoshikage.server.responses.values import Choice, Functions, Items, Nothing, Offered, TextForm
+from hoshikage.server.responses.values import Choice, Conversation, Functions, Items, Nothing, Offered, TextForm
 
 MEMORY = Nothing()
 IDLE_HERE = {name: why for name, why in IDLE.items() if name != "metadata"} | {
@@ -20,7 +20,7 @@ IDLE_HERE = {name: why for name, why in IDLE.items() if name != "metadata"} | {
 RESPONSES = Table(
     [
         Field(name="model", check=LABEL, meaning="the name of a model", required=True),
-        Field(
+        Conversation(
             name="input",
             check=Items(most=4096),
             meaning="a text, or the conversation: messages, function_call, function_call_output",
@@ -34,7 +34,7 @@ RESPONSES = Table(
         *PATIENCE,
         Offered(
             name="tools",
-            check=Functions(most=128),
+            check=Functions(most=N_TOOLS),
             meaning="functions that the model may call: [{type: function, name, description, parameters}]",
         ),
         Field(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hoshikage.checks import Check, Text, nearest, shown
+from hoshikage.checks import Check, Text, closest, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
-from hoshikage.server.fields import Field, called
-from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, table_of
+from hoshikage.server.fields import NEAR, Field, called
+from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, left_out, table_of
 
 TEXT = Text(2**24)
 NAME = Text(256)
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
-KINDS = ("message", "function_call", "function_call_output", "reasoning")
+READ = (*TEXT_PARTS, "refusal")
+KINDS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+UNREAD = "it is passed over: models here read text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,53 +39,76 @@ class Items(Check[list[dict[str, Any]]]):
             raise ParameterError(name, f"{len(value)} items are too many", f"send at most {self.most}")
         messages: list[dict[str, Any]] = []
         for i, item in enumerate(value):
-            self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages)
+            self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages, is_last=i == len(value) - 1)
         if not messages:
             raise ParameterError(name, "there is no message in it", "send at least one")
         return messages
 
-    def _take(self, name: str, item: Mapping[str, Any], messages: list[dict[str, Any]]) -> None:
+    def _take(self, name: str, item: Mapping[str, Any], messages: list[dict[str, Any]], *, is_last: bool) -> None:
         kind = item.get("type", "message")
         if kind == "message":
-            messages.append(message_of(name, item))
-        elif kind == "function_call":
+            # A picture in an earlier turn must not end the conversation; who sends one now is told.
+            messages.append(message_of(name, item, strict=is_last and item.get("role") == "user"))
+        elif kind in ("function_call", "custom_tool_call"):
             call = call_of(name, item)
             if messages and messages[-1].get("tool_calls"):  # several calls of one turn are one message
                 messages[-1]["tool_calls"].append(call)
             else:
                 messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        elif kind == "function_call_output":
-            content = text_of(f"{name}.output", item.get("output"))
+        elif kind in OUTPUTS:
+            content = text_of(f"{name}.output", item.get("output"), strict=False)
             used = NAME.check(f"{name}.call_id", item.get("call_id"))
             messages.append({"role": "tool", "tool_call_id": used, "content": content})
-        elif kind != "reasoning":  # what a model thought earlier is not read again
+        elif kind == "item_reference":
+            remedy = "send the items themselves; of the AI SDK: providerOptions: {openai: {store: false}}"
+            raise ParameterError(f"{name}.type", "nothing is stored here that it could refer to", remedy)
+        elif not isinstance(kind, str) or (kind not in KINDS and closest(kind, KINDS, NEAR)):
             cause = f"items of the type {shown(kind)} cannot be read{nearest(str(kind), KINDS)}"
             raise ParameterError(f"{name}.type", cause, f"use {', '.join(KINDS)}")
 
 
-def message_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
+class Conversation(Field):
+    """The items of a conversation."""
+
+    def warnings(self, value: Any) -> Iterator[str]:
+        items = value if isinstance(value, list) else []
+        kinds = {str(item.get("type")) for item in items if item.get("type", "message") not in KINDS}
+        parts = {str(part.get("type")) for item in items for part in parts_of(item) if part.get("type") not in READ}
+        for kind in sorted(kinds | parts):
+            yield f"{self.name}: there is {shown(kind)} in it; {UNREAD}"
+
+
+def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parts of a message, or of what a function gave."""
+    content = item.get("output") if item.get("type") in OUTPUTS else item.get("content")
+    return content if isinstance(content, list) and item.get("type", "message") != "reasoning" else []
+
+
+def message_of(name: str, item: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     role = item.get("role")
     if role not in ROLES or role == "tool":
         raise ParameterError(
             f"{name}.role", f"{shown(role)} is unknown{nearest(str(role), ROLES)}", f"use {ROLES[:-1]}"
         )
-    return {"role": role, "content": text_of(f"{name}.content", item.get("content"))}
+    return {"role": role, "content": text_of(f"{name}.content", item.get("content"), strict=strict)}
 
 
-def text_of(name: str, content: object) -> str:
-    """A text, or parts of which only those of text mean something here."""
+def text_of(name: str, content: object, *, strict: bool) -> str:
+    """A text, or parts of which only those of text mean something here: others are refused, or named."""
     if isinstance(content, str):
         return TEXT.check(name, content)
     if not isinstance(content, list):
         raise ParameterError(name, f"{shown(content)} is neither text nor a list of parts", "send one of them")
-    return "\n".join(part_of(f"{name}[{i}]", part) for i, part in enumerate(content))
+    return "\n".join(part_of(f"{name}[{i}]", part, strict=strict) for i, part in enumerate(content))
 
 
-def part_of(name: str, value: object) -> str:
+def part_of(name: str, value: object, *, strict: bool) -> str:
     part = table_of(name, value, ())
     kind = part.get("type")
     if kind == "refusal":
         return TEXT.check(f"{name}.refusal", part.get("refusal"))
+    if kind not in TEXT_PARTS and not strict:
+        return left_out(kind)
     if kind not in TEXT_PARTS:
         cause = f"parts of the type {shown(kind)} cannot be read: models here read and write text"
         raise ParameterError(f"{name}.type", cause, "use input_text")
@@ -89,17 +116,42 @@ def part_of(name: str, value: object) -> str:
 
 
 def call_of(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    function = {
-        "name": NAME.check(f"{name}.name", item.get("name")),
-        "arguments": TEXT.check(f"{name}.arguments", item.get("arguments")),
-    }
+    if item.get("type") == "custom_tool_call":  # what it was given is a text and no object
+        arguments = json.dumps({"input": TEXT.check(f"{name}.input", item.get("input"))}, ensure_ascii=False)
+    else:
+        arguments = TEXT.check(f"{name}.arguments", item.get("arguments"))
+    function = {"name": qualified(item, NAME.check(f"{name}.name", item.get("name"))), "arguments": arguments}
     return {"id": NAME.check(f"{name}.call_id", item.get("call_id")), "type": "function", "function": function}
 
 
+def qualified(item: Mapping[str, Any], name: str) -> str:
+    """The name by which a model knows a function: with that of the group it belongs to, such as an MCP server's."""
+    group = item.get("namespace")
+    return f"{group}__{name}" if isinstance(group, str) and group else name
+
+
+def ungrouped(tools: object) -> object:
+    """The tools with the members of each group in its place, each with the group's name beside its own."""
+    if not isinstance(tools, list):
+        return tools
+    return [member for tool in tools for member in members_of(tool)]
+
+
+def members_of(tool: Any) -> list[Any]:
+    if not isinstance(tool, Mapping) or tool.get("type") != "namespace" or not isinstance(tool.get("tools"), list):
+        return [tool]
+    return [
+        {**member, "namespace": tool.get("name")} if isinstance(member, Mapping) else member for member in tool["tools"]
+    ]
+
+
 class Functions(Tools):
-    """Functions that a model may call. Clients offer all they have, so tools of other kinds are passed over."""
+    """Functions that a model may call, alone or in groups. Clients offer all they have, so others are passed over."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+
+    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+        return Tools.check(self, name, ungrouped(value))
 
     def _tool(self, name: str, value: object) -> dict[str, Any] | None:
         tool = table_of(name, value, ())
@@ -110,12 +162,15 @@ class Functions(Tools):
             hint = nearest(str(kind), ("function",))
             raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", "use function")
         known = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
+        if isinstance(known.get("name"), str):
+            known["name"] = qualified(tool, known["name"])
         with called(**{f"{name}.function": name}):
-            return super()._tool(name, {"type": "function", "function": known})
+            checked = Tools._tool(self, name, {"type": "function", "function": known})
+        return checked and {**checked, "namespace": tool.get("namespace")}
 
 
 def is_other(kind: object) -> bool:
-    """Whether this is a kind of tool beside functions: those that run at OpenAI's, or are groups of others."""
+    """Whether this is a kind of tool beside functions, such as those that run at OpenAI's."""
     return isinstance(kind, str) and kind != "function" and not nearest(kind, ("function",))
 
 
@@ -123,7 +178,7 @@ class Offered(Field):
     """The tools that a client has."""
 
     def warnings(self, value: Any) -> Iterator[str]:
-        kinds = sorted({tool["type"] for tool in value if is_other(tool["type"])})
+        kinds = sorted({tool["type"] for tool in ungrouped(value) if is_other(tool["type"])})  # type: ignore[attr-defined]
         if kinds:
             yield f"{self.name} of the types {shown(kinds)} have no effect: a model here is told of functions alone"
 
@@ -139,7 +194,7 @@ class Choice(Check[str]):
         choice = table_of(name, value, ())
         if choice.get("type") != "function":
             raise ParameterError(f"{name}.type", f"{shown(choice.get('type'))} is unknown", "use function")
-        return "=" + Text(64).check(f"{name}.name", choice.get("name"))
+        return "=" + Text(256).check(f"{name}.name", choice.get("name"))
 
 
 class TextForm(Check[dict[str, Any]]):

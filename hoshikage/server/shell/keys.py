@@ -11,7 +11,10 @@ from hoshikage.server.problem import Problem
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.shell.hosts import is_loopback
 
-FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+FORWARDING = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto",
+    "x-forwarded-server", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip",
+)  # fmt: skip
 
 
 class Access(enum.Enum):

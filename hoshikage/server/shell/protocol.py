@@ -25,6 +25,8 @@ from hoshikage.server.shell.limits import Limits
 
 IN_SCOPE = "hoshikage.connection"
 LINGER = 2.0  # seconds in which a refused client may read why
+GLANCE = 0.5  # seconds after which an answer has been taken, unless somebody is slow
+MOST_AHEAD = 1 << 16  # bytes of later requests that a client may send while it waits
 access_log = logging.getLogger("hoshikage.access")
 
 
@@ -36,6 +38,7 @@ class Connection(H11Protocol):
         self._limits = limits
         self._metrics = metrics
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None  # when to look whether the last answer has been taken
         self.refused = False  # it has been answered, and nothing else may be written
         self.since = time.monotonic()  # of the last request's end, or of the connection
         app: Any = self.app
@@ -67,15 +70,12 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
+        if self._reading is not None:
+            self._reading.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
-            return
-        if self._discards():
-            # The rest of a body that was refused: uvicorn's timer for idle connections goes on and ends it.
-            self.conn.receive_data(data)
-            self.handle_events()
             return
         super().data_received(data)
         if not self._at_work() and not self.transport.is_closing():
@@ -85,10 +85,14 @@ class Connection(H11Protocol):
         super().handle_events()
         if self._at_work():
             self._expect_nothing()
+            self._hear_on()
 
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._leave()  # the rest of a body that was refused is nobody's work
+        self._look_again(GLANCE, self._expect_reader)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- the sentence is ours
         """h11 refuses what came: called in its `except`, so the reason is at hand."""
@@ -105,8 +109,29 @@ class Connection(H11Protocol):
     def _at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _discards(self) -> bool:
-        return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+    def _hear_on(self) -> None:
+        """uvicorn stops reading when a later request arrives early; then it would not hear of its client's leaving."""
+        if self.conn.their_state is h11.DONE:
+            if len(self.conn.trailing_data[0]) > MOST_AHEAD:
+                self.abort()
+            else:
+                self.flow.resume_reading()
+
+    def _expect_reader(self) -> None:
+        """A whole answer has been written: as long as its client takes some of it, it has time for the rest."""
+        if n_left := self.transport.get_write_buffer_size():
+            self._look_again(self._limits.send_seconds, self._check_reader, n_left)
+
+    def _check_reader(self, n_left: int) -> None:
+        if self.transport.get_write_buffer_size() >= n_left:
+            self.abort()
+        else:
+            self._expect_reader()
+
+    def _look_again(self, seconds: float, look: Callable[..., None], *known: int) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = self.loop.call_later(seconds, look, *known)
 
     def _expect_header(self) -> None:
         if self._deadline is None:
@@ -148,14 +173,20 @@ class Connection(H11Protocol):
         answer = h11.Response(status_code=problem.status, headers=headers, reason=reason)
         events = (answer, h11.Data(data=body), h11.EndOfMessage())
         self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-        # Closing while something unread lies here would reset the connection, and the client would never see why.
-        self.refused = True
-        self.transport.write_eof()
-        self.loop.call_later(LINGER, self.transport.abort)
+        self._leave()
         if self._at_work():  # what came was a body that is none: nobody waits for another answer
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._note(name, problem)
+
+    def _leave(self) -> None:
+        """Write no more and read no more, and let the client read what was written.
+
+        Closing while something unread lies here would reset the connection, and it would never see why.
+        """
+        self.refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.abort)
 
     def _note(self, name: str, problem: Problem) -> None:
         """What the shell notes of every other request."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.limits import Limits
 
 ONCE = ("host", "content-length", "authorization", "origin", "transfer-encoding")  # two of them could mean two things
+SPARE = 8  # places beyond the most, for the owner of the machine
 METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 access_log = logging.getLogger("hoshikage.access")
 
@@ -44,6 +46,7 @@ class Shell:
         self._metrics = metrics
         self._rates = rates
         self._n_at_work = 0
+        self._n_of: Counter[str] = Counter()
         self._room = Room(limits)
         self.stopping = False
 
@@ -88,15 +91,23 @@ class Shell:
         if self.stopping and route.access is not Access.OPEN:
             sentence = "the server is stopping; ask again when it is back"
             raise Problem(503, sentence, "server_stopping", headers={"retry-after": "5", "connection": "close"})
-        if self._n_at_work >= self._limits.n_requests and route.access is not Access.OPEN:
-            sentence = f"{self._n_at_work} requests are at work; ask again soon"
-            raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
+        self._check_room(exchange, route.access)
         if route.access is Access.USER and exchange.method in METHODS_WITH_BODY:
             await self._rates.enter(exchange.who)
         await self._work(exchange, scope, receive, sender)
 
+    def _check_room(self, exchange: Exchange, access: Access) -> None:
+        """One client leaves some places to others, and all of them some to the owner of the machine."""
+        most, n_own = self._limits.n_requests, self._n_of[exchange.who]
+        if access is Access.OPEN or (access is Access.ADMIN and self._n_at_work < most + SPARE):
+            return
+        if self._n_at_work >= most or n_own >= most - most // 4:
+            sentence = f"{self._n_at_work} requests are at work, {n_own} of them yours; ask again soon"
+            raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
+
     async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
         self._n_at_work += 1
+        self._n_of[exchange.who] += 1
         try:
             check_announced(exchange, self._limits)
             with Share(self._room) as share:
@@ -106,6 +117,9 @@ class Shell:
                 await self._inner(inner_scope, nothing_more, sender.message)
         finally:
             self._n_at_work -= 1
+            self._n_of[exchange.who] -= 1
+            if not self._n_of[exchange.who]:
+                del self._n_of[exchange.who]
 
     def _check_headers(self, scope: Scope) -> None:
         names = [name.decode("latin-1") for name, _ in scope["headers"]]
