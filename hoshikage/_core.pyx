@@ -201,12 +201,15 @@ cdef class Session(Running):
 
     cdef _start_over(self):
         """Empty the cache: what is no number there would spoil every pass after it, masked or not."""
-        for canvas in self._canvases:
+        canvases, self._canvases = self._canvases, []
+        for canvas in canvases:
             self._unseat(canvas)
         self._clear()
-        for canvas in self._canvases:
+        for canvas in canvases:
             self._seat(canvas)
             (<Canvas> canvas).cached = 0
+            self._canvases.append(canvas)
+        self._borrow_canvases()
 
     cdef _clear(self):
         self.forward.clear()

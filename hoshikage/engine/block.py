@@ -134,7 +134,7 @@ class BlockDenoiser:
             )
         request, warnings = read(BlockRequest, options, self._settings)
         n_ctx = self._sessions.n_ctx // model.block_length * model.block_length
-        request, more = fitted(request, len(ids), n_ctx)
+        request, more = fitted(request, len(ids), n_ctx, options)
         check_bias(request, model.n_vocab)
         recipe, useless = block_recipe_of(request, model.kind)
         ends = stop_ids(model, self._eog_ids, request.stop)

@@ -111,7 +111,7 @@ class Writer:
                 "prompt", "it is empty, and this model begins no text by itself", "give it one to go on"
             )
         request, warnings = read(CausalRequest, options, self._settings)
-        request, more = fitted(request, len(ids), self._sessions.n_ctx)
+        request, more = fitted(request, len(ids), self._sessions.n_ctx, options)
         check_bias(request, model.n_vocab)
         ends = stop_ids(model, self._eog_ids, request.stop)
         return StreamAnswer(

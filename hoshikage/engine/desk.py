@@ -3,7 +3,7 @@
 Owners take turns, and among equals who comes first is let in first. One that does not fit beside those at work waits
 for room; meanwhile others may be let in before it, but only so often, so that nobody waits for ever. For one that is
 larger than the session a larger one is opened, as soon as nobody is at work. An answer that has come to need more room
-than was kept for it waits like a new one, at the head of the queue, and goes on from where it was.
+than was kept for it waits at the head of the queue, behind others like it, and goes on from where it was.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class Desk:
                 continue
             if place.answer.paused:
                 self._working.remove(place)
-                self._waiting.appendleft(place)
+                self._waiting.insert(sum(other.answer.paused for other in self._waiting), place)
             if place.watched:
                 news.append(News(place.answer, place.owner, delta))
         return news

@@ -132,7 +132,7 @@ class Denoiser:
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
         request, warnings = read(DiffusionRequest, options, self._settings)
-        request, more = fitted(request, len(ids), self._sessions.n_ctx)
+        request, more = fitted(request, len(ids), self._sessions.n_ctx, options)
         n_start = min(GROWN_FROM, request.max_tokens) if request.grow else request.max_tokens
         layout = laid_out([ids, Gap(n_start, n_start)], self._model.mask_id)
         growth = strategies.make_growth(request.max_tokens - n_start) if request.grow else None

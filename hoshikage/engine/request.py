@@ -222,11 +222,6 @@ def options_of(kind: type[Request]) -> Iterator[Option]:
         yield Option(entry.name, entry.metadata["check"], entry.default, entry.metadata["meaning"])
 
 
-def default_of(kind: type[Request], name: str) -> Any:
-    """What an option is where nobody names it."""
-    return next(option.default for option in options_of(kind) if option.name == name)
-
-
 def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings) -> tuple[AnyRequest, tuple[str, ...]]:
     """A request from keyword arguments, and a warning for each that this kind of model has no use for."""
     own = {option.name for option in options_of(kind)}
@@ -247,7 +242,9 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
     return kind(**values), tuple(warnings)
 
 
-def fitted(request: AnyRequest, n_prompt: int, n_ctx: int) -> tuple[AnyRequest, tuple[str, ...]]:
+def fitted(
+    request: AnyRequest, n_prompt: int, n_ctx: int, given: Mapping[str, object]
+) -> tuple[AnyRequest, tuple[str, ...]]:
     """The request with its answer cut where the context ends, and a warning if somebody wanted more."""
     n_free = n_ctx - n_prompt
     if n_free < 1:
@@ -255,7 +252,7 @@ def fitted(request: AnyRequest, n_prompt: int, n_ctx: int) -> tuple[AnyRequest, 
     if request.max_tokens <= n_free:
         return request, ()
     shorter = replace(request, max_tokens=n_free)
-    if request.max_tokens == default_of(type(request), "max_tokens"):
+    if given.get("max_tokens") is None:
         return shorter, ()
     return shorter, (f"max_tokens {request.max_tokens} became {n_free}: the context ends there",)
 

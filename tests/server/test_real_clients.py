@@ -128,6 +128,8 @@ def test_groups_of_functions_are_told_and_called(server: Server) -> None:
     (call,) = answer["output"]
     assert (call["type"], call["namespace"], call["name"]) == ("function_call", "mcp__fs", "read")
     assert "web_search" in answer["warning"] and "namespace" not in answer["warning"]
+    named = {**wish, "tool_choice": {"type": "function", "name": "read", "namespace": "mcp__fs"}}
+    assert server.client.post("/v1/responses", named).json["output"][0]["name"] == "read"
     turns = [*HELLO, call, {"type": "function_call_output", "call_id": call["call_id"], "output": "nothing"}]
     assert server.client.post("/v1/responses", {**wish, "input": turns}).status == 200
 
@@ -135,6 +137,8 @@ def test_groups_of_functions_are_told_and_called(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "turns"),
     [("/v1/messages", [{"role": "user", "content": [PICTURE]}, {"role": "assistant", "content": "yes"}, *HELLO]),
+     ("/v1/chat/completions", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
+                               {"role": "assistant", "content": "yes"}, *HELLO]),
      ("/v1/messages", [{"role": "user", "content": "look"},
                        {"role": "assistant", "content": [USE, {"type": "server_tool_use", "id": "c"}]},
                        {"role": "user", "content": [{**RESULT, "content": [PICTURE]}]}]),
@@ -143,17 +147,23 @@ def test_groups_of_functions_are_told_and_called(server: Server) -> None:
                         {"type": "custom_tool_call", "call_id": "a", "name": "patch", "input": "x"},
                         {"type": "custom_tool_call_output", "call_id": "a", "output": [{"type": "input_image"}]},
                         {"type": "web_search_call", "id": "w"}])],
-    ids=["messages", "results", "responses", "calls"],
+    ids=["messages", "chat", "results", "responses", "calls"],
 )  # fmt: skip
 def test_a_picture_ends_no_conversation(server: Server, path: str, turns: list[Any]) -> None:
     """The history is sent again with every turn. Who sends a picture to be looked at now is told that nobody can."""
-    name = "messages" if path == "/v1/messages" else "input"
+    name = "input" if path == "/v1/responses" else "messages"
     wish = {"model": "nano-ar", "max_tokens" if name == "messages" else "max_output_tokens": 4, name: turns}
     answer = server.client.post(path, wish)
     assert answer.status == 200 and "image" in answer.json["warning"], answer.body
-    now = server.client.post(path, {**wish, name: turns[:1]})
-    if "content" in turns[0] and isinstance(turns[0]["content"], list):
-        assert now.status == 400 and now.error["param"].endswith("content[0].type")
+    if isinstance(turns[0]["content"], list):
+        for asked in (turns[:1], [*turns[:1], {"role": "assistant", "content": "I see"}]):
+            now = server.client.post(path, {**wish, name: asked})
+            assert now.status == 400 and now.error["param"].startswith(name), now.body
+
+
+def test_contents_that_nobody_reads_may_be_anything(server: Server) -> None:
+    turns = [{"type": "web_search_call", "content": ["abc"]}, *HELLO]
+    assert server.client.post("/v1/responses", {"model": "fake", "input": turns, "max_output_tokens": 2}).status == 200
 
 
 def test_a_reference_to_what_is_not_stored_says_so(server: Server) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoshikage.server.openai import markup
 from hoshikage.server.openai.calls import CLOSE, OPEN, CallReader, for_template
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "string"}, "z": {"type": "array"}}}
@@ -108,3 +111,32 @@ def test_arguments_in_tags_are_what_the_schema_says(text: str) -> None:
 def test_a_value_that_is_not_what_the_schema_says_is_text() -> None:
     ((_, arguments),) = read([f"{OPEN}<function=f><parameter=z>[1, 2</parameter></function>{CLOSE}"])[1]
     assert json.loads(arguments) == {"z": "[1, 2"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "meant"),
+    [({"type": ["string", "null"]}, "2024", "2024"), ({"type": ["string", "null"]}, "null", None),
+     ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "5", 5), ({"type": "number"}, "NaN", "NaN"),
+     ({}, "5", "5"), (None, "5", "5"), ({"type": "boolean"}, "true", True), ({"type": 5}, "5", "5")],
+)  # fmt: skip
+def test_an_optional_argument_is_what_one_of_its_schemas_says(schema: Any, value: str, meant: Any) -> None:
+    reader = CallReader({"f": {"properties": {"x": schema}}})
+    reader.feed(f"{OPEN}<function=f><parameter=x>{value}</parameter></function>{CLOSE}")
+    assert reader.finish() == ""
+    assert json.loads(reader.calls[0]["function"]["arguments"]) == {"x": meant}
+
+
+@pytest.mark.parametrize(
+    "piece", ["<arg_key>a</arg_key><arg_value>", "<arg_key>", "<parameter=x>", "<function=f>", " ", "</parameter>"]
+)
+@pytest.mark.parametrize("head", ["f", "<function=f>"])
+def test_markup_takes_no_longer_than_its_text(piece: str, head: str) -> None:
+    """A model in a loop writes such things, and all others wait for whoever reads them."""
+
+    def seconds(n: int) -> float:
+        began = time.thread_time()
+        markup.call_in(head + piece * n + "x", {"f": None})
+        return time.thread_time() - began
+
+    least = min(seconds(250) for _ in range(5))
+    assert min(seconds(4000) for _ in range(3)) < 100 * max(least, 1e-5)

@@ -21,6 +21,7 @@ from .base import Sample
 
 MAX_GAP = 24
 N_MASKS = (0.25, 0.4, 0.1, 0.25)  # of 1, 2, 3 and START masks for the rest: two is what <expand> leaves
+EXPAND_WEIGHT = 2.5  # a gap that stays too short is wrong for good; one that is too long can still be shortened
 BETWEEN = 6  # tokens from one gap to the next, on average
 
 
@@ -91,4 +92,4 @@ class Elastic:
         inputs[:lo] = targets[:lo] = row[:lo]
         inputs[lo:end] = [slot.shown for slot in slots]
         targets[lo:end] = [slot.target for slot in slots]
-        weight[lo:end] = inputs[lo:end] == MASK
+        weight[lo:end] = np.where(targets[lo:end] == EXPAND, EXPAND_WEIGHT, 1.0) * (inputs[lo:end] == MASK)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from hoshikage.checks import Check, Text, as_text, closest, nearest, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
-from hoshikage.server.openai.values import ResponseFormat, Tools, left_out, table_of
+from hoshikage.server.openai.values import ResponseFormat, Tools, last_of_user, left_out, table_of
 
 ROLES = ("user", "assistant", "system")
 READ = ("text", "tool_use", "tool_result")
@@ -33,8 +33,8 @@ class Turns(Check[list[dict[str, Any]]]):
             raise ParameterError(name, f"{shown(value)} is no conversation", "send at least one {role, content}")
         if len(value) > self.most:
             raise ParameterError(name, f"{len(value)} messages are too many", f"send at most {self.most}")
-        last = len(value) - 1
-        return [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item, is_last=i == last)]
+        asks = last_of_user(value)
+        return [turn for i, item in enumerate(value) for turn in turns_of(f"{name}[{i}]", item, is_now=i == asks)]
 
 
 class Conversation(Field):
@@ -55,14 +55,14 @@ def raw_blocks(content: object) -> Iterator[Mapping[str, Any]]:
             yield from raw_blocks(block.get("content"))
 
 
-def turns_of(name: str, value: object, *, is_last: bool) -> list[dict[str, Any]]:
+def turns_of(name: str, value: object, *, is_now: bool) -> list[dict[str, Any]]:
     """One turn; the results of tools in it become turns of their own."""
     turn = table_of(name, value, ())
     role = turn.get("role")
     if role not in ROLES:
         raise ParameterError(f"{name}.role", f"{shown(role)} is unknown{nearest(str(role), ROLES)}", f"use {ROLES}")
     # A picture in an earlier turn must not end the conversation; who sends one now is told.
-    blocks = blocks_of(f"{name}.content", turn.get("content"), strict=is_last and role == "user")
+    blocks = blocks_of(f"{name}.content", turn.get("content"), strict=is_now)
     texts = [block["text"] for block in blocks if block["type"] == "text"]
     calls = [block["call"] for block in blocks if block["type"] == "tool_use"]
     turns = [block["turn"] for block in blocks if block["type"] == "tool_result"]

@@ -14,6 +14,7 @@ from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
 
+FREE = ("auto", "none")  # choices that make no grammar
 NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
 
 
@@ -38,9 +39,9 @@ async def apart(work: Callable[..., Result], *arguments: Any) -> Result:
 
 async def of_chat(given: Given, chosen: Chosen) -> Constraint:
     """What a chat asks for. Schemas take their time, and not that of the loop."""
-    if given.values.keys() & {"tools", "tool_choice", "response_format", "json_schema"}:
+    if given.values.keys() & {"response_format", "json_schema"} or given.get("tool_choice", "auto") not in FREE:
         return await apart(read, given, chosen)
-    return Constraint()
+    return read(given, chosen)
 
 
 def read(given: Given, chosen: Chosen) -> Constraint:

@@ -9,6 +9,7 @@ from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.values import (
     FLAG,
+    Conversation,
     Duration,
     Length,
     Mapped,
@@ -131,7 +132,7 @@ CHAT = Table(
     [
         *COMMON,
         LENGTH,
-        Field(
+        Conversation(
             name="messages",
             check=Messages(most=4096),
             meaning="the conversation: [{role, content}, ...]",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from hoshikage.checks import Check, Flag, Number, Text, Whole, nearest, shown
 from hoshikage.engine.prompt import checked_list, checked_messages
 from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.errors import ParameterError
+from hoshikage.server.fields import Field
 
 Prompt: TypeAlias = str | list[int]
 
@@ -46,20 +47,39 @@ class Messages(Check[list[dict[str, Any]]]):
         messages = checked_list(value)
         if len(messages) > self.most:
             raise ParameterError(name, f"{len(messages)} messages are too many", f"send at most {self.most}")
-        return checked_messages([as_text_alone(message) for message in messages])
+        asks = last_of_user(messages)
+        return checked_messages([as_text_alone(message, strict=i == asks) for i, message in enumerate(messages)])
 
 
-def as_text_alone(message: Any) -> Any:
+class Conversation(Field):
+    """The messages of a conversation."""
+
+    def warnings(self, value: Any) -> Iterator[str]:
+        contents = [message["content"] for message in value if isinstance(message.get("content"), list)]
+        kinds = {str(part.get("type")) for parts in contents for part in parts if isinstance(part, Mapping)}
+        for kind in sorted(kinds - {"text", "refusal"}):
+            yield f"{self.name}: there is {shown(kind)} in it, which is passed over: models here read text"
+
+
+def last_of_user(messages: Sequence[Any]) -> int:
+    """The message that is asked now. A picture in it is refused; one in an earlier turn must not end a conversation."""
+    users = (i for i, message in enumerate(messages) if isinstance(message, Mapping) and message.get("role") == "user")
+    return max(users, default=-1)
+
+
+def as_text_alone(message: Any, *, strict: bool) -> Any:
     """A message whose refusals, which a client sends back as they were answered, are text like any other."""
     parts = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(parts, list):
         return message
-    return {**message, "content": [text_of_refusal(part) for part in parts]}
+    return {**message, "content": [text_of_part(part, strict=strict) for part in parts]}
 
 
-def text_of_refusal(part: Any) -> Any:
-    refused = isinstance(part, Mapping) and part.get("type") == "refusal"
-    return {"type": "text", "text": part.get("refusal")} if refused else part
+def text_of_part(part: Any, *, strict: bool) -> Any:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "refusal":
+        return {"type": "text", "text": part.get("refusal")}
+    return part if strict or kind in (None, "text") else {"type": "text", "text": left_out(kind)}
 
 
 @dataclass(frozen=True, slots=True)

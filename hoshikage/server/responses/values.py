@@ -11,7 +11,7 @@ from hoshikage.checks import Check, Text, closest, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
-from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, left_out, table_of
+from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, last_of_user, left_out, table_of
 
 TEXT = Text(2**24)
 NAME = Text(256)
@@ -38,17 +38,18 @@ class Items(Check[list[dict[str, Any]]]):
         if len(value) > self.most:
             raise ParameterError(name, f"{len(value)} items are too many", f"send at most {self.most}")
         messages: list[dict[str, Any]] = []
+        asks = last_of_user(value)
         for i, item in enumerate(value):
-            self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages, is_last=i == len(value) - 1)
+            self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages, is_now=i == asks)
         if not messages:
             raise ParameterError(name, "there is no message in it", "send at least one")
         return messages
 
-    def _take(self, name: str, item: Mapping[str, Any], messages: list[dict[str, Any]], *, is_last: bool) -> None:
+    def _take(self, name: str, item: Mapping[str, Any], messages: list[dict[str, Any]], *, is_now: bool) -> None:
         kind = item.get("type", "message")
         if kind == "message":
             # A picture in an earlier turn must not end the conversation; who sends one now is told.
-            messages.append(message_of(name, item, strict=is_last and item.get("role") == "user"))
+            messages.append(message_of(name, item, strict=is_now))
         elif kind in ("function_call", "custom_tool_call"):
             call = call_of(name, item)
             if messages and messages[-1].get("tool_calls"):  # several calls of one turn are one message
@@ -80,8 +81,9 @@ class Conversation(Field):
 
 def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The parts of a message, or of what a function gave."""
-    content = item.get("output") if item.get("type") in OUTPUTS else item.get("content")
-    return content if isinstance(content, list) and item.get("type", "message") != "reasoning" else []
+    kind = item.get("type", "message")
+    content = item.get("output") if kind in OUTPUTS else item.get("content") if kind == "message" else None
+    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
 
 
 def message_of(name: str, item: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
@@ -166,7 +168,8 @@ class Functions(Tools):
             known["name"] = qualified(tool, known["name"])
         with called(**{f"{name}.function": name}):
             checked = Tools._tool(self, name, {"type": "function", "function": known})
-        return checked and {**checked, "namespace": tool.get("namespace")}
+        group = tool.get("namespace")
+        return checked and {**checked, "namespace": group if isinstance(group, str) else None}
 
 
 def is_other(kind: object) -> bool:
@@ -194,7 +197,7 @@ class Choice(Check[str]):
         choice = table_of(name, value, ())
         if choice.get("type") != "function":
             raise ParameterError(f"{name}.type", f"{shown(choice.get('type'))} is unknown", "use function")
-        return "=" + Text(256).check(f"{name}.name", choice.get("name"))
+        return "=" + qualified(choice, Text(256).check(f"{name}.name", choice.get("name")))
 
 
 class TextForm(Check[dict[str, Any]]):

@@ -89,9 +89,10 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
-        super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
-            self._leave()  # the rest of a body that was refused is nobody's work
+        was_refused = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()  # it begins with a request that was sent ahead
+        if was_refused and not self.transport.is_closing():
+            self._leave()  # the rest of its body is nobody's work
         self._look_again(GLANCE, self._expect_reader)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- the sentence is ours
@@ -119,11 +120,12 @@ class Connection(H11Protocol):
 
     def _expect_reader(self) -> None:
         """A whole answer has been written: as long as its client takes some of it, it has time for the rest."""
-        if n_left := self.transport.get_write_buffer_size():
+        n_left = self.transport.get_write_buffer_size()
+        if n_left and not self._at_work():  # the next answer has a deadline for each of its pieces
             self._look_again(self._limits.send_seconds, self._check_reader, n_left)
 
     def _check_reader(self, n_left: int) -> None:
-        if self.transport.get_write_buffer_size() >= n_left:
+        if self.transport.get_write_buffer_size() >= n_left and not self._at_work():
             self.abort()
         else:
             self._expect_reader()
