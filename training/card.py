@@ -45,7 +45,7 @@ def _exams(recipe: Recipe) -> list[tuple[str, type[ModelFile], dict[str, object]
     if recipe.objective.causal:
         return [replies]
     if recipe.block_length:
-        one_a_pass: dict[str, object] = {"algorithm": "low_confidence"}
+        one_a_pass: dict[str, object] = {"algorithm": "sequential"}
         return [("Replies", ModelFile, one_a_pass), ("Replies by its own rule", ModelFile, {})]
     return [replies, ("Gaps of given length", GapFiller, {})]
 

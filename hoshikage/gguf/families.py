@@ -83,7 +83,7 @@ FAMILIES = (
         kind=BLOCK,
         mask_token="<|mask|>",
         block_length=8,
-        decoding={"algorithm": "threshold", "threshold": 0.98, "schedule": "adaptive"},
+        decoding={"algorithm": "in_order", "threshold": 0.98, "schedule": "adaptive"},
     ),
     Family(
         name="Tiny-A2D, blocks",

@@ -11,8 +11,8 @@ import pytest
 import hoshikage
 from hoshikage import nano
 from hoshikage.evaluate.questions import questions
-from hoshikage.evaluate.server import GapServer
-from hoshikage.evaluate.subject import GapFiller
+from hoshikage.evaluate.server import GapServer, OpenGapServer
+from hoshikage.evaluate.subject import GapFiller, OpenGapFiller
 from tests.conftest import TinyModel
 from tests.server.client import Answer
 from tests.server.conftest import Server
@@ -53,12 +53,19 @@ def test_a_suffix_may_be_token_ids(server: Server) -> None:
     assert (wrong.status, wrong.error["param"]) == (400, "suffix")
 
 
-@pytest.mark.parametrize("model", ["nano-llada", "nano-dream"])
-def test_gaps_are_judged_over_http_as_here(server: Server, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "filler", "over_http"),
+    [("nano-llada", GapFiller, GapServer), ("nano-dream", GapFiller, GapServer),
+     ("nano-dreamon", OpenGapFiller, OpenGapServer)],
+    ids=["llada", "dream", "dreamon"],
+)  # fmt: skip
+def test_gaps_are_judged_over_http_as_here(
+    server: Server, model: str, filler: type[GapFiller], over_http: type[GapServer]
+) -> None:
     """Several turns, Japanese and the end of a turn behind the gap: all of it reaches the model as it does here."""
-    asked = GapServer(server.url, model, None, {"quality": "exact"})
+    asked = over_http(server.url, model, None, {"quality": "exact"})
     with hoshikage.load(model, **nano.settings_of(model)) as engine:
-        here = GapFiller(engine, model, {})
+        here = filler(engine, model, {})
         for item in questions(2):
             one, other = here.answer(item), asked.answer(item)
             assert (one.right, one.n_tokens) == (other.right, other.n_tokens)
