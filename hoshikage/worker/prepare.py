@@ -26,6 +26,7 @@ FIELDS = {
     "template": {"messages", "tools", "template_options", "continue_final_message", "add_generation_prompt"},
     "describe": set[str](),
 }
+LONG = 1 << 20  # characters; who sends fewer is told exactly how many tokens they are
 READ = ("prompts", "messages", "prefix", "suffix", "template")  # by a model, as tokens
 
 
@@ -73,7 +74,7 @@ def answers_for(engine: Engine, ask: Ask) -> list[Answer]:
 
 def check_length(engine: Engine, n_characters: int) -> None:
     """Refuses a text that no context holds before its tokens are made: that takes its time, and others wait for it."""
-    if n_characters > engine.n_ctx and n_characters // engine.longest_piece > engine.n_ctx:
+    if n_characters > LONG and n_characters // engine.longest_piece > engine.n_ctx:
         raise ContextOverflowError(n_characters // engine.longest_piece, engine.n_ctx)
 
 

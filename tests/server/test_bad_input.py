@@ -246,3 +246,10 @@ def test_every_wrong_request_left_the_server_well(server: Server) -> None:
     assert server.client.chat(max_tokens=2).status == 200
     assert "internal_error" not in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_text_that_no_context_holds_is_refused_before_it_is_read(server: Server) -> None:
+    """Its tokens would take their time, and whoever asks the same model would wait for them."""
+    answer = server.client.chat("x" * (1 << 21), max_tokens=1)
+    assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+    assert answer.error["n_prompt_tokens"] > 512
