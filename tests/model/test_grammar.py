@@ -242,9 +242,9 @@ def test_a_form_is_followed_by_one_canvas_of_its_own_model(nano: Engine) -> None
         Canvas([1], steps=1, form=form, **canvas)
     with pytest.raises(RuntimeError, match="making failed"):
         Followed(Grammar.__new__(Grammar))
-    with Session(FakeModel(nano.model.n_vocab), n_ctx=8) as session:
-        with pytest.raises(ParameterError, match="another model"):
-            session.add(one)
+    other = Session(FakeModel(nano.model.n_vocab), n_ctx=8)
+    with other, pytest.raises(ParameterError, match="another model"):
+        other.add(one)
 
 
 def test_a_canvas_refuses_a_rule_of_another_order(nano: Engine) -> None:
