@@ -58,7 +58,7 @@ class Serving(uvicorn.Server):
     async def _all(self) -> None:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
                 loop.add_signal_handler(number, self.stop)
         try:
             await self.serve(self._sockets)

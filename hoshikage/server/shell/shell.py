@@ -101,7 +101,7 @@ class Shell:
         most, n_own = self._limits.n_requests, self._n_of[exchange.who]
         if access is Access.OPEN or (access is Access.ADMIN and self._n_at_work < most + SPARE):
             return
-        if self._n_at_work >= most or n_own >= most - most // 4:
+        if self._n_at_work >= most or n_own >= max(most - max(most // 8, 1), 2):
             sentence = f"{self._n_at_work} requests are at work, {n_own} of them yours; ask again soon"
             raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
 
