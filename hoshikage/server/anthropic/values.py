@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from hoshikage.checks import Check, Text, as_text, closest, nearest, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
-from hoshikage.server.openai.values import ResponseFormat, Tools, last_of_user, left_out, table_of
+from hoshikage.server.openai.values import ResponseFormat, Tools, last_of_user, left_out, passed_over, table_of
 
 ROLES = ("user", "assistant", "system")
 READ = ("text", "tool_use", "tool_result")
@@ -42,9 +42,7 @@ class Conversation(Field):
 
     def warnings(self, value: Any) -> Iterator[str]:
         blocks = [block for turn in value for block in raw_blocks(turn.get("content"))]
-        kinds = {str(block.get("type")) for block in blocks} - {*READ, *THOUGHTS}
-        for kind in sorted(kinds):
-            yield f"{self.name}: there is {shown(kind)} in it, which is passed over: models here read text"
+        return passed_over(self.name, {str(block.get("type")) for block in blocks} - {*READ, *THOUGHTS})
 
 
 def raw_blocks(content: object) -> Iterator[Mapping[str, Any]]:

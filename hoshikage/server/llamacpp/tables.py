@@ -64,7 +64,7 @@ OWN = [
     STREAM,
     *PATIENCE,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs", "top_k", "seed", "logit_bias")),
-    alias("n_predict", "max_tokens", LENGTH.meaning + "; -1: unset, 0: none", UP_TO),
+    alias("n_predict", "max_tokens", LENGTH.meaning + "; 0: none", UP_TO),
     alias("max_tokens", "max_tokens", "another name of n_predict", UP_TO),
     TOP_K,
     Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -57,8 +57,13 @@ class Conversation(Field):
     def warnings(self, value: Any) -> Iterator[str]:
         contents = [message["content"] for message in value if isinstance(message.get("content"), list)]
         kinds = {str(part.get("type")) for parts in contents for part in parts if isinstance(part, Mapping)}
-        for kind in sorted(kinds - {"text", "refusal"}):
-            yield f"{self.name}: there is {shown(kind)} in it, which is passed over: models here read text"
+        return passed_over(self.name, kinds - {"text", "refusal"})
+
+
+def passed_over(name: str, kinds: Iterable[str]) -> Iterator[str]:
+    """Warnings of what stands in a conversation and is no text."""
+    for kind in sorted(kinds):
+        yield f"{name}: there is {shown(kind)} in it, which is passed over: models here read text"
 
 
 def last_of_user(messages: Sequence[Any]) -> int:

@@ -11,7 +11,15 @@ from hoshikage.checks import Check, Text, closest, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
-from hoshikage.server.openai.values import ResponseFormat, ToolChoice, Tools, last_of_user, left_out, table_of
+from hoshikage.server.openai.values import (
+    ResponseFormat,
+    ToolChoice,
+    Tools,
+    last_of_user,
+    left_out,
+    passed_over,
+    table_of,
+)
 
 TEXT = Text(2**24)
 NAME = Text(256)
@@ -19,7 +27,6 @@ TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_te
 READ = (*TEXT_PARTS, "refusal")
 KINDS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
-UNREAD = "it is passed over: models here read text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,7 @@ class Conversation(Field):
         items = value if isinstance(value, list) else []
         kinds = {str(item.get("type")) for item in items if item.get("type", "message") not in KINDS}
         parts = {str(part.get("type")) for item in items for part in parts_of(item) if part.get("type") not in READ}
-        for kind in sorted(kinds | parts):
-            yield f"{self.name}: there is {shown(kind)} in it; {UNREAD}"
+        return passed_over(self.name, kinds | parts)
 
 
 def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:

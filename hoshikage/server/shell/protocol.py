@@ -38,7 +38,7 @@ class Connection(H11Protocol):
         self._limits = limits
         self._metrics = metrics
         self._deadline: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None  # when to look whether the last answer has been taken
+        self._reader_timer: asyncio.TimerHandle | None = None
         self.refused = False  # it has been answered, and nothing else may be written
         self.since = time.monotonic()  # of the last request's end, or of the connection
         app: Any = self.app
@@ -70,8 +70,8 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -131,9 +131,9 @@ class Connection(H11Protocol):
             self._expect_reader()
 
     def _look_again(self, seconds: float, look: Callable[..., None], *known: int) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-        self._reading = self.loop.call_later(seconds, look, *known)
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+        self._reader_timer = self.loop.call_later(seconds, look, *known)
 
     def _expect_header(self) -> None:
         if self._deadline is None:
