@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TRAIN := $(VENV)/train
 CLIENTS := $(VENV)/clients
-OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "anthropic>=0.70,<2" "schemathesis>=4.32,<5" "llm-comply>=0.5,<1" "lm-eval[api]>=0.4.9,<1" "llm>=0.27,<1"
+OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "anthropic>=0.70,<2" "schemathesis>=4.32,<5" "llm-comply>=0.5,<1" "lm-eval[api]>=0.4.9,<1" "llm>=0.27,<1" "httpcore>=1.0.9"
 TESTS ?= tests
 JOBS ?= auto
 

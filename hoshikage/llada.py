@@ -288,7 +288,7 @@ def placement(device: DeviceType, ndev: int) -> dict[str, Any]:
         raise ParameterError("device", f"llama.cpp has no backend for {device.name}", "use DEVICE_TYPE_CPU or _NVIDIA")
     if not gpu_offload():
         cause = f"this build of llama.cpp found no device for {device.name}"
-        raise ParameterError("device", cause, "use DEVICE_TYPE_CPU, or build with CMAKE_ARGS=\"-DGGML_CUDA=ON\"")
+        raise ParameterError("device", cause, 'use DEVICE_TYPE_CPU, or build with CMAKE_ARGS="-DGGML_CUDA=ON"')
     if not 1 <= ndev <= 16:
         raise ParameterError("ndev", f"{ndev} is out of range", "use 1 to 16")
     return {"n_gpu_layers": -1, "tensor_split": [1.0] * ndev if ndev > 1 else None}

@@ -50,8 +50,7 @@ def shared_options() -> list[Option]:
 
 
 def loading_rows() -> list[table.Row]:
-    """Where a model is found and what it is loaded with; where a request has an option of the name, it is its default.
-    """
+    """Where a model is found, what it is loaded with; where a request has an option of the name, it is its default."""
     return list(table.table("finding", "loading"))
 
 

@@ -6,12 +6,26 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hoshikage.engine.prompt import Vocabulary
 from hoshikage.engine.request import Request
 from hoshikage.engine.result import Counts, Result, Snapshot, StopReason, Token
 from hoshikage.engine.text import Piece, TextReader
+
+# Special tokens that have a text in an answer: thoughts and calls could not be told from the rest of it without them.
+TELLING = (
+    "<think>", "</think>", "<tool_call>", "</tool_call>", "<|tool_call_start|>", "<|tool_call_end|>",
+    "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<|channel|>", "<|message|>", "<|constrain|>", "<|start|>", "<|end|>",
+)  # fmt: skip
+
+
+def spoken(vocabulary: Vocabulary) -> Piece:
+    """The bytes that a token adds to an answer's text."""
+    marks = [vocabulary.tokenize(mark, parse_special=True) for mark in TELLING]
+    telling = {ids[0] for ids in marks if len(ids) == 1}
+    return cache(lambda token: vocabulary.piece(token, special=token in telling))
 
 
 def stop_ids(vocabulary: Vocabulary, eog_ids: Set[int], stops: Iterable[str]) -> frozenset[int]:
@@ -35,6 +49,7 @@ class Answer(ABC):
     piece: Piece
     work: Any  # a canvas or a stream: what a session takes in, with `done`
     started: float = field(default_factory=time.monotonic)
+    in_thought: bool = False  # its prompt ends inside one
 
     # -- what it takes of a session
 

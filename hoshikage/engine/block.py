@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 from hoshikage import strategies
 from hoshikage._block import BlockCanvas, BlockSession
 from hoshikage.checks import Whole
-from hoshikage.engine.answer import Answer, stop_ids
+from hoshikage.engine.answer import Answer, spoken, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.diffusion import CanvasAnswer, common_options
 from hoshikage.engine.recipe import RULE_OPTIONS, given, in_order, useless_rule_options
@@ -121,7 +120,7 @@ class BlockDenoiser:
         self._settings = settings
         self._sessions = sessions
         self._eog_ids = model.eog_ids
-        self._piece = cache(model.piece)
+        self._piece = spoken(model)
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> BlockAnswer:
         """A prompt to be continued, at most to where the last whole block of the context ends."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from hoshikage._causal import CausalSession, Sampler, Stream
-from hoshikage.engine.answer import Answer, stop_ids
+from hoshikage.engine.answer import Answer, spoken, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot, Token
@@ -101,7 +100,7 @@ class Writer:
         self._settings = settings
         self._sessions = Sessions(model, settings, CausalSession)
         self._eog_ids = model.eog_ids
-        self._piece = cache(model.piece)
+        self._piece = spoken(model)
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> StreamAnswer:
         """A prompt to be continued, at most to where the context ends."""

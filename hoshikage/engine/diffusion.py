@@ -13,7 +13,7 @@ from hoshikage._canvas import Canvas, Ends, Growth
 from hoshikage._core import Session
 from hoshikage._raw import PROOF_LENGTH, fault_of_block_passes
 from hoshikage.engine import curve
-from hoshikage.engine.answer import Answer, stop_ids
+from hoshikage.engine.answer import Answer, spoken, stop_ids
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
 from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape
@@ -119,7 +119,7 @@ class Denoiser:
         self._settings = settings
         self._sessions = sessions
         self._eog_ids = model.eog_ids
-        self._piece = cache(model.piece)
+        self._piece = spoken(model)
         self._able = Able(
             not model.native,
             cache(partial(does, self._block_fault)),

@@ -28,7 +28,7 @@ from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
 from hoshikage.engine.diffusion import Denoiser, Does
 from hoshikage.engine.gaps import Piece, gap_of, template_pieces
-from hoshikage.engine.prompt import chat_ids, checked_ids, text_ids
+from hoshikage.engine.prompt import THINK, chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import Sessions
@@ -40,6 +40,8 @@ from hoshikage.settings import Settings
 Ids: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 Prompt: TypeAlias = str | Ids
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
+
+N_ENDING = 16  # tokens at the end of a prompt that may write a tag and white space
 
 
 def load(
@@ -306,6 +308,10 @@ class Engine:
             continue_final_message=continue_final_message,
             template_options=template_options,
         )
+
+    def ends_in_thought(self, ids: Sequence[int]) -> bool:
+        """Whether the answer to a prompt begins inside a thought: DeepSeek-R1's template opens one, for example."""
+        return self.detokenize(ids[-N_ENDING:], special=True).rstrip().endswith(THINK)
 
     @cached_property
     def longest_piece(self) -> int:

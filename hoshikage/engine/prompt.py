@@ -16,6 +16,7 @@ from hoshikage.errors import ParameterError, TemplateError
 ROLES = ("system", "developer", "user", "assistant", "tool")
 DEPTH = 32  # of lists and objects inside a message
 STAND_INS = range(0xF0000, 0xFFFFE)  # private characters that stand for special tokens in messages
+THINK = "<think>"  # what a thought begins with; some templates write it themselves
 
 
 class Vocabulary(Protocol):
@@ -155,7 +156,9 @@ def part_text(part: object) -> str:
     """The text of one content part."""
     if isinstance(part, Mapping) and part.get("type") == "text":
         return as_text("messages", part.get("text"))
-    raise ParameterError("messages", f"content part {shown(part)} is not text", "send {'type': 'text', 'text': ...}")
+    kind = part.get("type") if isinstance(part, Mapping) else part
+    cause = f"a content part of type {shown(kind)} is not text, which is all that models here read"
+    raise ParameterError("messages", cause, "send {'type': 'text', 'text': ...}")
 
 
 def special_text(vocabulary: Vocabulary, token: int) -> str:

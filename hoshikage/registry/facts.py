@@ -17,6 +17,7 @@ from hoshikage.gguf.split import PART_NAME
 Identity: TypeAlias = tuple[int, ...]
 
 REMEMBERED = 4096  # files
+THINKING = ("enable_thinking", "reasoning_effort")  # what a chat template may be told of how long to think
 JUST_NOW = 1_000_000_000  # nanoseconds; the times of files are coarser than the clock
 
 
@@ -33,6 +34,8 @@ class Facts:
     n_parts: int
     has_chat_template: bool
     tells_of_tools: bool  # its chat template does
+    reads: tuple[str, ...] = ()  # of THINKING, its chat template
+    in_channels: bool = False  # it answers so, as gpt-oss does
     block_length: int = 0  # of a block model
 
 
@@ -107,5 +110,7 @@ def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
         n_parts=n_parts,
         has_chat_template=template is not None,
         tells_of_tools="tools" in (template or ""),
+        reads=tuple(name for name in THINKING if name in (template or "")),
+        in_channels="<|channel|>" in (template or ""),
         block_length=kind.block_length,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 
 from hoshikage.worker.ask import Event, Said
 
@@ -71,12 +72,4 @@ class Inbox:
 
 def joined(first: Said, then: Said) -> Said:
     """Two moments of one answer as one: all of its text, the canvas as it is now."""
-    return Said(
-        index=then.index,
-        delta=first.delta + then.delta,
-        step=then.step,
-        n_steps=then.n_steps,
-        tokens=first.tokens + then.tokens,
-        cells=then.cells,
-        confidence=then.confidence,
-    )
+    return replace(then, delta=first.delta + then.delta, tokens=first.tokens + then.tokens)

@@ -53,9 +53,7 @@ async def tokenize(services: Services, exchange: Exchange) -> Response:
     ids = value["ids"]
     tokens = with_pieces(ids, value["pieces"]) if pieces else ids
     chosen = await services.choices.choose(label)
-    return json_response(
-        {"tokens": tokens, "count": len(ids), "max_model_len": chosen.facts.n_ctx, **given.beside}
-    )
+    return json_response({"tokens": tokens, "count": len(ids), "max_model_len": chosen.facts.n_ctx, **given.beside})
 
 
 async def detokenize(services: Services, exchange: Exchange) -> Response:

@@ -62,6 +62,7 @@ class Said:
     delta: str
     step: int
     n_steps: int
+    in_thought: bool = False  # the answer began inside one, which the prompt opens
     tokens: tuple[Token, ...] = ()  # only when logprobs were asked for
     cells: tuple[str | None, ...] = ()  # watch="canvas": the text at each position, None where it is masked
     confidence: tuple[float, ...] = ()  # watch="canvas": how sure each settled position was
@@ -79,6 +80,7 @@ class Answered:
     seed: int
     stopped_by: str = ""  # the stop string that ended it, where one did
     how: str = ""  # a canvas was decoded, in words
+    in_thought: bool = False  # as `Said` has it
     warnings: tuple[str, ...] = ()
     tokens: tuple[Token, ...] = ()  # those behind the last `Said`, when logprobs were asked for
     prompt: tuple[Token, ...] = ()  # the prompt's, when they were asked for

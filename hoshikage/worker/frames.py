@@ -126,12 +126,12 @@ FACTS: Checks = {
     "has_chat_template": flag,
 }  # fmt: skip
 SAID: Checks = {
-    "index": whole, "delta": text, "step": whole, "n_steps": whole, "tokens": many(token),
+    "index": whole, "delta": text, "step": whole, "n_steps": whole, "in_thought": flag, "tokens": many(token),
     "cells": many_of(str, type(None)), "confidence": many_of(int, float),
 }  # fmt: skip
 ANSWERED: Checks = {
     "index": whole, "delta": text, "text": text, "stop_reason": among("stop", "length", "cancelled"),
-    "counts": named(number), "seed": whole, "stopped_by": text, "how": text,
+    "counts": named(number), "seed": whole, "stopped_by": text, "how": text, "in_thought": flag,
     "warnings": many_of(str), "tokens": many(token), "prompt": many(token),
 }  # fmt: skip
 ASK: Checks = {"kind": among(*get_args(Kind)), "body": table, "watch": among(*get_args(Watch))}

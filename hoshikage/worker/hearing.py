@@ -99,7 +99,7 @@ class Hearing:
             return  # it has ended meanwhile
         task.cancelled = True
         self._loop.call(self._loop.cancel, task)
-        if len(self._loop.tasks) == 1:  # nobody else is in the pass
+        if all(other.cancelled for other in list(self._loop.tasks.values())):  # nobody waits for the pass
             self._loop.board.cancel()
 
     def _take_load(self, value: Any) -> None:

@@ -173,7 +173,7 @@ class Loop:
             return
         try:
             news = self._desk.step(self.board)
-        except Cancelled:  # for the one ask that was there; its call is waiting
+        except Cancelled:  # for all asks that were there; their calls are waiting
             self.board.reset()
             return
         self._tell(news)

@@ -111,7 +111,11 @@ def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> li
 def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
     """A conversation, continued `n` times."""
     ids = chat_tokens(engine, body)
-    return [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
+    answers = [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
+    in_thought = engine.ends_in_thought(ids)
+    for answer in answers:
+        answer.in_thought = in_thought
+    return answers
 
 
 def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:

@@ -13,6 +13,8 @@ TOOL: Any = {
     "description": "Weather of a place",
     "input_schema": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
 }
+THINKING: Any = {"type": "enabled", "budget_tokens": 1024}
+THOUGHTFUL = {"grammar": 'root ::= "<think>why</think>so"'}
 
 
 def main(url: str) -> None:
@@ -25,6 +27,15 @@ def main(url: str) -> None:
     assert final.stop_reason == plain.stop_reason and final.usage.output_tokens == plain.usage.output_tokens
     counted = client.messages.count_tokens(model="nano-ar", messages=WISH["messages"])
     assert counted.input_tokens == plain.usage.input_tokens
+    thought = client.messages.create(**WISH, thinking=THINKING, extra_body=THOUGHTFUL)
+    first, text = thought.content
+    assert first.type == "thinking" and (first.thinking, first.signature) == ("why", "")
+    assert text.type == "text" and text.text == "so"
+    with client.messages.stream(**WISH, thinking=THINKING, extra_body=THOUGHTFUL) as stream:
+        streamed, text = stream.get_final_message().content
+    assert streamed == first and text.type == "text" and text.text == "so"
+    turns = [*WISH["messages"], {"role": "assistant", "content": thought.content}, *WISH["messages"]]
+    assert client.messages.create(**{**WISH, "messages": turns}).content
     used = client.messages.create(**WISH, tools=[TOOL], tool_choice={"type": "any"})
     assert used.stop_reason == "tool_use" and used.content[0].type == "tool_use"
     result: Any = {"type": "tool_result", "tool_use_id": used.content[0].id, "content": "sunny"}

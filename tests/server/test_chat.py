@@ -167,6 +167,9 @@ def test_an_answer_goes_on_with_what_is_there(server: Server, model: str) -> Non
     assert answer["choices"][0]["message"]["content"] == " 12+35=47."
     anew = server.client.post(CHAT, {**wish, "continue_final_message": False}).json
     assert anew["usage"]["prompt_tokens"] > answer["usage"]["prompt_tokens"]
+    assert server.client.post(CHAT, {**wish, "add_generation_prompt": True}).json["usage"] == anew["usage"]
+    both = server.client.post(CHAT, {**wish, "continue_final_message": True, "add_generation_prompt": False}).json
+    assert both["usage"] == answer["usage"] and "warning" not in both  # as Open WebUI asks for it
     wrong = server.client.post(CHAT, {**wish, "messages": turns[:1], "continue_final_message": True})
     assert (wrong.status, wrong.error["param"]) == (400, "continue_final_message")
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 
 import pytest
 import yaml
 
 from hoshikage.server.app import lines
-from tests.house import ROOT
 from tests.server.conftest import Server
+from tests.server.pages import HERE, examples_of, said_by, text_of
 
-PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-HERE = "http://127.0.0.1:3030"
-INTERPRETERS = {"sh": ["sh", "-ec"], "py": [sys.executable, "-c"]}
-EXAMPLES = re.findall(r"^```(sh|py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = text_of("clients.md")
 
 
 def test_its_addresses_lead_somewhere() -> None:
@@ -41,11 +35,7 @@ def test_its_settings_can_be_read_and_lead_here() -> None:
     assert addresses == {f"{HERE}/v1"}
 
 
-@pytest.mark.parametrize(("language", "program"), EXAMPLES, ids=lambda text: str(text)[:40])
+@pytest.mark.parametrize(("language", "program"), examples_of(PAGE), ids=lambda text: str(text)[:40])
 def test_its_examples_work(server: Server, language: str, program: str) -> None:
-    if language == "sh" and shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    command = [*INTERPRETERS[language], program.replace(HERE, server.url)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout and '"error":{' not in done.stdout
+    said = said_by(server, language, program)
+    assert said and '"error":{' not in said

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -15,11 +12,9 @@ from hoshikage.server.openai.tables import CHAT, COMPLETIONS
 from hoshikage.server.problem import RULES
 from tests.house import ROOT
 from tests.server.conftest import Server
+from tests.server.pages import examples_of, said_by, text_of
 
-PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-HERE = "http://127.0.0.1:3030"
-INTERPRETERS = {"sh": ["sh", "-ec"], "py": [sys.executable, "-c"]}
-EXAMPLES = re.findall(r"^```(sh|py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = text_of("api.md")
 
 
 def row_of(field: Field) -> str:
@@ -40,14 +35,10 @@ def test_every_code_is_on_it() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize(("language", "program"), EXAMPLES, ids=lambda text: str(text)[:40])
+@pytest.mark.parametrize(("language", "program"), examples_of(PAGE), ids=lambda text: str(text)[:40])
 def test_its_examples_work(server: Server, language: str, program: str) -> None:
-    if language == "sh" and shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    command = [*INTERPRETERS[language], program.replace(HERE, server.url)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout and '"error"' not in done.stdout
+    said = said_by(server, language, program)
+    assert said and '"error"' not in said
 
 
 def test_what_a_chunk_looks_like_is_shown_as_it_is(server: Server) -> None:

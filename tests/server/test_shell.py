@@ -348,6 +348,7 @@ def test_one_client_leaves_places_to_others_and_to_the_owner(new_server: NewServ
         return server.client.get(path, Authorization=f"Bearer {key}").status
 
     with ExitStack() as stack:
+
         def watch(key: str) -> None:
             connection = stack.enter_context(server.client.connect())
             lines = {"Content_Type": "", "Content_Length": "", "Authorization": f"Bearer {key}"}

@@ -17,6 +17,8 @@ SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type
 QWEN = "<function=f>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n 2\n\n</parameter>\n</function>"
 GLM = "f\n<arg_key>x</arg_key>\n<arg_value>1</arg_value>\n<arg_key>y</arg_key><arg_value> 2\n</arg_value>"
 CALL = '{"name": "f", "arguments": {"x": 1}}'
+MISTRAL = '[TOOL_CALLS]f[ARGS]{"x": 1}'
+LFM = "<|tool_call_start|>[f(x=1, y='2'), g()]<|tool_call_end|>"
 pieces = st.sampled_from(
     [
         OPEN,
@@ -36,6 +38,14 @@ pieces = st.sampled_from(
         "\n",
         '"name"',
         "<|python_tag|>",
+        MISTRAL,
+        LFM,
+        "[TOOL",
+        "_CALLS]",
+        "f[ARGS]",
+        "<|tool_call_",
+        "start|>",
+        "[f(x=1)]",
     ]
 )
 
@@ -66,6 +76,26 @@ def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
         (f"{OPEN}no JSON{CLOSE} and on", f"{OPEN}no JSON{CLOSE} and on", []),
         ("a < b and <tools", "a < b and <tools", []),
         (f"see {CALL}", f"see {CALL}", []),
+        (f"I call.{MISTRAL}{MISTRAL}", "I call.", ["f", "f"]),
+        ('[TOOL_CALLS]f[CALL_ID]1a[ARGS]{"x": 1}', "", ["f"]),
+        (f"[TOOL_CALLS] [{CALL}, {CALL}]", "", ["f", "f"]),
+        (f"[TOOL_CALLS][{CALL}, 5]", f"[TOOL_CALLS][{CALL}, 5]", []),
+        ("[TOOL_CALLS]h[ARGS]{}", "[TOOL_CALLS]h[ARGS]{}", []),
+        (f"I call. {LFM} ", "I call.", ["f", "g"]),
+        (LFM.replace("g()", "h()"), LFM.replace("g()", "h()"), []),
+        *(
+            (LFM.replace("g()", wrong), LFM.replace("g()", wrong), [])
+            for wrong in (
+                "g(1)",
+                "g(**{})",
+                "g(x=y)",
+                "g(x={1})",
+                "g(x=1e999)",
+                "g(x=b'')",
+                "g",
+                "g(x=__import__('os'))",
+            )
+        ),
         ("[" * 100_000, "[" * 100_000, []),
         ("{" + '"a":{' * 50_000, "{" + '"a":{' * 50_000, []),
     ],
@@ -127,15 +157,17 @@ def test_an_optional_argument_is_what_one_of_its_schemas_says(schema: Any, value
 
 
 @pytest.mark.parametrize(
-    "piece", ["<arg_key>a</arg_key><arg_value>", "<arg_key>", "<parameter=x>", "<function=f>", " ", "</parameter>"]
-)
-@pytest.mark.parametrize("head", ["f", "<function=f>"])
+    "piece",
+    ["<arg_key>a</arg_key><arg_value>", "<arg_key>", "<parameter=x>", "<function=f>", " ", "</parameter>", "[CALL_ID]",
+     "[ARGS]", "[f(x=", "f(),", "-"],
+)  # fmt: skip
+@pytest.mark.parametrize("head", ["f", "<function=f>", "[f(x=1),"])
 def test_markup_takes_no_longer_than_its_text(piece: str, head: str) -> None:
     """A model in a loop writes such things, and all others wait for whoever reads them."""
 
     def seconds(n: int) -> float:
         began = time.thread_time()
-        markup.call_in(head + piece * n + "x", {"f": None})
+        markup.calls_in(head + piece * n + "x", {"f": None})
         return time.thread_time() - began
 
     least = min(seconds(250) for _ in range(5))

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage.cli import COMMANDS, main
+from hoshikage.cli import COMMANDS
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import Screen, bar, human_size, meter, one_line, printable, width_of
 from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
@@ -30,6 +29,7 @@ from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.rawgguf import ARRAY, F32, STRING, Draft
 from tests.tiny import CHAT_TEMPLATE
+from tests.unit.conftest import Command
 
 SHORT = ["--max-tokens", "6", "--steps", "3", "--n-threads", "1"]
 COMMAND = [sys.executable, "-m", "hoshikage"]
@@ -48,29 +48,6 @@ def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-
-
-class Outcome:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    def run(*words: str) -> Outcome:
-        try:
-            code = main(words)
-        except SystemExit as leaving:  # argparse
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
-
-
-Command = Callable[..., Outcome]
 
 
 def test_an_answer_goes_to_standard_output_and_nothing_else_does(command: Command, model: str) -> None:

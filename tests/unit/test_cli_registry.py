@@ -8,34 +8,22 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import hoshikage.cli.run as run_command
 from hoshikage import nano
-from hoshikage.cli import main
 from hoshikage.cli.models import in_columns
 from hoshikage.cli.screen import width_of
 from hoshikage.registry.entry import DEFAULT_STOP
 from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft, of
+from tests.unit.conftest import Command
 
 COMMAND = [sys.executable, "-m", "hoshikage"]
-
-
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -64,19 +52,6 @@ def model(home: Path) -> Path:
     path.parent.mkdir()
     path.write_bytes(Draft().bytes())
     return path
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*words: str) -> Outcome:
-        try:
-            code = main(words)
-        except SystemExit as leaving:  # argparse
-            code = int(leaving.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 def test_a_model_gets_a_name_and_loses_it(command: Command, model: Path, map_file: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from hoshikage._board import Board
 from hoshikage.worker import hearing
+from hoshikage.worker.ask import Ask
 from hoshikage.worker.hearing import Hearing
-from hoshikage.worker.loop import Loop
+from hoshikage.worker.loop import Loop, Task
 from hoshikage.worker.speech import Speech
 from hoshikage.worker.wire import Frames
 
@@ -89,6 +91,16 @@ def test_none_is_taken_while_there_is_no_work(ends: Ends, monkeypatch: pytest.Mo
     monkeypatch.setattr(ends.loop, "show_life", lambda: pytest.fail("nothing is under way"))
     ends.parent.sendall(b"a word")
     assert ends.hearing._next() == b"a word"
+
+
+def test_a_pass_ends_once_nobody_waits_for_it(ends: Ends) -> None:
+    """Also where several asks were in it, which leave one after the other while it computes."""
+    ends.loop.board = Board()
+    ends.loop.tasks |= {number: Task(number, Ask(kind="generate", body={})) for number in (1, 2)}
+    ends.hearing._take({"cancel": 1})
+    assert not ends.loop.board.cancelled
+    ends.hearing._take({"cancel": 2})
+    assert ends.loop.board.cancelled
 
 
 def test_a_parent_that_does_not_listen_is_not_waited_for(ends: Ends) -> None:

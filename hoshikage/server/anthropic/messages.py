@@ -15,8 +15,8 @@ from hoshikage.server.anthropic.tables import COUNT, MESSAGES
 from hoshikage.server.fields import Given, Table, called, given_in
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
-from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.form import about_work
+from hoshikage.server.openai.thoughts import Reading
 from hoshikage.server.problem import Problem
 from hoshikage.server.reply import json_response, reply
 from hoshikage.server.services import Services
@@ -53,7 +53,8 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     with called(response_format="output_config"):
         job, limits = await chat.asked(exchange, given, chosen, ways.watch)
     warnings = [*given.warnings, *ways.warnings, *limits.warnings]
-    form = MessageForm(chosen.model.label, limits.reader(), given.options.get("stop", ()), warnings)
+    shown = given.get("thinking") == "shown"
+    form = MessageForm(chosen.model.label, limits.reading(), given.options.get("stop", ()), warnings, thinks=shown)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=WIRE)
 
 
@@ -69,20 +70,28 @@ async def read(exchange: Exchange, table: Table) -> Given:
     given = await given_in(exchange, table)
     system = [{"role": "system", "content": given["system"]}] if "system" in given.values else []
     form = {"response_format": given["output_config"]} if "output_config" in given.values else {}
+    if given.get("thinking") == "disabled":  # templates that read nothing of it pass it over
+        form["chat_template_kwargs"] = {"enable_thinking": False, **given.get("chat_template_kwargs", {})}
     return given.having(messages=[*system, *given["messages"]], **form)
 
 
 class MessageForm:
-    """Writes an answer as Anthropic does: blocks of text and of uses of tools."""
+    """Writes an answer as Anthropic does: blocks of text and of uses of tools, and before them of thinking.
 
-    def __init__(self, model: str, reader: Reader, stops: Sequence[str], warnings: Sequence[str]) -> None:
+    Who has not asked for thoughts is told of none.
+    """
+
+    def __init__(
+        self, model: str, reading: Reading, stops: Sequence[str], warnings: Sequence[str], *, thinks: bool
+    ) -> None:
         self._model = model
-        self._reader = reader
+        self._reading = reading
+        self._thinks = thinks
         self._stops = stops
         self._warnings = list(warnings)
         self._id = f"msg_{secrets.token_hex(12)}"
-        self._text: list[str] = []
-        self._open = False  # a block of text
+        self._texts: dict[str, list[str]] = {"thinking": [], "text": []}
+        self._open = ""  # the type of the block that grows
         self._n_blocks = 0  # that are complete
         self._end: Answered | None = None
 
@@ -90,19 +99,17 @@ class MessageForm:
         yield {"type": "message_start", "message": self._message([])}
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
-        yield from self._write(self._reader.feed(event.delta))
+        yield from self._grow(event)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         self._end = event
         self._warnings += event.warnings
-        yield from self._write(self._reader.feed(event.delta) + self._reader.finish())
-        if self._open:
-            yield from self._close()
-        for call in self._reader.calls:
+        yield from self._grow(event)
+        for call in self._reading.calls:
             block = tool_use(call)
-            yield self._start({**block, "input": {}})
+            yield from self._start({**block, "input": {}})
             yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(block["input"])})
-            yield from self._close()
+        yield from self._close()
 
     def closing(self) -> Iterator[dict[str, Any]]:
         delta = {
@@ -113,9 +120,10 @@ class MessageForm:
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
-        text = "".join(self._text)
-        blocks = [text_block(text)] if text or not self._reader.calls else []
-        return {**self._message([*blocks, *map(tool_use, self._reader.calls)]), **self._beside()}
+        texts = {kind: "".join(parts) for kind, parts in self._texts.items()}
+        blocks = [grown_block(kind, text) for kind, text in texts.items() if text]
+        blocks += map(tool_use, self._reading.calls)
+        return {**self._message(blocks or [grown_block("text", "")]), **self._beside()}
 
     def single(self) -> dict[str, Any]:
         """The answer in one piece, which no stream of this form is."""
@@ -123,23 +131,30 @@ class MessageForm:
 
     # -- blocks of a stream
 
-    def _write(self, text: str) -> Iterator[dict[str, Any]]:
-        self._text.append(text)
-        if text and not self._open:
-            self._open = True
-            yield self._start(text_block(""))
-        if text:
-            yield self._delta({"type": "text_delta", "text": text})
+    def _grow(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
+        thought, text = self._reading.take(event)
+        for kind, more in (("thinking", thought if self._thinks else ""), ("text", text)):
+            self._texts[kind].append(more)
+            if more and self._open != kind:
+                yield from self._start(grown_block(kind, ""))
+            if more:
+                yield self._delta({"type": f"{kind}_delta", kind: more})
 
-    def _start(self, block: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "content_block_start", "index": self._n_blocks, "content_block": block}
+    def _start(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from self._close()
+        self._open = block["type"]
+        yield {"type": "content_block_start", "index": self._n_blocks, "content_block": block}
 
     def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         return {"type": "content_block_delta", "index": self._n_blocks, "delta": delta}
 
     def _close(self) -> Iterator[dict[str, Any]]:
+        if not self._open:
+            return
+        if self._open == "thinking":  # clients keep no thought that has no signature
+            yield self._delta({"type": "signature_delta", "signature": ""})
         yield {"type": "content_block_stop", "index": self._n_blocks}
-        self._open = False
+        self._open = ""
         self._n_blocks += 1
 
     # -- what stands round them
@@ -166,7 +181,7 @@ class MessageForm:
             return None
         if end.stop_reason != "stop":
             return "max_tokens"
-        if self._reader.calls:
+        if self._reading.calls:
             return "tool_use"
         return "stop_sequence" if end.stopped_by in self._stops else "end_turn"
 
@@ -189,8 +204,9 @@ class MessageForm:
         return {**about, **({"warning": "; ".join(self._warnings)} if self._warnings else {})}
 
 
-def text_block(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text, "citations": None}
+def grown_block(kind: str, text: str) -> dict[str, Any]:
+    """A block of text, or of thinking."""
+    return {"type": kind, kind: text, **({"citations": None} if kind == "text" else {"signature": ""})}
 
 
 def tool_use(call: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 from hoshikage.checks import Texts, Whole
 from hoshikage.engine.request import MAX_TOKENS
-from hoshikage.server.anthropic.values import Choice, Conversation, Functions, OutputConfig, System, Turns
+from hoshikage.server.anthropic.values import Choice, Conversation, Functions, OutputConfig, System, Thinking, Turns
 from hoshikage.server.fields import Field, Table, engine_fields
 from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped
 
 IDLE_HERE = IDLE | {
-    "thinking": "a model thinks as long as it does",
     "container": "nothing is run here",
     "context_management": "a conversation is read as it is sent",
     "mcp_servers": "nothing is run here",
@@ -46,6 +45,12 @@ ASKED = [
         check=OutputConfig(),
         meaning="{format: {type: json_schema, schema}} that the answer follows",
         idle={"effort": IDLE["reasoning_effort"]},
+    ),
+    Field(
+        name="thinking",
+        check=Thinking(),
+        meaning="{type: enabled or adaptive}: thoughts come in blocks of their own; disabled: the template is told so",
+        idle={"budget_tokens": IDLE["reasoning_effort"]},
     ),
     Field(name="chat_template_kwargs", check=Mapped(most=64), meaning="what else the model's chat template is told"),
 ]

@@ -14,7 +14,8 @@ from hoshikage.server.openai.values import ResponseFormat, Tools, last_of_user, 
 
 ROLES = ("user", "assistant", "system")
 READ = ("text", "tool_use", "tool_result")
-THOUGHTS = ("thinking", "redacted_thinking")  # of earlier turns: models here do not read them
+THOUGHTS = ("thinking", "redacted_thinking")  # of earlier turns
+THINKING = ("enabled", "adaptive", "disabled")
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 TEXT = Text(2**24)
 NAME = Text(256)
@@ -62,6 +63,7 @@ def turns_of(name: str, value: object, *, is_now: bool) -> list[dict[str, Any]]:
     # A picture in an earlier turn must not end the conversation; who sends one now is told.
     blocks = blocks_of(f"{name}.content", turn.get("content"), strict=is_now)
     texts = [block["text"] for block in blocks if block["type"] == "text"]
+    thoughts = [block["thought"] for block in blocks if block["type"] == "thinking" and block["thought"]]
     calls = [block["call"] for block in blocks if block["type"] == "tool_use"]
     turns = [block["turn"] for block in blocks if block["type"] == "tool_result"]
     if calls and role != "assistant":
@@ -69,7 +71,8 @@ def turns_of(name: str, value: object, *, is_now: bool) -> list[dict[str, Any]]:
     if turns and role != "user":
         raise ParameterError(f"{name}.content", "only the user gives the results of tools", "send tool_use")
     if texts or calls or not turns:
-        turns.append({"role": role, "content": "\n".join(texts), **({"tool_calls": calls} if calls else {})})
+        said = {"role": role, "content": "\n".join(texts), **({"tool_calls": calls} if calls else {})}
+        turns.append({**said, **({"reasoning_content": "\n".join(thoughts)} if thoughts else {})})
     return turns
 
 
@@ -91,8 +94,10 @@ def block_of(name: str, value: object, *, strict: bool) -> dict[str, Any]:
             return {"type": "tool_use", "call": call_of(name, block)}
         case "tool_result":
             return {"type": "tool_result", "turn": result_of(name, block)}
-        case kind if kind in THOUGHTS:
-            return {"type": "thinking"}
+        case "thinking":
+            return {"type": "thinking", "thought": TEXT.check(f"{name}.thinking", block.get("thinking") or "")}
+        case "redacted_thinking":  # nobody here can read it
+            return {"type": "thinking", "thought": ""}
         case str(kind) if not strict and not closest(kind, READ, NEAR):
             return {"type": "text", "text": left_out(kind)}
     cause = f"blocks of the type {shown(block.get('type'))} cannot be read: models here read and write text"
@@ -158,6 +163,22 @@ class Choice(Check[str]):
             hint = nearest(str(kind), [*CHOICES, "tool"])
             raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", "use auto, any, none or tool")
         return CHOICES[str(kind)]
+
+
+class Thinking(Check[str]):
+    """Whether thoughts are wanted: `shown`, `hidden` or `disabled`."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
+    def check(self, name: str, value: object) -> str:
+        wanted = table_of(name, value, ("type", "budget_tokens", "display"))
+        kind = wanted.get("type")
+        if kind not in THINKING:
+            remedy = f"use {', '.join(THINKING)}"
+            raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{nearest(str(kind), THINKING)}", remedy)
+        if kind == "disabled":
+            return "disabled"
+        return "hidden" if wanted.get("display") == "omitted" else "shown"
 
 
 class OutputConfig(Check[dict[str, Any]]):

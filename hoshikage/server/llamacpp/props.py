@@ -65,10 +65,7 @@ async def slots(services: Services, exchange: Exchange) -> Response:
 async def apply_template(services: Services, exchange: Exchange) -> Response:
     """A conversation as the model reads it."""
     given = await given_in(exchange, TEMPLATE)
-    begins = given.get("add_generation_prompt")  # who asks for a new turn does not want the last one continued
-    continues = given.get("continue_final_message", False if begins else None)
-    wanted = {"add_generation_prompt": begins is not False, "continue_final_message": continues}
-    body = conversation(given) | wanted
+    body = conversation(given) | {"add_generation_prompt": given.get("add_generation_prompt") is not False}
     value = await asked(services, exchange, await label_of(services, given), "template", body)
     return json_response({"prompt": value["text"], **given.beside})
 

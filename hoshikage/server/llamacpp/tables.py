@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hoshikage.checks import Text, Whole
 from hoshikage.engine.request import SEEDS
 from hoshikage.server.ancestor import ADD
@@ -135,6 +137,12 @@ WHICH = Table([NAMED])
 ADD_MODEL = Table(
     [
         Field(name="model", check=Text(128), meaning="the name to give it", required=True),
-        *(field for field in ADD.fields if field.name != "name"),
+        *(
+            replace(field, meaning=f"{field.meaning}, which is on this machine: nothing is fetched")
+            if field.name == "path"
+            else field
+            for field in ADD.fields
+            if field.name != "name"
+        ),
     ]
 )

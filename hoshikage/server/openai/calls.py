@@ -1,14 +1,14 @@
 """Calls of functions, as models write them: read out of the text of an answer.
 
-Two shapes are known: `<tool_call>...</tool_call>`, any number of them behind text, with `{"name", "arguments"}`
-(Hermes, Qwen) or markup (Qwen3-Coder, GLM) inside, and an answer that is nothing but one JSON object
-`{"name", "parameters"}` (Llama 3). Text is handed on as it comes, up to where a call may begin; what turns out to be
-none is text after all.
+Two shapes are known: marks round calls, any number of them behind text, with `{"name", "arguments"}` (Hermes, Qwen) or
+what `markup` reads between them, and an answer that is nothing but one JSON object `{"name", "parameters"}` (Llama 3).
+Text is handed on as it comes, up to where a call may begin; what turns out to be none is text after all.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 from hoshikage.server.openai import markup
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+MARKS = {OPEN: CLOSE, "<|tool_call_start|>": "<|tool_call_end|>", "[TOOL_CALLS]": ""}  # the last ends with the next one
+ANY_OPEN = re.compile("|".join(map(re.escape, MARKS)))
 PYTHON_TAG = "<|python_tag|>"  # what Llama 3 may write first
 
 
@@ -48,16 +50,17 @@ class CallReader(Reader):
         start = self._held.lstrip()
         if not self._said_any and (not start or start[0] == "{" or PYTHON_TAG.startswith(start[: len(PYTHON_TAG)])):
             return ""  # it may be a bare object to its end
-        at = self._held.find(OPEN)
-        return self._give(at if at >= 0 else len(self._held) - n_begun(self._held, OPEN))
+        if opened := ANY_OPEN.search(self._held):
+            return self._give(opened.start())
+        return self._give(len(self._held) - max(n_begun(self._held, mark) for mark in MARKS))
 
     def finish(self) -> str:
         text = self._held
         self._held = ""
         if not self._said_any:
             bare = text.strip().removeprefix(PYTHON_TAG)
-            if (call := self._call_of(bare)) is not None:
-                self.calls.append(call)
+            if bare.startswith("{") and (calls := self._calls_in(bare)):
+                self.calls += calls
                 return ""
         return self._read_marked(text)
 
@@ -70,28 +73,38 @@ class CallReader(Reader):
     def _read_marked(self, text: str) -> str:
         """Takes the marked calls; returns the text round them."""
         content = []
-        while (at := text.find(OPEN)) >= 0:
-            inside, _, rest = text[at + len(OPEN) :].partition(CLOSE)
-            call = self._call_of(inside) or self._marked_up(inside)
-            content.append(text[:at].rstrip() if call else text[: len(text) - len(rest)])
-            self.calls += [call] if call else []
-            text = rest.lstrip() if call else rest
+        while opened := ANY_OPEN.search(text):
+            inside, rest = inside_of(opened[0], text[opened.end() :])
+            calls = self._calls_in(inside)
+            content.append(text[: opened.start()].rstrip() if calls else text[: len(text) - len(rest)])
+            self.calls += calls
+            text = rest.lstrip() if calls else rest
         return "".join([*content, text])
 
-    def _call_of(self, text: str) -> dict[str, Any] | None:
-        """The call that a text is; None if it is none, or of a function that was not offered."""
+    def _calls_in(self, text: str) -> list[dict[str, Any]]:
+        """The calls that stand between two marks; none unless all are of functions that were offered."""
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
-            return None
+            return [new_call(*call) for call in markup.calls_in(text, self._offered)]
+        calls = [self._call_of(entry) for entry in (said if isinstance(said, list) else [said])]
+        return [call for call in calls if call is not None] if None not in calls else []
+
+    def _call_of(self, said: Any) -> dict[str, Any] | None:
+        """The call that an object is; None if it is none, or of a function that was not offered."""
         name = said.get("name") if isinstance(said, dict) else None
         if not isinstance(name, str) or name not in self._offered:
             return None
         return new_call(name, said.get("arguments", said.get("parameters", {})))
 
-    def _marked_up(self, text: str) -> dict[str, Any] | None:
-        call = markup.call_in(text, self._offered)
-        return None if call is None else new_call(*call)
+
+def inside_of(mark: str, text: str) -> tuple[str, str]:
+    """What stands between a mark, behind which the text begins, and its end; and what follows."""
+    if close := MARKS[mark]:
+        inside, _, rest = text.partition(close)
+        return inside, rest
+    at = text.find(mark)
+    return (text[:at], text[at:]) if at >= 0 else (text, "")
 
 
 def new_call(name: str, arguments: Any) -> dict[str, Any]:

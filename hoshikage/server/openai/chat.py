@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blacksheep import Response
@@ -14,12 +14,12 @@ from hoshikage.server.choosing import Chosen, label_of
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
-from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.constraint import Constraint
 from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import Written, as_chat
 from hoshikage.server.openai.mute import muted
-from hoshikage.server.openai.tables import CHAT
+from hoshikage.server.openai.tables import CHAT, IDLE
+from hoshikage.server.openai.thoughts import Reading
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -35,7 +35,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     ways = ways.warning(*limits.warnings)
     form = ChatForm(
         envelope_of(given, chosen, ways, prefix="chatcmpl", kind="chat.completion", chunk_kind="chat.completion.chunk"),
-        reader=limits.reader,
+        reading=limits.reading,
         logprobs=given.get("logprobs", False),
         canvas=ways.watch == "canvas",
     )
@@ -48,22 +48,37 @@ async def asked(
 ) -> tuple[Job, Constraint]:
     """The job of a conversation, whoever's clients it came from, and what its answers have to follow."""
     limits = await constraint.of_chat(given, chosen)
+    effort, warnings = told_effort(given, chosen)
+    told = conversation(given)
     body = {
-        **conversation(given),
+        **told,
+        "template_options": effort | (told["template_options"] or {}),
         "n": given.get("n", 1),
         "options": engine_options(given, chosen) | limits.options | dict(more or {}),
     }
-    return job_of(exchange, given, chosen, "chat", body, watch), limits
+    return job_of(exchange, given, chosen, "chat", body, watch), replace(limits, warnings=(*limits.warnings, *warnings))
 
 
 def conversation(given: Given) -> dict[str, Any]:
-    """What a model's chat template is told."""
+    """What a model's chat template is told. Who asks for a new message does not want the last one continued."""
     return {
         "messages": calls.for_template(given["messages"]),
         "tools": given.get("tools") if given.get("tool_choice", "auto") != "none" else None,
         "template_options": given.get("chat_template_kwargs"),
-        "continue_final_message": given.get("continue_final_message"),
+        "continue_final_message": given.get(
+            "continue_final_message", False if given.get("add_generation_prompt") else None
+        ),
     }
+
+
+def told_effort(given: Given, chosen: Chosen) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a chat template is told of how long to think, as far as it reads of that; and warnings."""
+    effort, reads = given.get("reasoning_effort"), chosen.facts.reads
+    told = {"reasoning_effort": effort} if effort is not None and "reasoning_effort" in reads else {}
+    if effort == "none" and "enable_thinking" in reads:
+        told["enable_thinking"] = False
+    useless = effort is not None and not told
+    return told, (f"reasoning_effort has no effect: {IDLE['reasoning_effort']}",) if useless else ()
 
 
 def logprob_options(given: Given) -> dict[str, int]:
@@ -80,7 +95,8 @@ class Choice:
     """One answer as far as it is known."""
 
     index: int
-    reader: Reader
+    reading: Reading
+    thought: list[str] = field(default_factory=list)
     content: list[str] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     written: Written = field(default_factory=Written)
@@ -91,12 +107,12 @@ class ChatForm:
     """Writes a chat's answers as OpenAI does."""
 
     def __init__(
-        self, envelope: Envelope, *, reader: Callable[[], Reader], logprobs: bool = False, canvas: bool = False
+        self, envelope: Envelope, *, reading: Callable[[], Reading], logprobs: bool = False, canvas: bool = False
     ) -> None:
         self._envelope = envelope
         self._logprobs = logprobs
         self._canvas = canvas
-        self._choices = [Choice(i, reader()) for i in range(envelope.n)]
+        self._choices = [Choice(i, reading()) for i in range(envelope.n)]
 
     def opening(self) -> Iterator[dict[str, Any]]:
         for choice in self._choices:
@@ -104,27 +120,15 @@ class ChatForm:
             yield self._chunk(choice, delta, warnings=self._envelope.warnings if choice.index == 0 else ())
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
-        choice = self._choices[event.index]
-        content = choice.reader.feed(event.delta)
-        tokens = choice.written.take(event)
-        choice.content.append(content)
-        choice.tokens += tokens
-        if content or tokens or self._canvas:
-            more = {"diffusion": canvas_of(event)} if self._canvas else {}
-            yield self._chunk(choice, {"content": content} if content else {}, tokens, more=more)
+        yield from self._grown(event, {"diffusion": canvas_of(event)} if self._canvas else {})
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
-        content = choice.reader.feed(event.delta) + choice.reader.finish()
-        tokens = choice.written.take(event)
-        choice.content.append(content)
-        choice.tokens += tokens
         choice.end = event
         self._envelope.count(event)
-        if content or tokens:
-            yield self._chunk(choice, {"content": content}, tokens)
-        if choice.reader.calls:
-            yield self._chunk(choice, {"tool_calls": numbered(choice.reader.calls)})
+        yield from self._grown(event, {})
+        if choice.reading.calls:
+            yield self._chunk(choice, {"tool_calls": numbered(choice.reading.calls)})
         yield self._chunk(choice, {}, finish=finish_of(choice), more=about(event), warnings=event.warnings)
 
     def closing(self) -> Iterator[dict[str, Any]]:
@@ -145,12 +149,26 @@ class ChatForm:
         ends = [choice.end for choice in self._choices if choice.end is not None]
         return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
 
+    def _grown(self, event: Said | Answered, more: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What an event adds to an answer. Its thought comes in chunks of its own: some clients read one of the two."""
+        choice = self._choices[event.index]
+        thought, content = choice.reading.take(event)
+        tokens = choice.written.take(event)
+        choice.thought.append(thought)
+        choice.content.append(content)
+        choice.tokens += tokens
+        if thought:
+            yield self._chunk(choice, {"reasoning_content": thought})
+        if content or tokens or more:
+            yield self._chunk(choice, {"content": content} if content else {}, tokens, more=more)
+
     def _whole_choice(self, choice: Choice, where: str) -> dict[str, Any]:
-        text = "".join(choice.content)
+        text, thought = "".join(choice.content), "".join(choice.thought)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         message |= {"annotations": []} if where == "message" else {}
-        if choice.reader.calls:
-            calls = choice.reader.calls
+        message |= {"reasoning_content": thought} if thought else {}
+        if choice.reading.calls:
+            calls = choice.reading.calls
             message |= {"content": text or None, "tool_calls": numbered(calls) if where == "delta" else calls}
         return {
             "index": choice.index,
@@ -179,7 +197,7 @@ def finish_of(choice: Choice) -> str | None:
     """Why an answer ended."""
     if choice.end is None:
         return None
-    if choice.reader.calls and choice.end.stop_reason == "stop":
+    if choice.reading.calls and choice.end.stop_reason == "stop":
         return "tool_calls"
     return FINISH[choice.end.stop_reason]
 

@@ -13,6 +13,8 @@ from hoshikage.errors import ParameterError
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
+from hoshikage.server.openai.channels import Channels
+from hoshikage.server.openai.thoughts import Reading, Splitter, Thoughts
 
 FREE = ("auto", "none")  # choices that make no grammar
 NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
@@ -25,6 +27,11 @@ class Constraint:
     options: dict[str, Any] = field(default_factory=dict)
     reader: Callable[[], Reader] = Reader
     warnings: tuple[str, ...] = ()
+    splitter: Callable[[], Splitter] | None = None  # where thoughts are told apart
+
+    def reading(self) -> Reading:
+        """How one answer is read."""
+        return Reading(self.reader(), self.splitter() if self.splitter else None)
 
 
 # Schemas are worked on one after the other: a dozen large ones must not take every thread that others wait for.
@@ -62,9 +69,11 @@ def read(given: Given, chosen: Chosen) -> Constraint:
     if wanted["type"] != "text":
         schema = wanted.get("schema", {"type": "object"})
         return Constraint({"grammar": grammar("response_format", schema)})
+    splitter = None if given.get("reasoning_format") == "none" else Channels if chosen.facts.in_channels else Thoughts
     if names and choice != "none":
-        return Constraint({}, lambda: CallReader(offered), () if chosen.facts.tells_of_tools else (NO_TOOLS,))
-    return Constraint()
+        warnings = () if chosen.facts.tells_of_tools else (NO_TOOLS,)
+        return Constraint({}, lambda: CallReader(offered), warnings, splitter)
+    return Constraint(splitter=splitter)
 
 
 def wanted_form(given: Given) -> dict[str, Any]:

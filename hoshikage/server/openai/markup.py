@@ -1,7 +1,11 @@
-"""Calls of functions that are written as markup, as Qwen3-Coder and GLM do: a tag for each argument, and no JSON."""
+"""Calls of functions that are written otherwise than as JSON objects.
+
+As markup, with a tag for each argument (Qwen3-Coder, GLM); as a name and an object (Mistral); as Python (LFM2).
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,10 +19,47 @@ GLM_ARGUMENT = re.compile(
     r"<arg_key>([^<]*)</arg_key>\s*<arg_value>((?:(?!<arg_key>|</?arg_value>).)*)</arg_value>", re.DOTALL
 )
 SHAPES = ((QWEN, QWEN_ARGUMENT), (GLM, GLM_ARGUMENT))
+MISTRAL = re.compile(r"\s*([^\[\]{}\s]+)\s*(?:\[CALL_ID\][^\[\]{}]*)?\[ARGS\]")
+MOST_PYTHON = 1 << 16  # characters: reading Python takes time and memory
+
+Call = tuple[str, Any]  # a name, and the arguments as an object or as its text
 
 
-def call_in(text: str, offered: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The name and the arguments of the call that a text is; None if it is none of a function that is offered."""
+def calls_in(text: str, offered: Mapping[str, Any]) -> list[Call]:
+    """The calls that a text is; none unless all are of functions that are offered."""
+    call = marked_up(text, offered) or named(text)
+    calls = [call] if call is not None else in_python(text)
+    return calls if all(name in offered for name, _ in calls) else []
+
+
+def named(text: str) -> Call | None:
+    """A call as Mistral writes it."""
+    found = MISTRAL.match(text)
+    return None if found is None else (found[1], text[found.end() :].strip())
+
+
+def in_python(text: str) -> list[Call]:
+    """A list of calls whose arguments have names and are literals."""
+    if len(text) > MOST_PYTHON or not text.strip().startswith("["):
+        return []
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+        calls = [call_of(entry) for entry in body.elts] if isinstance(body, ast.List) else []
+        json.dumps(calls, allow_nan=False)  # a set is a literal, too, and no JSON
+        return calls
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return []
+
+
+def call_of(entry: ast.expr) -> Call:
+    """Raises ValueError for what is no such call."""
+    if not isinstance(entry, ast.Call) or entry.args or any(each.arg is None for each in entry.keywords):
+        raise ValueError(entry)
+    return ast.unparse(entry.func), {str(each.arg): ast.literal_eval(each.value) for each in entry.keywords}
+
+
+def marked_up(text: str, offered: Mapping[str, Any]) -> Call | None:
+    """A call as Qwen3-Coder or GLM writes it; None if it is none of a function that is offered."""
     for shape, argument in SHAPES:
         found = shape.match(text)
         if found is not None and found[1] in offered:

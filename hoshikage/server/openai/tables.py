@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoshikage.checks import Text, Whole
+from hoshikage.checks import Choice, Text, Whole
 from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.values import (
@@ -128,6 +128,11 @@ CONTINUES = Field(
     check=FLAG,
     meaning="go on with the last message, if it is the assistant's; unset: true",
 )
+BEGINS = Field(
+    name="add_generation_prompt",
+    check=FLAG,
+    meaning="true: a new message, also behind one of the assistant's; false: as without it",
+)
 CHAT = Table(
     [
         *COMMON,
@@ -161,8 +166,20 @@ CHAT = Table(
             meaning="what else the model's chat template is told, such as {enable_thinking: false}",
         ),
         CONTINUES,
+        BEGINS,
+        Field(
+            name="reasoning_format",
+            check=Choice({"auto": "auto", "deepseek": "auto", "none": "none"}),
+            meaning="auto, deepseek: a thought is told apart from the answer, in `reasoning_content`; none: it is not",
+            default="auto",
+        ),
+        Field(
+            name="reasoning_effort",
+            check=Text(64),
+            meaning="told to a chat template that reads it; none: enable_thinking is false as well",
+        ),
     ],
-    IDLE,
+    {name: why for name, why in IDLE.items() if name != "reasoning_effort"},
 )
 
 COMPLETIONS = Table(

@@ -16,10 +16,11 @@ from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given, called, given_in
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
-from hoshikage.server.openai.calls import Reader
 from hoshikage.server.openai.form import about_work
+from hoshikage.server.openai.thoughts import Reading
 from hoshikage.server.problem import Problem
 from hoshikage.server.reply import reply
+from hoshikage.server.responses.item import MESSAGE, REASONING, Item
 from hoshikage.server.responses.tables import RESPONSES
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -37,7 +38,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
         job, limits = await chat.asked(exchange, as_chat(given), chosen, ways.watch)
     about = about_request(given, chosen, services.settings)
     warnings = [*given.warnings, *ways.warnings, *limits.warnings]
-    form = ResponseForm(about, limits.reader(), warnings, groups_of(given))
+    form = ResponseForm(about, limits.reading(), warnings, groups_of(given))
     wire = replace(NAMED, done=sse.DONE, alive=form.alive, failed=form.failed)
     return await reply(services, exchange, job, form, stream=given.get("stream", False), wire=wire)
 
@@ -107,20 +108,20 @@ def told_format(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ResponseForm:
-    """Writes an answer as a response: a message, and calls of functions."""
+    """Writes an answer as a response: what was thought, a message, and calls of functions."""
 
     def __init__(
-        self, about: Mapping[str, Any], reader: Reader, warnings: Sequence[str], groups: Mapping[str, str]
+        self, about: Mapping[str, Any], reading: Reading, warnings: Sequence[str], groups: Mapping[str, str]
     ) -> None:
         self._about = about
         self._groups = groups
-        self._reader = reader
+        self._reading = reading
         self._warnings = list(warnings)
         self._id = f"resp_{secrets.token_hex(16)}"
-        self._message_id = f"msg_{secrets.token_hex(16)}"
         self._created = int(time.time())
-        self._text: list[str] = []
-        self._open = False  # the message has begun
+        self._items = Item(REASONING), Item(MESSAGE)
+        self._n_items = 0  # that are complete
+        self._open: Item | None = None
         self._n_events = 0
         self._end: Answered | None = None
 
@@ -129,18 +130,18 @@ class ResponseForm:
         yield self._event("response.in_progress", response=self._response("in_progress"))
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
-        yield from self._write(self._reader.feed(event.delta))
+        yield from self._grow(event)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         self._end = event
         self._warnings += event.warnings
-        yield from self._write(self._reader.feed(event.delta) + self._reader.finish())
-        if not self._reader.calls:
-            yield from self._begin()
-        if self._open:
-            yield from self._finish()
-        for i, item in enumerate(self._calls(), int(self._open)):
-            yield from self._tell_call(i, item)
+        yield from self._grow(event)
+        for item in self._said():
+            if not item.text:
+                yield from self._begin(item)
+        yield from self._finish()
+        for i, call in enumerate(self._calls(), self._n_items):
+            yield from self._tell_call(i, call)
 
     def closing(self) -> Iterator[dict[str, Any]]:
         status = self._status()
@@ -170,28 +171,35 @@ class ResponseForm:
         self._n_events += 1
         return {"type": kind, "sequence_number": self._n_events - 1, **more}
 
-    def _part(self, kind: str, **more: Any) -> dict[str, Any]:
-        where = {"item_id": self._message_id, "output_index": 0, "content_index": 0}
+    def _part(self, item: Item, kind: str, **more: Any) -> dict[str, Any]:
+        where = {"item_id": item.id, "output_index": self._n_items, "content_index": 0}
         return self._event(f"response.{kind}", **where, **more)
 
-    def _write(self, text: str) -> Iterator[dict[str, Any]]:
-        self._text.append(text)
-        if text:
-            yield from self._begin()
-            yield self._part("output_text.delta", delta=text, logprobs=[])
+    def _grow(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
+        for item, text in zip(self._items, self._reading.take(event), strict=True):
+            item.texts.append(text)
+            if text:
+                yield from self._begin(item)
+                yield self._part(item, f"{item.type_of_part}.delta", delta=text, **item.beside)
 
-    def _begin(self) -> Iterator[dict[str, Any]]:
-        if not self._open:
-            self._open = True
-            item = self._message("in_progress") | {"content": []}
-            yield self._event("response.output_item.added", output_index=0, item=item)
-            yield self._part("content_part.added", part=text_part(""))
+    def _begin(self, item: Item) -> Iterator[dict[str, Any]]:
+        if self._open is item:
+            return
+        yield from self._finish()
+        self._open = item
+        added = item.told("in_progress") | {"content": []}
+        yield self._event("response.output_item.added", output_index=self._n_items, item=added)
+        yield self._part(item, "content_part.added", part=item.part(""))
 
     def _finish(self) -> Iterator[dict[str, Any]]:
-        text = "".join(self._text)
-        yield self._part("output_text.done", text=text, logprobs=[])
-        yield self._part("content_part.done", part=text_part(text))
-        yield self._event("response.output_item.done", output_index=0, item=self._message(self._status()))
+        item, self._open = self._open, None
+        if item is None:
+            return
+        yield self._part(item, f"{item.type_of_part}.done", text=item.text, **item.beside)
+        yield self._part(item, "content_part.done", part=item.part(item.text))
+        done = item.told(self._status_of(item))
+        yield self._event("response.output_item.done", output_index=self._n_items, item=done)
+        self._n_items += 1
 
     def _tell_call(self, i: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
         begun = {**item, "arguments": "", "status": "in_progress"}
@@ -206,10 +214,15 @@ class ResponseForm:
     def _status(self) -> str:
         return "completed" if self._end is not None and self._end.stop_reason == "stop" else "incomplete"
 
-    def _message(self, status: str) -> dict[str, Any]:
-        content = [text_part("".join(self._text))]
-        about = {"id": self._message_id, "type": "message", "role": "assistant", "status": status}
-        return {**about, "content": content}
+    def _said(self) -> list[Item]:
+        """The items that have a text; of an answer of nothing an empty message."""
+        _, message = self._items
+        said = [item for item in self._items if item.text]
+        return said if said or self._reading.calls else [message]
+
+    def _status_of(self, item: Item) -> str:
+        """Of an item that will not grow: it is complete once there is something behind it."""
+        return self._status() if item is self._said()[-1] else "completed"
 
     def _calls(self) -> list[dict[str, Any]]:
         return [
@@ -221,7 +234,7 @@ class ResponseForm:
                 "arguments": call["function"]["arguments"],
                 "status": "completed",
             }
-            for call in self._reader.calls
+            for call in self._reading.calls
         ]
 
     def _named(self, name: str) -> dict[str, str]:
@@ -231,8 +244,8 @@ class ResponseForm:
 
     def _response(self, status: str) -> dict[str, Any]:
         over = self._end is not None
-        says = "".join(self._text) or not self._reader.calls
-        output = [*([self._message(status)] if says else []), *self._calls()] if over else []
+        said = [item.told(self._status_of(item)) for item in self._said()]
+        output = [*said, *self._calls()] if over else []
         reason = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             "id": self._id,
@@ -248,10 +261,6 @@ class ResponseForm:
             **({"hoshikage": about_work(self._end)} if self._end is not None else {}),
             **({"warning": "; ".join(self._warnings)} if self._warnings else {}),
         }
-
-
-def text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def usage_of(end: Answered) -> dict[str, Any]:

@@ -26,6 +26,7 @@ NAME = Text(256)
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 READ = (*TEXT_PARTS, "refusal")
 KINDS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
+THOUGHT = "thought"  # the role that one has until it is known whose it is
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
@@ -48,6 +49,7 @@ class Items(Check[list[dict[str, Any]]]):
         asks = last_of_user(value)
         for i, item in enumerate(value):
             self._take(f"{name}[{i}]", table_of(f"{name}[{i}]", item, ()), messages, is_now=i == asks)
+        messages = with_thoughts(messages)
         if not messages:
             raise ParameterError(name, "there is no message in it", "send at least one")
         return messages
@@ -67,6 +69,8 @@ class Items(Check[list[dict[str, Any]]]):
             content = text_of(f"{name}.output", item.get("output"), strict=False)
             used = NAME.check(f"{name}.call_id", item.get("call_id"))
             messages.append({"role": "tool", "tool_call_id": used, "content": content})
+        elif kind == "reasoning":
+            messages += [{"role": THOUGHT, "content": text} for text in [thought_of(name, item)] if text]
         elif kind == "item_reference":
             remedy = "send the items themselves; of the AI SDK: providerOptions: {openai: {store: false}}"
             raise ParameterError(f"{name}.type", "nothing is stored here that it could refer to", remedy)
@@ -90,6 +94,26 @@ def parts_of(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     kind = item.get("type", "message")
     content = item.get("output") if kind in OUTPUTS else item.get("content") if kind == "message" else None
     return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+
+
+def thought_of(name: str, item: Mapping[str, Any]) -> str:
+    """What an item of the kind `reasoning` tells: its text, or its summary; nothing where it is encrypted."""
+    of = next((key for key in ("content", "summary") if item.get(key)), "content")
+    return text_of(f"{name}.{of}", item.get(of) or "", strict=False)
+
+
+def with_thoughts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each thought in the message of the assistant's that it led to; one that led to none is left out."""
+    said: list[dict[str, Any]] = []
+    thoughts: list[str] = []
+    for message in messages:
+        if message["role"] == THOUGHT:
+            thoughts.append(message["content"])
+            continue
+        told = thoughts and message["role"] == "assistant"
+        said.append({**message, "reasoning_content": "\n".join(thoughts)} if told else message)
+        thoughts = []
+    return said
 
 
 def message_of(name: str, item: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:

@@ -92,9 +92,7 @@ CONFIG = Table(
     [
         Field(name="enabled", check=FLAG, meaning="that these routes are there; only true", default=True),
         *(
-            Field(
-                name=name, check=row.check, meaning=row.meaning, default=row.default, nullable=row.default is None
-            )
+            Field(name=name, check=row.check, meaning=row.meaning, default=row.default, nullable=row.default is None)
             for name, row in rows().items()
         ),
     ]

@@ -1,0 +1,93 @@
+"""An answer in channels, as gpt-oss writes it: messages with a header each, of which one is the answer.
+
+    <|channel|>analysis<|message|>...<|end|><|start|>assistant<|channel|>final<|message|>...
+
+What stands in `analysis` is a thought. A message to a function comes out as a call in the shape that `calls` reads; all
+others are content, and so is what goes on with a message of the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hoshikage.server.openai.calls import CLOSE, OPEN, n_begun
+
+BEGINNINGS = ("<|channel|>", "<|start|>", " to=")
+MESSAGE = "<|message|>"
+ENDS = ("<|end|>", "<|start|>")
+ANY_MESSAGE, ANY_END = re.compile(re.escape(MESSAGE)), re.compile("|".join(map(re.escape, ENDS)))
+THOUGHT = re.compile(r"<\|channel\|>\s*analysis\b")
+TO_FUNCTION = re.compile(r"\bto=functions\.([^\s<]+)")
+
+
+class Channels:
+    """Splits one answer into (thought, content), piece by piece."""
+
+    def __init__(self) -> None:
+        self._opened = False  # whether it is known what it begins with
+        self._held = ""  # a header, a call, or what may begin a mark
+        self._n_searched = 0  # characters of it that begin no mark
+        self._header = ""
+        self._inside = False  # a message, and not a header
+        self._begun: set[bool] = set()  # whether a thought has been, and content
+
+    def feed(self, text: str) -> tuple[str, str]:
+        self._held += text
+        if not self._opened:
+            if any(begin.startswith(self._held) for begin in BEGINNINGS):
+                return "", ""
+            self._opened, self._inside = True, not self._held.startswith(BEGINNINGS)
+        parts = []
+        while (part := self._next()) is not None:
+            parts.append(part)
+        return self._sorted(parts)
+
+    def finish(self) -> tuple[str, str]:
+        held, self._held = self._held, ""
+        return self._sorted([self._told(held, whole=True)] if self._inside else [])  # a header alone says nothing
+
+    def _sorted(self, parts: list[tuple[bool, str]]) -> tuple[str, str]:
+        thought, content = ("".join(text for is_thought, text in parts if is_thought is kind) for kind in (True, False))
+        return thought, content
+
+    def _next(self) -> tuple[bool, str] | None:
+        """The next part of what is held; None when that takes more text."""
+        mark = (ANY_END if self._inside else ANY_MESSAGE).search(self._held, self._n_searched)
+        if mark is None:
+            self._n_searched = max(0, len(self._held) - len(MESSAGE))
+            return self._grown() if self._inside and not self._function else None
+        before, self._n_searched = self._held[: mark.start()], 0
+        if not self._inside:
+            return self._begin(before, self._held[mark.end() :])
+        self._held, self._inside = self._held[mark.start() :], False
+        return self._told(before, whole=True)
+
+    def _grown(self) -> tuple[bool, str] | None:
+        """What a message that goes on has said, up to where its end may begin."""
+        n = len(self._held) - max(n_begun(self._held, mark) for mark in ENDS)
+        text, self._held, self._n_searched = self._held[:n], self._held[n:], 0
+        return self._told(text, whole=False) if text else None
+
+    def _begin(self, header: str, rest: str) -> tuple[bool, str]:
+        """A message; returns what parts it from the one before it of its kind."""
+        self._header, self._held, self._inside = header, rest, True
+        kind = self._is_thought
+        gap = "\n" if kind in self._begun else ""
+        self._begun.add(kind)
+        return kind, gap
+
+    def _told(self, text: str, *, whole: bool) -> tuple[bool, str]:
+        if whole and self._function:
+            return False, f"{OPEN}{json.dumps({'name': self._function, 'arguments': text.strip()})}{CLOSE}"
+        return self._is_thought, text
+
+    @property
+    def _is_thought(self) -> bool:
+        return THOUGHT.search(self._header) is not None and not self._function
+
+    @property
+    def _function(self) -> str:
+        """The function that the message is to."""
+        found = TO_FUNCTION.search(self._header)
+        return found[1] if found else ""
