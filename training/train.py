@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -62,19 +63,21 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
         self.step, self.n_steps, self.seconds, self.tokens = 0, recipe.n_steps, 0.0, 0
-        self.released = released  # whether it was on its way before this run
+        self.released = ""  # the digest of the file it goes on from
         if self.run.checkpoint.exists():
             state = self.run.load()
             self.model.load_state_dict(state["model"])
         elif released:
-            self.model.load_state_dict(weights_of(recipe, NANO / f"{recipe.name}.gguf"))
+            file = NANO / f"{recipe.name}.gguf"
+            self.model.load_state_dict(weights_of(recipe, file))
+            self.released = hashlib.sha256(file.read_bytes()).hexdigest()
         elif recipe.grown_from:
             grow(self.model, trained(RECIPES[recipe.grown_from], root))
         self.optimiser = Optimiser(self.model, recipe.peak_lr, team)
         if self.run.checkpoint.exists():
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
-            self.released = state.get("released", False)
+            self.released = state.get("released", "")
             self.stream.state = state["stream"]
             while self.stream.n_drawn % team.size:  # the others' batches of the last step
                 next(self.stream)
@@ -85,7 +88,8 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
-        how = {"processes": self.team.size, "batch_tokens": self.recipe.batch_tokens, "released": self.released}
+        how = {"processes": self.team.size, "batch_tokens": self.recipe.batch_tokens}
+        how |= {"peak_lr": self.recipe.peak_lr, "released": self.released}
         self.run.save(state | place | how | {"stream": self.stream.state})
 
     def samples(self) -> Iterator[Sample]:
@@ -195,6 +199,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
     parser.add_argument("--minutes", type=float, help="its length in minutes of training instead: it ends on time")
     parser.add_argument("--batch-tokens", type=int, help="of each process in a step; default: the recipe's")
+    parser.add_argument("--peak-lr", type=float, help="the highest learning rate; default: the recipe's")
     parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
@@ -208,7 +213,11 @@ def work(team: Team, arguments: argparse.Namespace) -> None:
     """What each process does."""
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
     recipe = RECIPES[arguments.model]
-    recipe = replace(recipe, batch_tokens=arguments.batch_tokens or recipe.batch_tokens)
+    recipe = replace(
+        recipe,
+        batch_tokens=arguments.batch_tokens or recipe.batch_tokens,
+        peak_lr=arguments.peak_lr or recipe.peak_lr,
+    )
     device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
     trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)
     trainer.train(

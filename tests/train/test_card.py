@@ -17,8 +17,8 @@ RECIPE = replace(RECIPES["nano-llada"], grown_from=None)
 SMALL = replace(RECIPE, shape=replace(RECIPE.shape, d_model=64, n_layer=1, n_head=2, d_ff=96), batch_tokens=512)
 
 
-def _card(tmp_path: Path, right: tuple[int, int], released: bool = False) -> str:
-    trainer = Trainer(SMALL, tmp_path)
+def _card(tmp_path: Path, right: tuple[int, int], released: str = "", peak_lr: float = SMALL.peak_lr) -> str:
+    trainer = Trainer(replace(SMALL, peak_lr=peak_lr), tmp_path)
     trainer.released = released
     trainer.train(2, judge_items=0)
     path = tmp_path / "model.gguf"
@@ -41,7 +41,9 @@ def test_a_card_says_which_aims_are_missed(tmp_path: Path, right: tuple[int, int
 
 def test_the_command_of_a_card_trains_as_much_again(tmp_path: Path) -> None:
     assert "`python -m training.train nano-llada --steps 2`" in _card(tmp_path / "alone", (20, 20))
-    assert "not to the letter" in _card(tmp_path / "released", (20, 20), released=True)
+    again = _card(tmp_path / "released", (20, 20), released="0123456789abcdef", peak_lr=1e-3)
+    assert "its release of SHA-256 `0123456789ab`" in again
+    assert "`python -m training.train nano-llada --from-release --steps 2 --peak-lr 0.001`" in again
     trainer = Trainer(replace(SMALL, batch_tokens=256), tmp_path / "team", team=Team())
     trainer.save()
     state = trainer.run.load()

@@ -1,7 +1,7 @@
 """Short stories from a grammar: one hero, one friend, one place, nobody changes kind on the way.
 
-Anybody may be the hero; the friends are few. With dozens of equally likely ones the likeliest name of all would be the
-hero's own, which a small model always thinks possible.
+Anybody may be the hero; the friends are few and have names of their own. Where a hero's name could be a friend's, too,
+the likeliest of many equally likely names was the hero's own, and Tom met Tom.
 """
 
 # ruff: noqa: SIM905 -- word lists read better as sentences
@@ -18,7 +18,8 @@ _ASK = (
     "Write a short story: {h}, a {a}, lives in the {p}.",
     "A story about a {a} named {h} in the {p}, please.",
 )
-_FRIENDS, _KINDS = NAMES[:8], ANIMALS[:8]
+_FRIENDS = "Pip Dot Momo Fay Abe Ivy Sid Rex".split()
+_KINDS = ANIMALS[:8]
 _MOODS = "small brave old happy quiet clever".split()
 _TIMES = ("One day", "One morning", "In the evening", "One night")
 _MEET = (
@@ -42,7 +43,7 @@ _END = (
 
 def make(rng: Random) -> Item:
     hero, animal = rng.choice(NAMES), rng.choice(ANIMALS)
-    friend = rng.choice([name for name in _FRIENDS if name != hero])
+    friend = rng.choice(_FRIENDS)
     other = rng.choice([kind for kind in _KINDS if kind != animal])
     place, thing = rng.choice(PLACES), rng.choice(THINGS)
     cast = {"h": hero, "f": friend, "a": animal, "b": other, "p": place, "x": thing, "t": rng.choice(_TIMES)}
@@ -61,7 +62,7 @@ def check(item: Item, reply: str) -> bool:
     """The hero, the animal and the place are those asked for, there is one friend at most, and the story ends."""
     hero, animal, place = item.expected
     words = re.findall(r"[A-Za-z]+", reply)
-    names, animals = {w for w in words if w in NAMES}, {w for w in words if w in ANIMALS}
+    names, animals = {w for w in words if w in NAMES + _FRIENDS}, {w for w in words if w in ANIMALS}
     places = {w for w in words if w in PLACES}
     kinds = [pair for pair in re.findall(r"([A-Z][a-z]+) the ([a-z]+)", reply) if pair[1] in ANIMALS]
     one_kind_each = all(len({kind for name, kind in kinds if name == who}) <= 1 for who, _ in kinds)
