@@ -120,6 +120,9 @@ def test_a_template_reads_how_long_to_think(server: Server, opener: str) -> None
         plain = server.client.post("/apply-template", {"model": opener, "messages": HELLO}).json["prompt"]
         before = server.client.post("/tokenize", {"model": opener, "content": plain.removesuffix("<think>\n")}).json
         assert answer["usage"]["prompt_tokens"] == before["count"] + prompt and "warning" not in answer
+        same = test_responses.ask(server, model=opener, input=HELLO, max_output_tokens=1, reasoning={"effort": effort})
+        assert same.json["usage"]["input_tokens"] == before["count"] + prompt
+        assert same.json["reasoning"]["effort"] == effort and "warning" not in same.json
     deaf = server.client.chat(model="nano-ar", max_tokens=1, reasoning_effort="low").json
     assert "reasoning_effort has no effect" in deaf["warning"]
 

@@ -8,6 +8,7 @@ from hoshikage.checks import Choice, Text, Whole
 from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.values import (
+    EFFORT,
     FLAG,
     Conversation,
     Duration,
@@ -175,7 +176,7 @@ CHAT = Table(
         ),
         Field(
             name="reasoning_effort",
-            check=Text(64),
+            check=EFFORT,
             meaning="told to a chat template that reads it; none: enable_thinking is false as well",
         ),
     ],

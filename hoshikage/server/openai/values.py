@@ -21,6 +21,7 @@ DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
 TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 TOKEN = Whole(0, 2**31 - 1)
 FLAG = Flag()
+EFFORT = Text(64)  # how long to think: templates have words of their own for it
 GAP = Whole(1, MAX_TOKENS)
 PART = Text(2**24)
 

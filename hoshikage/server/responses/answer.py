@@ -49,6 +49,7 @@ def as_chat(given: Given) -> Given:
     form: dict[str, Any] = {"response_format": given["text"]} if "text" in given.values else {}
     tools = [{"type": tool["type"], "function": tool["function"]} for tool in given.get("tools") or ()]
     form |= {"tools": tools} if "tools" in given.values else {}
+    form |= {"reasoning_effort": given["reasoning"]} if given.get("reasoning") else {}
     return given.having(messages=[*told, *given["input"]], **form)
 
 
@@ -84,7 +85,7 @@ def about_request(given: Given, chosen: Chosen, settings: Settings) -> dict[str,
         "truncation": "disabled",
         "parallel_tool_calls": True,
         "top_logprobs": 0,
-        "reasoning": {"effort": None, "summary": None},
+        "reasoning": {"effort": given.get("reasoning"), "summary": None},
         "max_tool_calls": None,
         "store": False,
         "background": False,

@@ -6,11 +6,19 @@ from hoshikage.checks import Text
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
 from hoshikage.server.openai.values import Mapped
-from hoshikage.server.responses.values import Choice, Conversation, Functions, Items, Nothing, Offered, TextForm
+from hoshikage.server.responses.values import (
+    Choice,
+    Conversation,
+    Functions,
+    Items,
+    Nothing,
+    Offered,
+    Reasoning,
+    TextForm,
+)
 
 MEMORY = Nothing()
 IDLE_HERE = {name: why for name, why in IDLE.items() if name != "metadata"} | {
-    "reasoning": "a model thinks as long as it does",
     "include": "nothing more is known than what is told",
     "truncation": "a conversation that is too long is refused",
     "max_tool_calls": "a model decides itself how many functions it calls",
@@ -48,6 +56,12 @@ RESPONSES = Table(
             check=TextForm(),
             meaning="{format: {type: text, json_object or json_schema}} that the answer follows",
             idle={"verbosity": IDLE["verbosity"]},
+        ),
+        Field(
+            name="reasoning",
+            check=Reasoning(),
+            meaning="{effort}: told to a chat template that reads it",
+            idle={"summary": "a thought is told whole", "generate_summary": "a thought is told whole"},
         ),
         Field(name="metadata", check=Mapped(most=16), meaning="comes back with the answer"),
         Field(name="previous_response_id", check=MEMORY, meaning="nothing is stored: only null"),

@@ -12,6 +12,7 @@ from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
 from hoshikage.server.openai.values import (
+    EFFORT,
     ResponseFormat,
     ToolChoice,
     Tools,
@@ -241,6 +242,16 @@ class TextForm(Check[dict[str, Any]]):
             return {"type": "text"}
         about = table_of(f"{name}.format", form, ())
         return ResponseFormat().check(f"{name}.format", {"type": about.get("type"), "json_schema": about})
+
+
+class Reasoning(Check[str | None]):
+    """How long the model is to think."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
+    def check(self, name: str, value: object) -> str | None:
+        effort = table_of(name, value, ("effort", "summary", "generate_summary")).get("effort")
+        return None if effort is None else EFFORT.check(f"{name}.effort", effort)
 
 
 class Nothing(Check[None]):
