@@ -245,8 +245,8 @@ class Converter:
             raise refuse(f"{where}.properties", "it is no object of schemas with their names", "correct it")
         others = schema.get("additionalProperties", True)
         properties = {**properties, **{name: others for name in required if name not in properties}}
-        if not properties:
-            return self._map(where, others)
+        if not properties:  # a function without arguments names them so; who wants any object names nothing
+            return self._map(where, schema.get("additionalProperties", "properties" not in schema))
         pairs = [
             f'{literal(as_json(name))} ":" ws {self._expression(f"{where}.{name}", value)}'
             for name, value in properties.items()

@@ -34,8 +34,9 @@ TELLERS = {"/v1/messages": as_anthropic, BASE: as_reynard}
 def lines(*, reynard: bool = True) -> list[Line]:
     """Every route: method, path, what answers, for whom, and what it is for."""
     user, admin, anybody = Access.USER, Access.ADMIN, Access.OPEN
+    openai_chat = partial(chat.answer, table=tables.OPENAI_CHAT)
     return [
-        ("POST", "/v1/chat/completions", chat.answer, user, "Answer a conversation", {"table": tables.CHAT}),
+        ("POST", "/v1/chat/completions", openai_chat, user, "Answer a conversation", {"table": tables.OPENAI_CHAT}),
         ("POST", "/chat/completions", chat.answer, user, "The same, as llama-server has it", {"table": tables.CHAT}),
         ("POST", "/v1/edit/completions", chat.answer, user, "The same, for Mercury's edits", {"table": tables.CHAT}),
         ("POST", "/v1/apply/completions", chat.answer, user, "The same, for Mercury's applies", {"table": tables.CHAT}),

@@ -197,6 +197,18 @@ def test_a_bomb_of_one_of_is_refused_soon() -> None:
         grammar_of(schema)
 
 
+def test_an_object_that_names_no_property_has_none() -> None:
+    """So functions without arguments are offered; who names nothing, or `additionalProperties`, means any object."""
+    for schema, is_open in (
+        ({"properties": {}}, False),
+        ({}, True),
+        ({"properties": {}, "additionalProperties": True}, True),
+    ):
+        grammar = Grammar(grammar_of({"type": "object", **schema}))
+        assert grammar.allows("{}")
+        assert grammar.allows('{"a":1}') is is_open
+
+
 def test_a_schema_may_refer_to_itself() -> None:
     schema = {
         "$defs": {

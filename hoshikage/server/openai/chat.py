@@ -11,7 +11,7 @@ from blacksheep import Response
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen, label_of
-from hoshikage.server.fields import Given, given_in
+from hoshikage.server.fields import Given, Table, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.constraint import Constraint
@@ -26,9 +26,9 @@ from hoshikage.server.shell.exchange import Exchange
 from hoshikage.worker.ask import Answered, Said, Token, Watch
 
 
-async def answer(services: Services, exchange: Exchange) -> Response:
+async def answer(services: Services, exchange: Exchange, table: Table = CHAT) -> Response:
     """Answer one turn of a conversation."""
-    given = await given_in(exchange, CHAT)
+    given = await given_in(exchange, table)
     chosen = await services.choices.choose(await label_of(services, given))
     ways = ways_of(given, chosen, services.settings)
     job, limits = await asked(exchange, given, chosen, ways.watch, logprob_options(given))

@@ -183,6 +183,10 @@ CHAT = Table(
     {name: why for name, why in IDLE.items() if name != "reasoning_effort"},
 )
 
+# OpenAI's own address wants a name; clients that know llama-server's may leave it out.
+NAMED = replace(MODEL, required=True, meaning="the name of a model; empty: the one in memory, or the first")
+OPENAI_CHAT = Table([NAMED if row is MODEL else row for row in CHAT.fields], CHAT.idle)
+
 COMPLETIONS = Table(
     [
         *COMMON,
