@@ -1,8 +1,9 @@
 # Hoshikage as a service in a container: for any machine of this kind, or for one with NVIDIA's GPUs.
 #   docker build -t hoshikage .
 #   docker build -t hoshikage:cuda --target cuda .
-#   docker run --rm -p 127.0.0.1:3030:3030 -v /path/to/models:/models:ro --read-only hoshikage
-# docs/deployment.md has the rest. Bases may be others; the two of a target are of one distribution, with Python 3.11.
+#   docker run --rm --init --read-only --tmpfs /tmp -p 127.0.0.1:3030:3030 -v /path/to/models:/models:ro hoshikage
+# docs/deployment.md has the rest. Bases may be others; the two of a target are of one distribution, with Python 3.11 or
+# later. On ARM they have to be others: the kernels for its newest instructions want GCC 14.
 ARG CPU_BUILD=debian:bookworm-slim
 ARG CPU_BASE=debian:bookworm-slim
 ARG CUDA_BUILD=nvidia/cuda:12.8.1-devel-ubuntu24.04
@@ -36,7 +37,8 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "s
 ENTRYPOINT ["hoshikage"]
 CMD ["serve"]
 
-# The same with CUDA. NCCL is left out: it is as large as the rest, and serves several GPUs only.
+# The same with CUDA. NCCL is left out: it is as large as the rest, and serves several GPUs only. Bases with another CUDA
+# than 12.8 have a libcublas of another name, which has to be said below; without it the CPU computes.
 FROM ${CUDA_BUILD} AS cuda-build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \

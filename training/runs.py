@@ -46,6 +46,10 @@ class Run:
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         return state
 
+    def known(self, name: str, otherwise: float) -> float:
+        """A number that the last checkpoint tells."""
+        return float(self.load().get(name, otherwise)) if self.checkpoint.exists() else otherwise
+
     def rows(self) -> list[dict[str, str]]:
         if not self.log.exists():
             return []

@@ -216,7 +216,7 @@ def work(team: Team, arguments: argparse.Namespace) -> None:
     recipe = replace(
         recipe,
         batch_tokens=arguments.batch_tokens or recipe.batch_tokens,
-        peak_lr=arguments.peak_lr or recipe.peak_lr,
+        peak_lr=arguments.peak_lr or Run.of(recipe.name).known("peak_lr", recipe.peak_lr),
     )
     device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
     trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)

@@ -16,7 +16,7 @@ from hoshikage.errors import ParameterError, TemplateError
 ROLES = ("system", "developer", "user", "assistant", "tool")
 DEPTH = 32  # of lists and objects inside a message
 STAND_INS = range(0xF0000, 0xFFFFE)  # private characters that stand for special tokens in messages
-THINK = "<think>"  # what a thought begins with; some templates write it themselves
+THINK, THOUGHT_ENDS = "<think>", "</think>"  # round a thought; some templates write the first themselves
 
 
 class Vocabulary(Protocol):

@@ -11,6 +11,7 @@ from hoshikage.checks import Check, Flag, Whole, nearest, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.engine import Engine, as_prompts
 from hoshikage.engine.gaps import Piece, gap_of
+from hoshikage.engine.prompt import THINK, THOUGHT_ENDS
 from hoshikage.engine.request import SEEDS
 from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.worker.ask import Ask
@@ -112,10 +113,17 @@ def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list
     """A conversation, continued `n` times."""
     ids = chat_tokens(engine, body)
     answers = [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
-    in_thought = engine.ends_in_thought(ids)
+    in_thought = engine.ends_in_thought(ids) or goes_on_thinking(body)
     for answer in answers:
         answer.in_thought = in_thought
     return answers
+
+
+def goes_on_thinking(body: Body) -> bool:
+    """Whether the message that the answer continues ends in the middle of a thought."""
+    last = body["messages"][-1]
+    text = str(last.get("content") or "").lstrip() if last.get("role") == "assistant" else ""
+    return text.startswith(THINK) and THOUGHT_ENDS not in text and body.get("continue_final_message") is not False
 
 
 def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:

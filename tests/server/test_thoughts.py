@@ -92,9 +92,67 @@ def test_a_template_may_open_the_thought(server: Server, opener: str) -> None:
 
 
 def test_a_begun_thought_goes_on(server: Server) -> None:
-    turns = [*HELLO, {"role": "assistant", "content": "<think>"}]
-    message = chat(server, "why</think>so", messages=turns)
-    assert (message["reasoning_content"], message["content"]) == ("why", "so")
+    for begun in ("<think>", "<think>\nBecause"):
+        turns = [*HELLO, {"role": "assistant", "content": begun}]
+        message = chat(server, "why</think>so", messages=turns)
+        assert (message["reasoning_content"], message["content"]) == ("why", "so")
+
+
+# -- gpt-oss
+
+CHANNELS = (
+    "<|channel|>analysis<|message|>why<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
+    "<|start|>assistant<|channel|>analysis<|message|>how<|end|>"
+)
+SO = "<|start|>assistant<|channel|>final<|message|>so"
+TO_F = "<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}"
+
+
+@pytest.fixture(scope="module")
+def channels(server: Server, tiny_model: TinyModel) -> Iterator[str]:
+    """A model that answers in channels, and is told of tools and thoughts."""
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.thinking }} {{ m.content }}{% endfor %}{# <|channel|> tools #}"
+    )
+    path = tiny_model("llama", chat_template=template)
+    assert server.client.post("/admin/models", {"name": "channels", "path": str(path)}).status == 201
+    yield "channels"
+    server.client.ask("DELETE", "/admin/models/channels")
+
+
+def test_channels_are_told_apart(server: Server, channels: str) -> None:
+    wish = {"model": channels, "tools": [TOOL], "max_tokens": 400}
+    message = server.client.chat(**wish, grammar=says(CHANNELS + SO)).json["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("why\nhow", "I look.\nso")
+    for more in ({}, {"reasoning_format": "none"}):
+        answer = server.client.chat(**wish, **more, grammar=says(CHANNELS + TO_F)).json["choices"][0]["message"]
+        assert [call["function"] for call in answer["tool_calls"]] == [{"name": "f", "arguments": "{}"}]
+        assert ("reasoning_content" in answer) is not bool(more)
+    past = server.client.post("/apply-template", {"model": channels, "messages": PAST}).json["prompt"]
+    assert "assistant: why yes" in past
+
+
+@pytest.mark.parametrize("end", [SO, TO_F])
+def test_what_follows_each_other_are_items_of_their_own(server: Server, channels: str, end: str) -> None:
+    """At the doors whose answers have an order, a stream tells what the answer in one piece does."""
+    tool = {"type": "function", **TOOL["function"]}
+    wish = {"model": channels, "grammar": says(CHANNELS + end), "max_output_tokens": 400, "tools": [tool]}
+    output = test_responses.ask(server, **wish).json["output"]
+    assert [item["type"] for item in output][:3] == ["reasoning", "message", "reasoning"]
+    assert len({item["id"] for item in output}) == len(output) == 4
+    got = test_responses.events(test_responses.ask(server, **wish, stream=True))
+    done = [event["item"] for event in got if event["type"] == "response.output_item.done"]
+    assert done == got[-1]["response"]["output"]
+    assert [item.get("content") for item in done] == [item.get("content") for item in output]
+    use = {"name": "f", "input_schema": {"type": "object"}}
+    asked = {"model": channels, "grammar": says(CHANNELS + end), "max_tokens": 400, "tools": [use],
+             "thinking": {"type": "adaptive"}}  # fmt: skip
+    blocks = test_anthropic.ask(server, **asked).json["content"]
+    kinds = ["thinking", "text", "thinking", "text" if end == SO else "tool_use"]
+    assert [block["type"] for block in blocks] == kinds
+    events = test_anthropic.events(test_anthropic.ask(server, **asked, stream=True))
+    started = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+    assert started == kinds
 
 
 def test_raw_routes_tell_all_of_it(server: Server) -> None:

@@ -64,7 +64,7 @@ def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
         (f"{OPEN}\n{CALL}\n{CLOSE}\n{OPEN}{CALL}{CLOSE}", "", ["f", "f"]),
         (f"I call.\n{OPEN}{CALL}{CLOSE}", "I call.", ["f"]),
         (f"{OPEN}\n{QWEN}\n{CLOSE}\n{OPEN}{GLM}{CLOSE}{OPEN}g{CLOSE}", "", ["f", "f", "g"]),
-        (f"{OPEN}{QWEN.removesuffix('</function>')}", "", ["f"]),
+        (f"{OPEN}{QWEN}", "", ["f"]),
         (f"{OPEN}<function=h></function>{CLOSE}", f"{OPEN}<function=h></function>{CLOSE}", []),
         (f"{OPEN}{CALL}", "", ["f"]),  # cut where the answer ended
         (CALL, "", ["f"]),
@@ -81,6 +81,10 @@ def read(parts: list[str]) -> tuple[str, list[tuple[str, str]]]:
         (f"[TOOL_CALLS] [{CALL}, {CALL}]", "", ["f", "f"]),
         (f"[TOOL_CALLS][{CALL}, 5]", f"[TOOL_CALLS][{CALL}, 5]", []),
         ("[TOOL_CALLS]h[ARGS]{}", "[TOOL_CALLS]h[ARGS]{}", []),
+        (f"{MISTRAL}\n\nI called it.", "I called it.", ["f"]),
+        ('[TOOL_CALLS]f[ARGS]{"y": "say [TOOL_CALLS]g[ARGS]{}"}', "", ["f"]),
+        *((cut, cut, []) for cut in ("[TOOL_CALLS]f", "[TOOL_CALLS]f[ARGS]", MISTRAL[:-1], MISTRAL[:-3] + '"Pa')),
+        *((cut, cut, []) for cut in (f"{OPEN}f", f"{OPEN}{GLM[:-6]}", f"{OPEN}{GLM}", f"{OPEN}{QWEN[:60]}")),
         (f"I call. {LFM} ", "I call.", ["f", "g"]),
         (LFM.replace("g()", "h()"), LFM.replace("g()", "h()"), []),
         *(
@@ -138,6 +142,18 @@ def test_arguments_in_tags_are_what_the_schema_says(text: str) -> None:
     assert json.loads(arguments) == {"x": 1, "y": " 2\n"}
 
 
+@pytest.mark.parametrize("name", ["translate", "get-weather", "mcp:a.b", "class"])
+def test_python_of_others_is_read(name: str) -> None:
+    """Names that are none in Python, constants of JSON, and strings that look like either."""
+    reader = CallReader({name: None})
+    reader.feed(f"<|tool_call_start|>[{name}(from='a, to=b(true)', to=\"it's\", in=[true, None, {{'a': null}}])]")
+    assert reader.finish() == ""
+    (call,) = reader.calls
+    assert call["function"]["name"] == name
+    arguments = {"from": "a, to=b(true)", "to": "it's", "in": [True, None, {"a": None}]}
+    assert json.loads(call["function"]["arguments"]) == arguments
+
+
 def test_a_value_that_is_not_what_the_schema_says_is_text() -> None:
     ((_, arguments),) = read([f"{OPEN}<function=f><parameter=z>[1, 2</parameter></function>{CLOSE}"])[1]
     assert json.loads(arguments) == {"z": "[1, 2"}
@@ -156,19 +172,36 @@ def test_an_optional_argument_is_what_one_of_its_schemas_says(schema: Any, value
     assert json.loads(reader.calls[0]["function"]["arguments"]) == {"x": meant}
 
 
+@pytest.mark.parametrize("mark", list(markup.MARKS))
 @pytest.mark.parametrize(
     "piece",
     ["<arg_key>a</arg_key><arg_value>", "<arg_key>", "<parameter=x>", "<function=f>", " ", "</parameter>", "[CALL_ID]",
-     "[ARGS]", "[f(x=", "f(),", "-"],
+     "[ARGS]", "[f(x=", "f(),", "-", "'", '"\\', "(", "=", "true", "[TOOL_CALLS]", "{"],
 )  # fmt: skip
 @pytest.mark.parametrize("head", ["f", "<function=f>", "[f(x=1),"])
-def test_markup_takes_no_longer_than_its_text(piece: str, head: str) -> None:
+def test_markup_takes_no_longer_than_its_text(mark: str, piece: str, head: str) -> None:
     """A model in a loop writes such things, and all others wait for whoever reads them."""
 
     def seconds(n: int) -> float:
         began = time.thread_time()
-        markup.calls_in(head + piece * n + "x", {"f": None})
+        text = head + piece * n + "x"
+        markup.end_of(mark, text)
+        markup.calls_in(mark, text, True, {"f": None})
         return time.thread_time() - began
 
     least = min(seconds(250) for _ in range(5))
     assert min(seconds(4000) for _ in range(3)) < 100 * max(least, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "\n" * 16, "a ", "<", "<tool_call", "[TOOL_CALLS", "<tool_call>", "[TOOL_CALLS]f"]
+)
+@pytest.mark.parametrize("head", ["", "x", "{"])
+def test_reading_takes_no_longer_than_what_is_read(piece: str, head: str) -> None:
+    def seconds(n: int) -> float:
+        began = time.thread_time()
+        read([head, *([piece] * n)])
+        return time.thread_time() - began
+
+    least = min(seconds(500) for _ in range(5))
+    assert min(seconds(4000) for _ in range(3)) < 30 * max(least, 1e-4)

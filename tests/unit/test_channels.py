@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage.engine.answer import spoken
-from hoshikage.server.openai.calls import CallReader
 from hoshikage.server.openai.channels import Channels
+from hoshikage.server.openai.thoughts import joined
 from tests.letters import EOT, Letters
 
 WHY = "<|channel|>analysis<|message|>why?<|end|>"
@@ -22,10 +22,9 @@ texts = st.lists(
 ).map("".join)
 
 
-def read(parts: list[str]) -> tuple[str, str]:
-    channels = Channels()
-    said = [*map(channels.feed, parts), channels.finish()]
-    return "".join(thought for thought, _ in said), "".join(content for _, content in said)
+def read(parts: list[str], channels: Channels | None = None) -> tuple[str, str]:
+    channels = channels or Channels({"f": None})
+    return joined(part for said in [*map(channels.feed, parts), channels.finish()] for part in said)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +39,8 @@ def read(parts: list[str]) -> tuple[str, str]:
         ("<|channel|>final", "", ""),
         ("and so on.<|end|>" + WHY, "why?", "and so on."),  # what the prompt began
         ("< 3", "", "< 3"),
+        ("<", "", "<"),  # cut at once
+        (" to", "", " to"),
         ("", "", ""),
     ],
 )
@@ -51,10 +52,24 @@ def test_examples(text: str, thought: str, content: str) -> None:
                                     WHY + "<|start|>assistant<|channel|>analysis to=functions.f code",
                                     " to=functions.f<|channel|>commentary json"])  # fmt: skip
 def test_a_message_to_a_function_is_a_call(header: str) -> None:
-    reader = CallReader({"f": None})
-    thought, content = read(list(header + '<|message|>{"x": 1}'))
-    assert (thought, reader.feed(content) + reader.finish()) == ("why?" if WHY in header else "", "")
-    assert [call["function"] for call in reader.calls] == [{"name": "f", "arguments": '{"x": 1}'}]
+    channels = Channels({"f": None})
+    arguments = '{"x": "</tool_call><|channel|>"}'
+    said = read(list(f"{header}<|message|>{arguments}"), channels)
+    assert said == ("why?" if WHY in header else "", "")
+    assert [call["function"] for call in channels.calls] == [{"name": "f", "arguments": arguments}]
+
+
+@pytest.mark.parametrize("text", ['{"x": "Pa', "", "5", "[]"])
+def test_what_is_cut_or_no_object_is_no_call(text: str) -> None:
+    channels = Channels({"f": None})
+    assert read([f" to=functions.f<|channel|>commentary<|message|>{text}"], channels) == ("", text)
+    assert not channels.calls
+
+
+def test_a_function_that_nobody_offered_is_not_called() -> None:
+    channels = Channels({})
+    assert read([CALL], channels) == ("", '{"x": 1}')
+    assert not channels.calls
 
 
 @given(texts, st.data())
@@ -65,11 +80,11 @@ def test_how_it_is_cut_changes_nothing(text: str, data: st.DataObject) -> None:
 
 def test_content_is_not_late() -> None:
     """No more is held than what may begin a mark."""
-    channels = Channels()
+    channels = Channels({})
     channels.feed("<|channel|>final<|message|>")
     n_said = 0
     for number, character in enumerate("two < three <| four <|en", 1):
-        n_said += len(channels.feed(character)[1])
+        n_said += len(joined(channels.feed(character))[1])
         assert number - n_said < len("<|start|>")
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage.engine.prompt import THINK
+from hoshikage.engine.prompt import THOUGHT_ENDS as CLOSE
 from hoshikage.server.openai.calls import CallReader
-from hoshikage.server.openai.thoughts import CLOSE, Reading, Thoughts
+from hoshikage.server.openai.thoughts import Reading, Thoughts, joined
 from hoshikage.worker.ask import Answered, Said
 
 CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
@@ -32,8 +33,7 @@ def split(text: str) -> tuple[str, str]:
 
 def read(parts: list[str]) -> tuple[str, str]:
     thoughts = Thoughts()
-    said = [*map(thoughts.feed, parts), thoughts.finish()]
-    return "".join(thought for thought, _ in said), "".join(content for _, content in said)
+    return joined(part for said in [*map(thoughts.feed, parts), thoughts.finish()] for part in said)
 
 
 def cut(text: str, data: st.DataObject) -> list[str]:
@@ -85,7 +85,7 @@ def test_nothing_is_late(text: str, data: st.DataObject) -> None:
     thoughts, so_far, told = Thoughts(), "", ["", ""]
     for part in cut(text, data):
         so_far += part
-        told = [before + more for before, more in zip(told, thoughts.feed(part), strict=True)]
+        told = [before + more for before, more in zip(told, joined(thoughts.feed(part)), strict=True)]
         thought, content = split(so_far)
         assert thought.startswith(told[0])
         assert content.startswith(told[1])
@@ -104,7 +104,7 @@ def event(delta: str, *, ends: bool = False, in_thought: bool = False) -> Said |
 def taken(parts: list[str], thoughts: Thoughts | None, **about: Any) -> tuple[str, str, int]:
     reading = Reading(CallReader({"f": None}), thoughts)
     events = [event(part, ends=i == len(parts) - 1, **about) for i, part in enumerate(parts)]
-    said = [reading.take(one) for one in events]
+    said = [joined(reading.take(one)) for one in events]
     return "".join(thought for thought, _ in said), "".join(content for _, content in said), len(reading.calls)
 
 

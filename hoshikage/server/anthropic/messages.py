@@ -90,7 +90,7 @@ class MessageForm:
         self._stops = stops
         self._warnings = list(warnings)
         self._id = f"msg_{secrets.token_hex(12)}"
-        self._texts: dict[str, list[str]] = {"thinking": [], "text": []}
+        self._texts: list[tuple[str, list[str]]] = []  # types and texts of the blocks that have one
         self._open = ""  # the type of the block that grows
         self._n_blocks = 0  # that are complete
         self._end: Answered | None = None
@@ -120,8 +120,7 @@ class MessageForm:
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
-        texts = {kind: "".join(parts) for kind, parts in self._texts.items()}
-        blocks = [grown_block(kind, text) for kind, text in texts.items() if text]
+        blocks = [grown_block(kind, "".join(parts)) for kind, parts in self._texts]
         blocks += map(tool_use, self._reading.calls)
         return {**self._message(blocks or [grown_block("text", "")]), **self._beside()}
 
@@ -132,13 +131,15 @@ class MessageForm:
     # -- blocks of a stream
 
     def _grow(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
-        thought, text = self._reading.take(event)
-        for kind, more in (("thinking", thought if self._thinks else ""), ("text", text)):
-            self._texts[kind].append(more)
-            if more and self._open != kind:
+        for is_thought, more in self._reading.take(event):
+            if is_thought and not self._thinks:
+                continue
+            kind = "thinking" if is_thought else "text"
+            if self._open != kind:
+                self._texts.append((kind, []))
                 yield from self._start(grown_block(kind, ""))
-            if more:
-                yield self._delta({"type": f"{kind}_delta", kind: more})
+            self._texts[-1][1].append(more)
+            yield self._delta({"type": f"{kind}_delta", kind: more})
 
     def _start(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from self._close()

@@ -1,8 +1,8 @@
 """Calls of functions, as models write them: read out of the text of an answer.
 
 Two shapes are known: marks round calls, any number of them behind text, with `{"name", "arguments"}` (Hermes, Qwen) or
-what `markup` reads between them, and an answer that is nothing but one JSON object `{"name", "parameters"}` (Llama 3).
-Text is handed on as it comes, up to where a call may begin; what turns out to be none is text after all.
+what `markup` reads behind them, and an answer that is nothing but one JSON object `{"name", "parameters"}` (Llama 3).
+Text is handed on as it comes, up to where a call may begin; what turns out to be none, or was cut, is text after all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hoshikage.server.openai import markup
+from hoshikage.server.openai.markup import CLOSE, MARKS, OPEN
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-MARKS = {OPEN: CLOSE, "<|tool_call_start|>": "<|tool_call_end|>", "[TOOL_CALLS]": ""}  # the last ends with the next one
+__all__ = ["CLOSE", "OPEN", "CallReader", "Reader", "for_template", "n_begun", "new_call"]
+
 ANY_OPEN = re.compile("|".join(map(re.escape, MARKS)))
+VISIBLE = re.compile(r"\S")
+SPACE = 256  # characters of white space in front of a call that belong to no text
 PYTHON_TAG = "<|python_tag|>"  # what Llama 3 may write first
 
 
@@ -47,9 +50,8 @@ class CallReader(Reader):
 
     def feed(self, text: str) -> str:
         self._held += text
-        start = self._held.lstrip()
-        if not self._said_any and (not start or start[0] == "{" or PYTHON_TAG.startswith(start[: len(PYTHON_TAG)])):
-            return ""  # it may be a bare object to its end
+        if not self._said_any and self._may_be_bare():
+            return ""
         if opened := ANY_OPEN.search(self._held):
             return self._give(opened.start())
         return self._give(len(self._held) - max(n_begun(self._held, mark) for mark in MARKS))
@@ -64,8 +66,17 @@ class CallReader(Reader):
                 return ""
         return self._read_marked(text)
 
+    def _may_be_bare(self) -> bool:
+        """Whether the answer may be a bare object to its end."""
+        found = VISIBLE.search(self._held)
+        if found is None:
+            return len(self._held) <= SPACE
+        start = self._held[found.start() : found.start() + len(PYTHON_TAG)]
+        return start[0] == "{" or PYTHON_TAG.startswith(start)
+
     def _give(self, n: int) -> str:
-        n = len(self._held[:n].rstrip())  # white space in front of a call belongs to no text
+        first = max(0, n - SPACE)
+        n = first + len(self._held[first:n].rstrip())
         given, self._held = self._held[:n], self._held[n:]
         self._said_any = self._said_any or bool(given.strip())
         return given
@@ -74,21 +85,27 @@ class CallReader(Reader):
         """Takes the marked calls; returns the text round them."""
         content = []
         while opened := ANY_OPEN.search(text):
-            inside, rest = inside_of(opened[0], text[opened.end() :])
-            calls = self._calls_in(inside)
+            behind = text[opened.end() :]
+            end, rest_at = markup.end_of(opened[0], behind)
+            calls = self._calls_in(behind[:end]) or self._written(opened[0], behind[:end], rest_at > end)
+            rest = behind[rest_at:]
             content.append(text[: opened.start()].rstrip() if calls else text[: len(text) - len(rest)])
             self.calls += calls
             text = rest.lstrip() if calls else rest
         return "".join([*content, text])
 
     def _calls_in(self, text: str) -> list[dict[str, Any]]:
-        """The calls that stand between two marks; none unless all are of functions that were offered."""
+        """The calls that are written as JSON; none unless all are of functions that were offered."""
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
-            return [new_call(*call) for call in markup.calls_in(text, self._offered)]
+            return []
         calls = [self._call_of(entry) for entry in (said if isinstance(said, list) else [said])]
         return [call for call in calls if call is not None] if None not in calls else []
+
+    def _written(self, mark: str, text: str, is_closed: bool) -> list[dict[str, Any]]:
+        """Those that are written otherwise."""
+        return [new_call(*call) for call in markup.calls_in(mark, text, is_closed, self._offered)]
 
     def _call_of(self, said: Any) -> dict[str, Any] | None:
         """The call that an object is; None if it is none, or of a function that was not offered."""
@@ -96,15 +113,6 @@ class CallReader(Reader):
         if not isinstance(name, str) or name not in self._offered:
             return None
         return new_call(name, said.get("arguments", said.get("parameters", {})))
-
-
-def inside_of(mark: str, text: str) -> tuple[str, str]:
-    """What stands between a mark, behind which the text begins, and its end; and what follows."""
-    if close := MARKS[mark]:
-        inside, _, rest = text.partition(close)
-        return inside, rest
-    at = text.find(mark)
-    return (text[:at], text[at:]) if at >= 0 else (text, "")
 
 
 def new_call(name: str, arguments: Any) -> dict[str, Any]:
@@ -131,6 +139,8 @@ def for_template(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _for_template(message: dict[str, Any]) -> dict[str, Any]:
     role = "system" if message["role"] == "developer" else message["role"]
+    if message.get("reasoning_content") and not (message.get("content") and message.get("tool_calls")):
+        message = {"thinking": message["reasoning_content"], **message}  # what gpt-oss's template calls it
     if not isinstance(message.get("tool_calls"), list):
         return {**message, "role": role}
     return {**message, "role": role, "tool_calls": [with_object(call) for call in message["tool_calls"]]}

@@ -2,16 +2,19 @@
 
     <|channel|>analysis<|message|>...<|end|><|start|>assistant<|channel|>final<|message|>...
 
-What stands in `analysis` is a thought. A message to a function comes out as a call in the shape that `calls` reads; all
-others are content, and so is what goes on with a message of the prompt.
+What stands in `analysis` is a thought, and a message to a function is a call, if the function was offered and it is an
+object. All others are content, and so is what goes on with a message of the prompt.
 """
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from hoshikage.server.openai.calls import CLOSE, OPEN, n_begun
+from hoshikage.server.openai.calls import n_begun, new_call
+from hoshikage.server.openai.markup import is_object
+from hoshikage.server.openai.thoughts import Part
 
 BEGINNINGS = ("<|channel|>", "<|start|>", " to=")
 MESSAGE = "<|message|>"
@@ -22,9 +25,11 @@ TO_FUNCTION = re.compile(r"\bto=functions\.([^\s<]+)")
 
 
 class Channels:
-    """Splits one answer into (thought, content), piece by piece."""
+    """Splits one answer into thoughts and content, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, offered: Mapping[str, Any]) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self._offered = offered
         self._opened = False  # whether it is known what it begins with
         self._held = ""  # a header, a call, or what may begin a mark
         self._n_searched = 0  # characters of it that begin no mark
@@ -32,26 +37,24 @@ class Channels:
         self._inside = False  # a message, and not a header
         self._begun: set[bool] = set()  # whether a thought has been, and content
 
-    def feed(self, text: str) -> tuple[str, str]:
+    def feed(self, text: str) -> list[Part]:
         self._held += text
         if not self._opened:
             if any(begin.startswith(self._held) for begin in BEGINNINGS):
-                return "", ""
+                return []
             self._opened, self._inside = True, not self._held.startswith(BEGINNINGS)
         parts = []
         while (part := self._next()) is not None:
             parts.append(part)
-        return self._sorted(parts)
+        return parts
 
-    def finish(self) -> tuple[str, str]:
+    def finish(self) -> list[Part]:
         held, self._held = self._held, ""
-        return self._sorted([self._told(held, whole=True)] if self._inside else [])  # a header alone says nothing
+        if not self._opened and held not in BEGINNINGS:
+            return [(False, held)]
+        return [self._told(held)] if self._inside else []  # a header alone says nothing
 
-    def _sorted(self, parts: list[tuple[bool, str]]) -> tuple[str, str]:
-        thought, content = ("".join(text for is_thought, text in parts if is_thought is kind) for kind in (True, False))
-        return thought, content
-
-    def _next(self) -> tuple[bool, str] | None:
+    def _next(self) -> Part | None:
         """The next part of what is held; None when that takes more text."""
         mark = (ANY_END if self._inside else ANY_MESSAGE).search(self._held, self._n_searched)
         if mark is None:
@@ -61,25 +64,26 @@ class Channels:
         if not self._inside:
             return self._begin(before, self._held[mark.end() :])
         self._held, self._inside = self._held[mark.start() :], False
-        return self._told(before, whole=True)
+        return self._told(before)
 
-    def _grown(self) -> tuple[bool, str] | None:
+    def _grown(self) -> Part | None:
         """What a message that goes on has said, up to where its end may begin."""
         n = len(self._held) - max(n_begun(self._held, mark) for mark in ENDS)
         text, self._held, self._n_searched = self._held[:n], self._held[n:], 0
-        return self._told(text, whole=False) if text else None
+        return self._told(text) if text else None
 
-    def _begin(self, header: str, rest: str) -> tuple[bool, str]:
+    def _begin(self, header: str, rest: str) -> Part:
         """A message; returns what parts it from the one before it of its kind."""
         self._header, self._held, self._inside = header, rest, True
         kind = self._is_thought
-        gap = "\n" if kind in self._begun else ""
+        gap = "\n" if kind in self._begun and not self._function else ""
         self._begun.add(kind)
         return kind, gap
 
-    def _told(self, text: str, *, whole: bool) -> tuple[bool, str]:
-        if whole and self._function:
-            return False, f"{OPEN}{json.dumps({'name': self._function, 'arguments': text.strip()})}{CLOSE}"
+    def _told(self, text: str) -> Part:
+        if self._function in self._offered and is_object(text):
+            self.calls.append(new_call(self._function, text.strip()))
+            return False, ""
         return self._is_thought, text
 
     @property

@@ -19,7 +19,7 @@ from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
 from hoshikage.server.openai.logprobs import Written, as_chat
 from hoshikage.server.openai.mute import muted
 from hoshikage.server.openai.tables import CHAT, IDLE
-from hoshikage.server.openai.thoughts import Reading
+from hoshikage.server.openai.thoughts import Reading, joined
 from hoshikage.server.reply import reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -78,7 +78,8 @@ def told_effort(given: Given, chosen: Chosen) -> tuple[dict[str, Any], tuple[str
     if effort == "none" and "enable_thinking" in reads:
         told["enable_thinking"] = False
     useless = effort is not None and not told
-    return told, (f"reasoning_effort has no effect: {IDLE['reasoning_effort']}",) if useless else ()
+    name = "reasoning.effort" if "reasoning" in given.values else "reasoning_effort"
+    return told, (f"{name} has no effect: {IDLE['reasoning_effort']}",) if useless else ()
 
 
 def logprob_options(given: Given) -> dict[str, int]:
@@ -152,7 +153,7 @@ class ChatForm:
     def _grown(self, event: Said | Answered, more: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What an event adds to an answer. Its thought comes in chunks of its own: some clients read one of the two."""
         choice = self._choices[event.index]
-        thought, content = choice.reading.take(event)
+        thought, content = joined(choice.reading.take(event))
         tokens = choice.written.take(event)
         choice.thought.append(thought)
         choice.content.append(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.calls import CallReader, Reader
 from hoshikage.server.openai.channels import Channels
-from hoshikage.server.openai.thoughts import Reading, Splitter, Thoughts
+from hoshikage.server.openai.thoughts import Reading, Thoughts
 
 FREE = ("auto", "none")  # choices that make no grammar
 NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
@@ -25,13 +25,16 @@ class Constraint:
     """Options for the engine, and how the text is read."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    reader: Callable[[], Reader] = Reader
+    offered: Mapping[str, Any] = field(default_factory=dict)  # functions that it may call
     warnings: tuple[str, ...] = ()
-    splitter: Callable[[], Splitter] | None = None  # where thoughts are told apart
+    thinks: bool = False  # it may begin with a thought, which is told apart
+    in_channels: bool = False
 
     def reading(self) -> Reading:
         """How one answer is read."""
-        return Reading(self.reader(), self.splitter() if self.splitter else None)
+        if self.in_channels:
+            return Reading(Reader(), Channels(self.offered), apart=self.thinks)
+        return Reading(CallReader(self.offered) if self.offered else Reader(), Thoughts() if self.thinks else None)
 
 
 # Schemas are worked on one after the other: a dozen large ones must not take every thread that others wait for.
@@ -65,15 +68,17 @@ def read(given: Given, chosen: Chosen) -> Constraint:
         raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
     if forced:
         schema = call_schema([tool["function"] for tool in tools if tool["function"]["name"] in forced])
-        return Constraint({"grammar": grammar("tools", schema)}, lambda: CallReader(offered))
+        return Constraint({"grammar": grammar("tools", schema)}, offered)
     if wanted["type"] != "text":
         schema = wanted.get("schema", {"type": "object"})
         return Constraint({"grammar": grammar("response_format", schema)})
-    splitter = None if given.get("reasoning_format") == "none" else Channels if chosen.facts.in_channels else Thoughts
-    if names and choice != "none":
-        warnings = () if chosen.facts.tells_of_tools else (NO_TOOLS,)
-        return Constraint({}, lambda: CallReader(offered), warnings, splitter)
-    return Constraint(splitter=splitter)
+    usable = offered if choice != "none" else {}
+    return Constraint(
+        offered=usable,
+        warnings=(NO_TOOLS,) if usable and not chosen.facts.tells_of_tools else (),
+        thinks=given.get("reasoning_format") != "none",
+        in_channels=chosen.facts.in_channels,
+    )
 
 
 def wanted_form(given: Given) -> dict[str, Any]:

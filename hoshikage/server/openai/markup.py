@@ -1,4 +1,4 @@
-"""Calls of functions that are written otherwise than as JSON objects.
+"""Calls of functions that are written otherwise than as JSON objects, by the marks that stand round them.
 
 As markup, with a tag for each argument (Qwen3-Coder, GLM); as a name and an object (Mistral); as Python (LFM2).
 """
@@ -11,51 +11,102 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+PYTHONIC, MISTRAL = "<|tool_call_start|>", "[TOOL_CALLS]"
+MARKS = {OPEN: CLOSE, PYTHONIC: "<|tool_call_end|>", MISTRAL: ""}  # Mistral's ends with the JSON behind it
 # A value ends where a tag of its kind stands, so that no text takes longer than its length.
 QWEN = re.compile(r"\s*<function=([^<>\n]+)>")
+QWEN_END = "</function>"
 QWEN_ARGUMENT = re.compile(r"<parameter=([^<>\n]+)>\n?((?:(?!</?parameter).)*)</parameter>", re.DOTALL)
 GLM = re.compile(r"\s*([^<>\s]+)\s*(?=<arg_key>|$)")
 GLM_ARGUMENT = re.compile(
     r"<arg_key>([^<]*)</arg_key>\s*<arg_value>((?:(?!<arg_key>|</?arg_value>).)*)</arg_value>", re.DOTALL
 )
 SHAPES = ((QWEN, QWEN_ARGUMENT), (GLM, GLM_ARGUMENT))
-MISTRAL = re.compile(r"\s*([^\[\]{}\s]+)\s*(?:\[CALL_ID\][^\[\]{}]*)?\[ARGS\]")
+MISTRAL_HEAD = re.compile(r"\s*(?:([^\[\]{}\s]+)\s*(?:\[CALL_ID\][^\[\]{}]*)?\[ARGS\])?\s*")
 MOST_PYTHON = 1 << 16  # characters: reading Python takes time and memory
+# What is no Python in calls that are otherwise: names of functions and arguments, and JSON's constants; not in strings.
+# Nothing is gone back over (`+` behind a quantifier), so that no text takes longer than its length.
+FOREIGN = re.compile(
+    r"""("(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+')|([^\s()\[\]{},='"]{1,128}+)(\s*+[(=])|\b(true|false|null)\b|(["'])""",
+    re.DOTALL,
+)
+CONSTANTS = {"true": "True", "false": "False", "null": "None"}
 
 Call = tuple[str, Any]  # a name, and the arguments as an object or as its text
 
 
-def calls_in(text: str, offered: Mapping[str, Any]) -> list[Call]:
-    """The calls that a text is; none unless all are of functions that are offered."""
-    call = marked_up(text, offered) or named(text)
-    calls = [call] if call is not None else in_python(text)
+def calls_in(mark: str, text: str, is_closed: bool, offered: Mapping[str, Any]) -> list[Call]:
+    """The calls that stand behind a mark; none unless all are of functions that are offered, and whole."""
+    if mark == MISTRAL:
+        calls = named(text)
+    elif mark == PYTHONIC:
+        calls = in_python(text)
+    else:
+        call = marked_up(text, offered) if is_closed or text.rstrip().endswith(QWEN_END) else None
+        calls = [call] if call is not None else []
     return calls if all(name in offered for name, _ in calls) else []
 
 
-def named(text: str) -> Call | None:
+def end_of(mark: str, text: str) -> tuple[int, int]:
+    """Where the inside of a mark ends, behind which the text begins, and where what follows begins."""
+    if close := MARKS[mark]:
+        at = text.find(close)
+        return (at, at + len(close)) if at >= 0 else (len(text), len(text))
+    found = MISTRAL_HEAD.match(text)
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, found.end() if found else 0)
+    except (ValueError, RecursionError):
+        end = len(text)
+    return end, end
+
+
+def named(text: str) -> list[Call]:
     """A call as Mistral writes it."""
-    found = MISTRAL.match(text)
-    return None if found is None else (found[1], text[found.end() :].strip())
+    found = MISTRAL_HEAD.match(text)
+    if found is None or not found[1] or not is_object(text[found.end() :]):
+        return []
+    return [(found[1], text[found.end() :].strip())]
+
+
+def is_object(text: str) -> bool:
+    """Whether this is an object of JSON."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def in_python(text: str) -> list[Call]:
     """A list of calls whose arguments have names and are literals."""
+    names: list[str] = []
+
+    def stand_in(found: re.Match[str]) -> str:
+        string, name, behind, constant, quote = found.groups()
+        if quote:
+            raise ValueError("a string that does not end")
+        if name is None:
+            return string or CONSTANTS[constant]
+        names.append(name)
+        return f"_{len(names) - 1}{behind}"
+
     if len(text) > MOST_PYTHON or not text.strip().startswith("["):
         return []
     try:
-        body = ast.parse(text.strip(), mode="eval").body
-        calls = [call_of(entry) for entry in body.elts] if isinstance(body, ast.List) else []
+        body = ast.parse(FOREIGN.sub(stand_in, text.strip()), mode="eval").body
+        calls = [call_of(entry, names) for entry in body.elts] if isinstance(body, ast.List) else []
         json.dumps(calls, allow_nan=False)  # a set is a literal, too, and no JSON
         return calls
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return []
 
 
-def call_of(entry: ast.expr) -> Call:
+def call_of(entry: ast.expr, names: list[str]) -> Call:
     """Raises ValueError for what is no such call."""
-    if not isinstance(entry, ast.Call) or entry.args or any(each.arg is None for each in entry.keywords):
+    if not isinstance(entry, ast.Call) or not isinstance(entry.func, ast.Name) or entry.args:
         raise ValueError(entry)
-    return ast.unparse(entry.func), {str(each.arg): ast.literal_eval(each.value) for each in entry.keywords}
+    arguments = {names[int((each.arg or "")[1:])]: ast.literal_eval(each.value) for each in entry.keywords}
+    return names[int(entry.func.id[1:])], arguments
 
 
 def marked_up(text: str, offered: Mapping[str, Any]) -> Call | None:

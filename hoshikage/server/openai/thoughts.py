@@ -7,42 +7,55 @@ that does not end is a thought to its end, as llama-server has it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
 
-from hoshikage.engine.prompt import THINK
+from hoshikage.engine.prompt import THINK, THOUGHT_ENDS
 from hoshikage.server.openai.calls import Reader, n_begun
 from hoshikage.worker.ask import Answered, Said
 
-CLOSE = "</think>"
+Part: TypeAlias = tuple[bool, str]  # whether it is thought, and the text
 
 
 class Splitter(Protocol):
-    """Splits one answer into (thought, content), piece by piece."""
+    """Splits one answer into thoughts and content, piece by piece; calls that it meets on its way belong to neither."""
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """The next text; returns what is thought and what is content for certain."""
+    calls: list[dict[str, Any]]
 
-    def finish(self) -> tuple[str, str]:
+    def feed(self, text: str) -> list[Part]:
+        """The next text; returns what is thought and what is content for certain, in order."""
+
+    def finish(self) -> list[Part]:
         """No more will come; returns what was held back."""
+
+
+def joined(parts: Iterable[Part]) -> tuple[str, str]:
+    """All that is thought, and all that is content."""
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for is_thought, text in parts:
+        texts[is_thought].append(text)
+    return "".join(texts[True]), "".join(texts[False])
 
 
 class Thoughts:
     """Splits one answer into (thought, content), piece by piece; the white space round a thought belongs to neither."""
 
     def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
         self._read = self._opening  # what the next text is
         self._held = ""  # it may begin a tag
         self._space: list[str] = []  # in front of what is held
         self._said_any = False  # of a thought
 
-    def feed(self, text: str) -> tuple[str, str]:
-        return self._read(text)
+    def feed(self, text: str) -> list[Part]:
+        thought, content = self._read(text)
+        return [(True, thought), (False, content)]
 
-    def finish(self) -> tuple[str, str]:
+    def finish(self) -> list[Part]:
         held, self._held = self._held, ""
         if self._read == self._thinking:
-            return self._trimmed(held), ""
-        return "", self._spaced(held)
+            return [(True, self._trimmed(held))]
+        return [(False, self._spaced(held))]
 
     def _opening(self, text: str) -> tuple[str, str]:
         text = self._held + text
@@ -58,8 +71,8 @@ class Thoughts:
         return "", self._spaced(begun)
 
     def _thinking(self, text: str) -> tuple[str, str]:
-        thought, closed, rest = (self._held + text).partition(CLOSE)
-        n = len(thought) - (0 if closed else n_begun(thought, CLOSE))
+        thought, closed, rest = (self._held + text).partition(THOUGHT_ENDS)
+        n = len(thought) - (0 if closed else n_begun(thought, THOUGHT_ENDS))
         self._held = thought[n:]
         said = self._trimmed(thought[:n])
         if not closed:
@@ -95,26 +108,34 @@ class Thoughts:
 
 
 class Reading:
-    """One answer, event by event: its thought where thoughts are told apart, its content, and the calls in that."""
+    """One answer, event by event: its thought, unless that is not to be told apart, its content, and its calls."""
 
-    def __init__(self, reader: Reader, thoughts: Splitter | None) -> None:
+    def __init__(self, reader: Reader, splitter: Splitter | None, *, apart: bool = True) -> None:
         self._reader = reader
-        self._thoughts = thoughts
+        self._splitter = splitter
+        self._apart = apart
         self._begun = False
-        self.calls = reader.calls
 
-    def take(self, event: Said | Answered) -> tuple[str, str]:
-        """What it adds to the thought and to the content."""
-        thought, text = self._split(event)
-        content = self._reader.feed(text)
-        return thought, content + self._reader.finish() if isinstance(event, Answered) else content
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Those that were met so far."""
+        return [*self._reader.calls, *(self._splitter.calls if self._splitter is not None else ())]
 
-    def _split(self, event: Said | Answered) -> tuple[str, str]:
-        thoughts = self._thoughts
-        if thoughts is None:
-            return "", event.delta
+    def take(self, event: Said | Answered) -> list[Part]:
+        """What it adds, in order."""
+        parts = self._split(event)
+        if not self._apart:
+            parts = [(False, text) for _, text in parts]
+        read = [(is_thought, text if is_thought else self._reader.feed(text)) for is_thought, text in parts]
+        if isinstance(event, Answered):
+            read.append((False, self._reader.finish()))
+        return [part for part in read if part[1]]
+
+    def _split(self, event: Said | Answered) -> list[Part]:
+        splitter = self._splitter
+        if splitter is None:
+            return [(False, event.delta)]
         if event.in_thought and not self._begun:
-            thoughts.feed(THINK)  # which the prompt ends with
+            splitter.feed(THINK)  # which the prompt ends with
         self._begun = True
-        parts = [thoughts.feed(event.delta), *([thoughts.finish()] if isinstance(event, Answered) else [])]
-        return "".join(thought for thought, _ in parts), "".join(content for _, content in parts)
+        return [*splitter.feed(event.delta), *(splitter.finish() if isinstance(event, Answered) else ())]

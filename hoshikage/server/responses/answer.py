@@ -120,7 +120,7 @@ class ResponseForm:
         self._warnings = list(warnings)
         self._id = f"resp_{secrets.token_hex(16)}"
         self._created = int(time.time())
-        self._items = Item(REASONING), Item(MESSAGE)
+        self._items: list[Item] = []  # thoughts and messages, one after the other
         self._n_items = 0  # that are complete
         self._open: Item | None = None
         self._n_events = 0
@@ -137,9 +137,8 @@ class ResponseForm:
         self._end = event
         self._warnings += event.warnings
         yield from self._grow(event)
-        for item in self._said():
-            if not item.text:
-                yield from self._begin(item)
+        if not self._items and not self._reading.calls:
+            yield from self._begin(MESSAGE)
         yield from self._finish()
         for i, call in enumerate(self._calls(), self._n_items):
             yield from self._tell_call(i, call)
@@ -177,15 +176,18 @@ class ResponseForm:
         return self._event(f"response.{kind}", **where, **more)
 
     def _grow(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
-        for item, text in zip(self._items, self._reading.take(event), strict=True):
+        for is_thought, text in self._reading.take(event):
+            yield from self._begin(REASONING if is_thought else MESSAGE)
+            item = self._items[-1]
             item.texts.append(text)
-            if text:
-                yield from self._begin(item)
-                yield self._part(item, f"{item.type_of_part}.delta", delta=text, **item.beside)
+            yield self._part(item, f"{item.type_of_part}.delta", delta=text, **item.beside)
 
-    def _begin(self, item: Item) -> Iterator[dict[str, Any]]:
-        if self._open is item:
+    def _begin(self, kind: str) -> Iterator[dict[str, Any]]:
+        """An item of this kind, unless one is open."""
+        if self._open is not None and self._open.kind == kind:
             return
+        item = Item(kind)
+        self._items.append(item)
         yield from self._finish()
         self._open = item
         added = item.told("in_progress") | {"content": []}
@@ -215,15 +217,9 @@ class ResponseForm:
     def _status(self) -> str:
         return "completed" if self._end is not None and self._end.stop_reason == "stop" else "incomplete"
 
-    def _said(self) -> list[Item]:
-        """The items that have a text; of an answer of nothing an empty message."""
-        _, message = self._items
-        said = [item for item in self._items if item.text]
-        return said if said or self._reading.calls else [message]
-
     def _status_of(self, item: Item) -> str:
         """Of an item that will not grow: it is complete once there is something behind it."""
-        return self._status() if item is self._said()[-1] else "completed"
+        return self._status() if item is self._items[-1] else "completed"
 
     def _calls(self) -> list[dict[str, Any]]:
         return [
@@ -245,7 +241,7 @@ class ResponseForm:
 
     def _response(self, status: str) -> dict[str, Any]:
         over = self._end is not None
-        said = [item.told(self._status_of(item)) for item in self._said()]
+        said = [item.told(self._status_of(item)) for item in self._items]
         output = [*said, *self._calls()] if over else []
         reason = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
