@@ -115,7 +115,9 @@ def test_elastic_gaps_ask_for_tokens_more_room_or_less(some: list[Batch]) -> Non
             assert (sample.inputs[row, asked + 1] == MASK).all()
             targets = sample.targets[row, asked]
             wanted.update(targets.tolist())
-            assert (sample.inputs[row, asked[targets == EXPAND] + 2] != MASK).all(), "the last of a run asks for more"
+            behind = asked[targets == EXPAND] + 2
+            behind = behind[behind < sample.inputs.shape[1]]  # a run may end with its row
+            assert (sample.inputs[row, behind] != MASK).all(), "the last of a run asks for more"
             kept = [t for t in targets.tolist() if t not in (EXPAND, EOS)]
             document = iter(batch.ids[row].tolist())
             assert all(token in document for token in kept), "tokens keep their order"
