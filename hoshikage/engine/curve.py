@@ -91,7 +91,8 @@ def processor() -> str:
 
 def place_of(model: Any, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
     """The file for this model as it is loaded here."""
-    home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", tempfile.gettempdir())) / ".cache")
+    # A read-only root has no folder for temporary files: it is looked for only where there is no home.
+    home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME") or tempfile.gettempdir()) / ".cache")
     machine = (platform.machine(), processor(), usable_cores(), *(gpu["description"] for gpu in gpus()))
     about = [
         *(str(getattr(model, name, "")) for name in ("served_as", "description", "n_params", "size", "n_vocab")),

@@ -293,6 +293,12 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["curve.json"]
 
 
+def test_a_curve_has_its_place_where_nothing_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with a read-only root."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: pytest.fail("there is none"))
+    assert curve.place_of(Speaker(), Settings(), {"HOME": "/home/hoshikage"}).is_relative_to("/home/hoshikage/.cache")
+
+
 def test_each_setting_has_a_curve_of_its_own() -> None:
     places = {curve.place_of(Speaker(), Settings(n_threads=n), {"HOME": "/home/hoshikage"}) for n in (1, 2)}
     assert len(places) == 2
