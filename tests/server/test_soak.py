@@ -26,15 +26,15 @@ Wish = dict[str, Any]
 
 
 def wishes() -> list[Wish]:
-    """What is asked for again and again; each has one right answer."""
-    user = [{"role": "user", "content": "hello"}]
-    base: Wish = {"messages": user, "temperature": 1}
+    """What is asked for again and again; each has one right answer, also where it is rounded otherwise among others."""
+    base: Wish = {"messages": [{"role": "user", "content": "hello"}], "temperature": 1}
+    real: Wish = {"messages": [{"role": "user", "content": "What is 12+35?"}], "temperature": 1, "model": "nano-ar"}
     return [
         {**base, "model": "fake", "max_tokens": 24, "seed": 1},
         {**base, "model": "fake", "max_tokens": 90, "seed": 2, "diffusing": True},
         {**base, "model": "fake", "max_tokens": 40, "seed": 3, "n": 3},
-        {**base, "model": "nano-ar", "max_tokens": 24, "seed": 4},
-        {**base, "model": "nano-ar", "max_tokens": 12, "seed": 5, "stop": ["e"]},
+        {**real, "max_tokens": 24, "seed": 4},
+        {**real, "max_tokens": 12, "seed": 5, "stop": ["="]},
     ]
 
 
