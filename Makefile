@@ -96,6 +96,7 @@ asan: build
 
 bench: build
 	@$(PY) -m pytest bench/bench_*.py -s
+	@for model in nano-llada nano-dream; do $(PY) bench/curves.py $$model --only none; done
 
 bench-curves: build
 	@$(PY) bench/curves.py nano-llada

@@ -316,6 +316,25 @@ def test_the_rest_of_a_body_that_was_refused_is_nobody_s_work(server: Server) ->
     assert server.client.get("/health").status == 200
 
 
+def test_a_short_body_that_was_refused_ends_no_connection(server: Server) -> None:
+    """Many clients send the header first; they ask again on the connection that said no."""
+    head, end, body = request("/nowhere", b"x" * 100).partition(b"\r\n\r\n")
+    with server.client.connect() as connection:
+
+        def answer_to(sent: bytes) -> int:
+            connection.sendall(sent)
+            answer = b""
+            while not answer.endswith(b"}"):
+                piece = connection.recv(1 << 16)
+                assert piece, "it was closed"
+                answer += piece
+            return status_of(answer)
+
+        for _ in range(3):
+            assert answer_to(head + end) == 404
+            assert answer_to(body + request("/health", b"", "GET")) == 200
+
+
 def test_who_asks_ahead_and_leaves_is_noticed(server: Server) -> None:
     wishes = {"model": "fake-slow", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1500,
               "early_stop": False, "logits_eos_inf": True, "steps": 1500}  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -90,9 +91,13 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         was_refused = self.conn.their_state is h11.SEND_BODY
+        most_to_come = self._announced() if was_refused else 0
         super().on_response_complete()  # it begins with a request that was sent ahead
         if was_refused and not self.transport.is_closing():
-            self._leave()  # the rest of its body is nobody's work
+            if most_to_come > MOST_AHEAD:
+                self._leave()  # the rest of its body is nobody's work
+            else:  # uvicorn drops it: who sends little and late may go on with this connection
+                self._expect_header()
         self._look_again(GLANCE, self._expect_reader)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- the sentence is ours
@@ -106,6 +111,11 @@ class Connection(H11Protocol):
         self._refuse(Problem(status, sentence, "bad_request"))
 
     # -- its own
+
+    def _announced(self) -> float:
+        """Bytes that the body of this request has; of one in chunks nobody knows."""
+        lengths = [value for name, value in self.scope["headers"] if name == b"content-length"]
+        return int(lengths[0]) if lengths else math.inf
 
     def _at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
