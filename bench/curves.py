@@ -147,32 +147,46 @@ def table(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> str
 
 
 def picture(ways: Sequence[Way]) -> str:
-    """Speed to the right, accuracy upwards, a colour for each plan."""
-    fastest = max(way.speed for way in ways) or 1.0
+    """Speed to the right, each line twice as fast, accuracy upwards, a colour for each plan.
 
-    def place(way: Way) -> tuple[float, float]:
-        x = MARGIN + way.speed / (1.05 * fastest) * (WIDTH - 2 * MARGIN)
-        return x, HEIGHT - MARGIN - way.score.accuracy * (HEIGHT - 2 * MARGIN)
+    Names stand at the ways that no other beats in both, and at the qualities; at the others they show on pointing.
+    """
+    slowest, fastest = (pick(way.speed for way in ways) or 1.0 for pick in (min, max))
+    octaves = max(1, math.ceil(math.log2(fastest / slowest)))
+    lowest = math.floor(20 * min(way.score.accuracy for way in ways) - 0.5) / 20
+
+    def across(speed: float) -> float:
+        return MARGIN + math.log2(speed / slowest) / octaves * (WIDTH - 2.5 * MARGIN)
+
+    def up(accuracy: float) -> float:
+        return HEIGHT - MARGIN - (accuracy - lowest) / (1 - lowest) * (HEIGHT - 2 * MARGIN)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         f'font-size="11"><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(WIDTH / 2, HEIGHT - 12, "tokens per second to the end of the answer", 'text-anchor="middle"'),
     ]
-    for fifth in range(6):
-        y = HEIGHT - MARGIN - fifth / 5 * (HEIGHT - 2 * MARGIN)
+    for percent in range(round(100 * lowest), 101, 5):
+        y = up(percent / 100)
         parts.append(f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y:.0f}" y2="{y:.0f}" stroke="#ddd"/>')
-        parts.append(_text(MARGIN - 6, y + 4, f"{20 * fifth} %", 'text-anchor="end"'))
-        x = MARGIN + fifth / 5 / 1.05 * (WIDTH - 2 * MARGIN)
-        parts.append(_text(x, HEIGHT - MARGIN + 16, f"{fastest * fifth / 5:.0f}", 'text-anchor="middle"'))
+        parts.append(_text(MARGIN - 6, y + 4, f"{percent} %", 'text-anchor="end"'))
+    for octave in range(octaves + 1):
+        x = across(slowest * 2**octave)
+        parts.append(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}" stroke="#eee"/>')
+        parts.append(_text(x, HEIGHT - MARGIN + 16, f"{slowest * 2**octave:.0f}", 'text-anchor="middle"'))
     for number, (plan, colour) in enumerate(COLOURS.items()):
-        own = sorted((way for way in ways if way.plan == plan), key=lambda way: way.speed)
         parts.append(_text(MARGIN + 110 * number, 24, plan, f'fill="{colour}"'))
-        for way in own:
-            x, y = place(way)
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-            parts.append(_text(x + 6, y - 4, way.rule, f'fill="{colour}" font-size="9"'))
+        for way in (way for way in ways if way.plan == plan):
+            x, y = across(way.speed), up(way.score.accuracy)
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{way.name}</title></circle>')
+            if plan == "quality" or is_unbeaten(way, ways):
+                parts.append(_text(x + 6, y - 4, way.rule, f'fill="{colour}" font-size="9"'))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def is_unbeaten(way: Way, ways: Sequence[Way]) -> bool:
+    """Whether no faster way is as good."""
+    return not any(other.speed > way.speed and other.score.accuracy >= way.score.accuracy for other in ways)
 
 
 def _text(x: float, y: float, text: str, more: str) -> str:
