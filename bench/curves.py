@@ -156,7 +156,7 @@ def picture(ways: Sequence[Way]) -> str:
     lowest = math.floor(20 * min(way.score.accuracy for way in ways) - 0.5) / 20
 
     def across(speed: float) -> float:
-        return MARGIN + math.log2(speed / slowest) / octaves * (WIDTH - 2.5 * MARGIN)
+        return MARGIN + math.log2(max(speed, slowest) / slowest) / octaves * (WIDTH - 2.5 * MARGIN)
 
     def up(accuracy: float) -> float:
         return HEIGHT - MARGIN - (accuracy - lowest) / (1 - lowest) * (HEIGHT - 2 * MARGIN)

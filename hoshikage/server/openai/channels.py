@@ -33,8 +33,9 @@ class Channels:
         self._opened = False  # whether it is known what it begins with
         self._held = ""  # a header, a call, or what may begin a mark
         self._n_searched = 0  # characters of it that begin no mark
-        self._header = ""
         self._inside = False  # a message, and not a header
+        self._is_thought = False
+        self._function = ""  # that the message is to
         self._begun: set[bool] = set()  # whether a thought has been, and content
 
     def feed(self, text: str) -> list[Part]:
@@ -74,24 +75,16 @@ class Channels:
 
     def _begin(self, header: str, rest: str) -> Part:
         """A message; returns what parts it from the one before it of its kind."""
-        self._header, self._held, self._inside = header, rest, True
-        kind = self._is_thought
-        gap = "\n" if kind in self._begun and not self._function else ""
-        self._begun.add(kind)
-        return kind, gap
+        self._held, self._inside = rest, True
+        to = TO_FUNCTION.search(header)
+        self._function = to[1] if to else ""
+        self._is_thought = not to and THOUGHT.search(header) is not None
+        gap = "\n" if self._is_thought in self._begun and not to else ""
+        self._begun.add(self._is_thought)
+        return self._is_thought, gap
 
     def _told(self, text: str) -> Part:
         if self._function in self._offered and is_object(text):
             self.calls.append(new_call(self._function, text.strip()))
             return False, ""
         return self._is_thought, text
-
-    @property
-    def _is_thought(self) -> bool:
-        return THOUGHT.search(self._header) is not None and not self._function
-
-    @property
-    def _function(self) -> str:
-        """The function that the message is to."""
-        found = TO_FUNCTION.search(self._header)
-        return found[1] if found else ""
