@@ -3,9 +3,9 @@
 #   docker build -t hoshikage:cuda --target cuda .
 #   docker run --rm --init --read-only --tmpfs /tmp -p 127.0.0.1:3030:3030 -v /path/to/models:/models:ro hoshikage
 # docs/deployment.md has the rest. Bases may be others; the two of a target are of one distribution, with Python 3.11 or
-# later. On ARM they have to be others: the kernels for its newest instructions want GCC 14.
-ARG CPU_BUILD=debian:bookworm-slim
-ARG CPU_BASE=debian:bookworm-slim
+# later, and on ARM with GCC 14 or later, which the kernels for its newest instructions want.
+ARG CPU_BUILD=debian:trixie-slim
+ARG CPU_BASE=debian:trixie-slim
 ARG CUDA_BUILD=nvidia/cuda:12.8.1-devel-ubuntu24.04
 ARG CUDA_BASE=nvidia/cuda:12.8.1-base-ubuntu24.04
 
@@ -33,7 +33,7 @@ ENV PATH=/opt/hoshikage/bin:$PATH HOST=0.0.0.0 MODEL_DIR=/models XDG_CONFIG_HOME
 VOLUME ["/config", "/models"]
 USER 3030:3030
 EXPOSE 3030
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status", "--quiet"]
 ENTRYPOINT ["hoshikage"]
 CMD ["serve"]
 
@@ -62,7 +62,7 @@ ENV PATH=/opt/hoshikage/bin:$PATH HOST=0.0.0.0 MODEL_DIR=/models XDG_CONFIG_HOME
 VOLUME ["/config", "/models"]
 USER 3030:3030
 EXPOSE 3030
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["hoshikage", "status", "--quiet"]
 ENTRYPOINT ["hoshikage"]
 CMD ["serve"]
 

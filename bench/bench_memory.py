@@ -2,10 +2,10 @@
 
     pytest bench/bench_memory.py -s
 
-Each is a process of its own that computes one pass, or two where one is a block's alone; its peak is what the kernel
+Each is a process of its own that computes one pass, or two where one is a block's alone. Its peak is what the kernel
 says when it has ended, to a small process that started it: a program's peak is at least that of whoever started it, and
-these tests have just written a file of weights. The weights are taken off by the size of their file. What we take is held against the bound that
-`hoshikage inspect MODEL --ctx 4096` prints.
+these tests may just have written a file of weights. The weights are taken off by the size of their file. What we take
+is held against the bound that `hoshikage inspect MODEL --ctx 4096` prints.
 """
 
 from __future__ import annotations

@@ -18,26 +18,30 @@ COUNTS = {"n_active": "at work", "n_waiting": "waiting", "n_loading": "loading"}
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--json", action="store_true", help="print JSON")
+    kind.add_argument("--quiet", action="store_true", help="print nothing while it is well")
     add_server_flags(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    facts = facts_of(server_of(arguments))
+    facts = facts_of(server_of(arguments), brief=arguments.quiet)
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2))
-    else:
+    elif not (arguments.quiet and facts["well"]):
         print(one_line(in_words(facts)))
     return 0 if facts["well"] else 1
 
 
-def facts_of(server: Remote) -> dict[str, Any]:
-    """Whether it is well, what it does, and to those with a key also what it has in memory."""
+def facts_of(server: Remote, *, brief: bool = False) -> dict[str, Any]:
+    """Whether it is well, what it does, and to those with a key also what it has in memory, unless `brief`."""
     status, said = server.answer("GET", "/ready")
     facts: dict[str, Any] = {"server": server.url, "well": status in SUCCESS}
     if not facts["well"]:
         return facts | {"problem": str(refused(said, status))}
     facts |= {name: said[name] for name in COUNTS if name in said}
+    if brief:
+        return facts
     try:
         return facts | {"in_memory": [card["id"] for card in cards_of(server) if is_awake(card)]}
     except RefusedError:

@@ -75,11 +75,15 @@ class Server:
 
 def children(server: Server) -> list[int]:
     """The processes that a server has started."""
+    return children_of(server.process.pid)
+
+
+def children_of(pid: int) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # that one has ended meanwhile
             parent = entry.read_text(errors="replace").rpartition(")")[2].split()[1]
-            if int(parent) == server.process.pid:
+            if int(parent) == pid:
                 found.append(int(entry.parent.name))
     return sorted(found)
 

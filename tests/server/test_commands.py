@@ -52,6 +52,10 @@ def test_what_is_there_and_what_it_does(new_server: NewServer) -> None:
     assert (status["well"], status["in_memory"], status["server"]) == (True, ["fake"], server.url)
     assert status["n_active"] == status["n_waiting"] == 0
     assert "in memory: fake" in hoshikage(server, "status").stdout
+    asked = hoshikage(server, "status", "--quiet")
+    assert (asked.returncode, asked.stdout) == (0, "")
+    log = server.log.read_text()
+    assert "path=/v1/chat/completions" in log and "/ready" not in log, "health checks fill no log"
     (line,) = told(hoshikage(server, "ps", "--json"))
     assert (line["id"], line["state"]) == ("fake", "resident")
     shown = hoshikage(server, "ps").stdout.splitlines()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.house import ROOT
 from tests.server.client import CHAT, SECONDS, Answer, Client, until
-from tests.server.conftest import NewServer, Server, children
+from tests.server.conftest import NewServer, Server, children, children_of
 
 LONG: dict[str, Any] = {
     "model": "fake-slow",
@@ -268,3 +268,22 @@ def connected(address: tuple[str, int]) -> socket.socket | None:
         return socket.create_connection(address, timeout=SECONDS)
     except ConnectionRefusedError:
         return None
+
+
+def test_as_process_1_of_a_container_it_ends_before_it_serves() -> None:
+    """The kernel keeps from process 1 each signal that it has no handler for, so an early one would be lost."""
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*inside, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this system lets nobody have processes of their own")
+    command = [*inside, sys.executable, "-m", "hoshikage", "run", "nano-ar", "-"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as outer:
+        until(lambda: len(children_of(outer.pid)) == 1, "it is there")
+        first = children_of(outer.pid)[0]
+        until(lambda: waits_for(first, signal.SIGTERM), "it can be told to end")
+        os.kill(first, signal.SIGTERM)
+        assert outer.wait(SECONDS) == 130
+
+
+def waits_for(pid: int, number: signal.Signals) -> bool:
+    caught = re.search(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -150,7 +151,13 @@ class Shell:
         # The path as its route names it: what somebody wrote into the line is no business of a log.
         notes = {"id": exchange.id, "method": exchange.method, "path": path, "status": exchange.status}
         timing = {"ms": round(seconds * 1000, 1), "gone": exchange.gone}
-        access_log.info("request", extra={"event": {**notes, **timing, **exchange.notes}})
+        access_log.log(self._level(exchange), "request", extra={"event": {**notes, **timing, **exchange.notes}})
+
+    @staticmethod
+    def _level(exchange: Exchange) -> int:
+        """That it is well is no news to whoever asks every few seconds."""
+        is_open = exchange.route is not None and exchange.route.access is Access.OPEN
+        return logging.DEBUG if is_open and exchange.status == HTTPStatus.OK else logging.INFO
 
 
 class Sender:
