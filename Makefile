@@ -11,7 +11,7 @@ TESTS ?= tests
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long test-clients test-train build lint asan bench bench-curves pack clean
+.PHONY: help serve test test-long test-clients test-train models build lint asan bench bench-curves pack clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test [TESTS=tests/unit] [JOBS=1]      build what changed and run the tests"
 	@echo "make test-long                             lives, kills and damaged files in full numbers, and a soak of ten minutes"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
+	@echo "make models                                train the embedded models again from the seed (hours)"
 	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
 	@echo "make build                                 only build"
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
@@ -57,6 +58,13 @@ test-clients: build
 # A virtual environment of its own: torch is large, and nothing else here may come to need it.
 test-train: build $(TRAIN)/ready
 	@$(TRAIN)/bin/python -m pytest tests/train
+
+# From the seed, each in one run from what it is grown from. Killed at any time, the same command goes on.
+models: build $(TRAIN)/ready
+	@for name in $$($(TRAIN)/bin/python -c 'from training.recipe import RECIPES; print(*RECIPES)'); do \
+		$(TRAIN)/bin/python -m training.train $$name --compile \
+		&& $(TRAIN)/bin/python -m training.export $$name \
+		&& $(TRAIN)/bin/python -m training.card $$name --items 48 || exit; done
 
 build: $(VENV)/ready
 	@$(PY) setup.py --quiet build_ext --inplace

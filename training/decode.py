@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from hoshikage.evaluate.tasks import TASKS, Item
+from hoshikage.evaluate.tasks import TASKS, Item, is_free
 
 from .corpus import encode_chat
 from .model import Transformer
@@ -149,7 +149,7 @@ def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap) -> 
     middle = _fill_elastic(model, gap)
     if middle == gap.middle:
         return True
-    if item.task != "story" or any(token < len(SPECIAL) for token in middle):
+    if not is_free(item) or any(token < len(SPECIAL) for token in middle):
         return False
     n_prompt = encode_chat(tokenizer, item).lo
     reply = tokenizer.decode([*gap.prefix[n_prompt:], *middle, *gap.suffix], skip_special_tokens=True)
@@ -158,7 +158,8 @@ def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap) -> 
 
 def _best(model: Transformer, ids: list[int], lo: int, hi: int, forbidden: list[int]) -> tuple[int, int]:
     """The surest masked position of [lo, hi), by the entropy of its row, and its token."""
-    logits = model(torch.tensor([ids]))[0, lo - 1 : hi - 1].float()
+    device = next(model.parameters()).device
+    logits = model(torch.tensor([ids], device=device))[0, lo - 1 : hi - 1].float().cpu()
     logits[:, forbidden] = -torch.inf
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p.clamp_min(-1e9)).sum(-1)

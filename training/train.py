@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,10 @@ class Trainer:
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
         tokenizer: Tokenizer = vocabulary.load()
-        self.stream = Stream(tokenizer, recipe.seed, recipe.batch_tokens, stretch=recipe.stretch)
+        # A model of its own order of questions: grown from another, it would meet again what that was taught with.
+        self.seed = zlib.crc32(f"{recipe.seed}/{recipe.name}".encode())
+        share = recipe.batch_tokens // team.size
+        self.stream = Stream(tokenizer, self.seed, share, stretch=recipe.stretch, practice=recipe.practice)
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
         self.step, self.n_steps, self.seconds, self.tokens = 0, recipe.n_steps, 0.0, 0
@@ -88,7 +92,8 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
-        how = {"processes": self.team.size, "batch_tokens": self.recipe.batch_tokens}
+        device = torch.cuda.get_device_name() if self.device == "cuda" else "a CPU"
+        how = {"processes": self.team.size, "device": device, "batch_tokens": self.recipe.batch_tokens}
         how |= {"peak_lr": self.recipe.peak_lr, "released": self.released}
         self.run.save(state | place | how | {"stream": self.stream.state})
 
@@ -99,7 +104,7 @@ class Trainer:
             number = self.stream.n_drawn
             batch = next(self.stream)
             if number % team.size == team.rank:
-                yield recipe.objective.sample(batch, np.random.default_rng((recipe.seed, number)))
+                yield recipe.objective.sample(batch, np.random.default_rng((self.seed, number)))
 
     def learn(self, sample: Sample) -> float:
         """One step; returns the loss."""
@@ -198,15 +203,16 @@ def main() -> None:
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
     parser.add_argument("--minutes", type=float, help="its length in minutes of training instead: it ends on time")
-    parser.add_argument("--batch-tokens", type=int, help="of each process in a step; default: the recipe's")
+    parser.add_argument("--batch-tokens", type=int, help="of a step, all processes together; default: the recipe's")
     parser.add_argument("--peak-lr", type=float, help="the highest learning rate; default: the recipe's")
-    parser.add_argument("--processes", type=int, default=1, help="share the work; a step has a batch of each")
+    parser.add_argument("--processes", type=int, help="share the work of a step; default: 2, and 1 with a GPU")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
     parser.add_argument("--compile", action="store_true", help="torch.compile: slow at first, then quicker")
     parser.add_argument("--judge-minutes", type=float, default=10.0)
     arguments = parser.parse_args()
-    together(arguments.processes, work, arguments)
+    usual = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+    together(arguments.processes or usual, work, arguments)
 
 
 def work(team: Team, arguments: argparse.Namespace) -> None:

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 from hoshikage import _libs
 from hoshikage import settings as table_of_settings
+from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, flag_of, read_flags, whole
 from hoshikage.cli.placing import placed
 from hoshikage.cli.remote import parts_of, settings_of
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import meter, screen_on
-from hoshikage.errors import NoServerError, ParameterError
+from hoshikage.errors import Cancelled, NoServerError, ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
-from hoshikage.evaluate.score import Report, evaluate
+from hoshikage.evaluate.score import Evaluation, Report
 from hoshikage.evaluate.server import GapServer, OpenGapServer, Server, check_url
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Subject
@@ -70,16 +71,25 @@ def main(arguments: argparse.Namespace) -> int:
     others = [_earlier(path) for path in arguments.others]
     items = questions(arguments.items, chosen_tasks(arguments.task), arguments.question_seed)
     report = _judged(arguments, given, items)
-    print(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if arguments.json else table(report))
+    print(_shown(report, arguments.json))
     if arguments.plot:
-        arguments.plot.write_text(picture([*others, report.as_dict()]))
+        arguments.plot.write_text(picture([*others, report.as_dict()]), encoding="utf-8")
     return 0
+
+
+def _shown(report: Report, as_json: bool) -> str:
+    """The report, which says of itself whether it is whole."""
+    if as_json:
+        return json.dumps(report.as_dict(), ensure_ascii=False, indent=2)
+    n = report.total.n
+    mark = f"\npartial: {n} of {n + report.n_left} questions were answered" if report.is_partial else ""
+    return table(report) + mark
 
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuses what would come to nothing, before a long evaluation is made for it."""
-    if arguments.plot is not None and (arguments.plot.is_dir() or not arguments.plot.absolute().parent.is_dir()):
-        raise ParameterError("--plot", f"{arguments.plot} is no file in a folder that is there", "name another")
+    if arguments.plot is not None:
+        _check_plot(arguments.plot)
     if arguments.server:
         check_url(arguments.server)
         parts_of(arguments.server, "--server")
@@ -89,31 +99,83 @@ def check(arguments: argparse.Namespace) -> None:
             raise ParameterError(flag_of(wishes[0]), cause, "leave it out, or leave out --server")
 
 
+def _check_plot(path: Path) -> None:
+    """Opens it as it is opened when there is something to draw, and leaves everything as it was."""
+    try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise ParameterError("--plot", f"{path} is no file in a folder that is there", "name another")
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():  # a pipe is left alone: its reader would take this for the end
+            target = Path(os.path.realpath(path))
+            target.open("xb").close()
+            target.unlink()
+    except OSError as error:
+        raise ParameterError("--plot", f"{path} cannot be written: {error.strerror}", "name another") from None
+
+
 def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[Item]) -> Report:
     """Loads or connects, asks, lets go."""
     progress = Progress()
+    judged = _judged_there if arguments.server else _judged_here
     try:
-        if arguments.server:
-            kind = _chosen(arguments, OpenGapServer, GapServer, Server)
-            subject: Subject = kind(arguments.server, arguments.model, _key(arguments), given)
-            return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
-        flags = read_flags(arguments, loading_rows())
-        settings = table_of_settings.read(flags)
-        model = Registry.of(settings).choose(arguments.model)
-        settings = placed(model.path, table_of_settings.replaced(settings, {**model.settings, **flags}))
-        _libs.use(settings.lib_path)
-
-        from hoshikage.engine.engine import load
-
-        with load(model.path, settings=settings) as engine:
-            name = model.path.stem if model.origin == FILE else model.label
-            asked = _chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
-            subject = asked(engine, name, {"stop": model.stop, **given})
-            return evaluate(_telling(subject, arguments.wrong, progress), items, given, progress)
-    except http.client.HTTPException:
-        raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None
+        return judged(arguments, given, items, progress)
     finally:
         progress.clear()
+
+
+def _judged_there(
+    arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress
+) -> Report:
+    kind = _chosen(arguments, OpenGapServer, GapServer, Server)
+    try:
+        subject = kind(arguments.server, arguments.model, _key(arguments), given)
+        return _asked(subject, arguments, given, items, progress)
+    except http.client.HTTPException:
+        raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None
+
+
+def _judged_here(arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress) -> Report:
+    """In the background: a forward pass that Ctrl-C comes into is to end in order."""
+    flags = read_flags(arguments, loading_rows())
+    settings = table_of_settings.read(flags)
+    model = Registry.of(settings).choose(arguments.model)
+    settings = placed(model.path, table_of_settings.replaced(settings, {**model.settings, **flags}))
+    _libs.use(settings.lib_path)
+
+    from hoshikage._board import Board
+    from hoshikage.engine.engine import load
+
+    board = Board()
+
+    def work(tell: Callable[[Report], None]) -> None:
+        with load(model.path, settings=settings, board=board) as engine:
+            name = model.path.stem if model.origin == FILE else model.label
+            kind = _chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
+            subject = kind(engine, name, {"stop": model.stop, **given, "board": board})
+            tell(_asked(subject, arguments, given, items, progress))
+
+    try:
+        (report,) = Background(work, board.cancel)
+    except Cancelled:
+        raise KeyboardInterrupt from None
+    return report
+
+
+def _asked(
+    subject: Subject, arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress
+) -> Report:
+    """What all questions came to. What those before it came to is printed where one of them ends everything."""
+    evaluation = Evaluation(_telling(subject, arguments.wrong, progress), items, given)
+    try:
+        evaluation.run(progress)
+    except BaseException:
+        progress.clear()
+        report = evaluation.report()
+        if report.total.n:
+            print(_shown(report, arguments.json), flush=True)
+        raise
+    return evaluation.report()
 
 
 def _key(arguments: argparse.Namespace) -> str | None:
@@ -178,4 +240,4 @@ def _earlier(path: Path) -> dict[str, Any]:
         raise ParameterError("--with", f"{path} cannot be read: {error.strerror}", "name an output of --json") from None
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise ParameterError("--with", f"{path} is no evaluation", "name an output of --json") from None
-    return dict(report)
+    return {**report, "model": f"{report['model']} (partial)"} if report.get("partial") else dict(report)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from random import Random
 
 from hoshikage.checks import nearest
 from hoshikage.errors import ParameterError
-from hoshikage.evaluate.tasks import TASKS, Item
+from hoshikage.evaluate.tasks import TASKS, Item, Task, Turn
 
 SEED = 7
 N_PER_TASK = 50
+MOST_IN_VAIN = 1000  # draws of what was there already: then there is no more
 
 
 def chosen_tasks(names: Iterable[str]) -> list[str]:
     """The names as given, or every task; an unknown one is refused."""
-    chosen = list(names) or list(TASKS)
+    chosen = list(dict.fromkeys(names)) or list(TASKS)
     for name in chosen:
         if name not in TASKS:
             raise ParameterError("task", f"there is no task {name!r}{nearest(name, TASKS)}", f"use {', '.join(TASKS)}")
@@ -23,9 +25,17 @@ def chosen_tasks(names: Iterable[str]) -> list[str]:
 
 
 def questions(n_per_task: int = N_PER_TASK, tasks: Sequence[str] = (), seed: int = SEED) -> list[Item]:
-    """n_per_task questions of each task, from the test split. A task's questions do not depend on the others."""
-    items: list[Item] = []
-    for name in chosen_tasks(tasks):
-        rng = Random(f"{seed}/{name}")
-        items += [TASKS[name].draw(rng, "test") for _ in range(n_per_task)]
-    return items
+    """n_per_task questions of each task, from the test split, no two the same: fewer where there are no more. A task's
+    questions do not depend on the others."""
+    return [item for name in chosen_tasks(tasks) for item in islice(_distinct(TASKS[name], seed), n_per_task)]
+
+
+def _distinct(task: Task, seed: int) -> Iterator[Item]:
+    rng, n_in_vain = Random(f"{seed}/{task.name}"), 0
+    met: set[tuple[Turn, ...]] = set()
+    while n_in_vain < MOST_IN_VAIN:
+        item = task.draw(rng, "test")
+        n_in_vain = n_in_vain + 1 if item.turns in met else 0
+        if item.turns not in met:
+            met.add(item.turns)
+            yield item

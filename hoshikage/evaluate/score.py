@@ -82,11 +82,40 @@ class Report:
     options: dict[str, Any]
     total: Score
     tasks: dict[str, Score]
+    n_left: int = 0  # questions that were not answered, as something ended it before
+
+    @property
+    def is_partial(self) -> bool:
+        return self.n_left > 0
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON: the total's figures at the top level, the tasks' below."""
         tasks = {name: score.as_dict() for name, score in self.tasks.items()}
-        return {"model": self.name, "options": self.options, **self.total.as_dict(), "tasks": tasks}
+        whole = {"partial": self.is_partial, "questions_left": self.n_left}
+        return {"model": self.name, "options": self.options, **whole, **self.total.as_dict(), "tasks": tasks}
+
+
+class Evaluation:
+    """Questions that are asked one after the other, and what was found until now, whatever ends it."""
+
+    def __init__(self, subject: Subject, items: Sequence[Item], options: dict[str, Any]) -> None:
+        self._subject, self._items, self._options = subject, items, options
+        self._replies: dict[str, list[Reply]] = {}
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Asks every question. progress(done, n) is called after each."""
+        for number, item in enumerate(self._items, 1):
+            reply = self._subject.answer(item)
+            self._replies.setdefault(item.task, []).append(reply)
+            if progress is not None:
+                progress(number, len(self._items))
+
+    def report(self) -> Report:
+        """Of the questions that were answered."""
+        everything = [reply for group in self._replies.values() for reply in group]
+        tasks = {task: Score.of(group) for task, group in self._replies.items()}
+        n_left = len(self._items) - len(everything)
+        return Report(self._subject.name, self._options, Score.of(everything), tasks, n_left)
 
 
 def evaluate(
@@ -95,15 +124,10 @@ def evaluate(
     options: dict[str, Any],
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Asks every question and adds up. progress(done, n) is called after each."""
-    replies: dict[str, list[Reply]] = {}
-    for number, item in enumerate(items, 1):
-        replies.setdefault(item.task, []).append(subject.answer(item))
-        if progress is not None:
-            progress(number, len(items))
-    everything = [reply for group in replies.values() for reply in group]
-    tasks = {task: Score.of(group) for task, group in replies.items()}
-    return Report(subject.name, options, Score.of(everything), tasks)
+    """Asks every question and adds up."""
+    evaluation = Evaluation(subject, items, options)
+    evaluation.run(progress)
+    return evaluation.report()
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 from hoshikage.errors import HoshikageError, ParameterError
-from hoshikage.evaluate.subject import OPEN, USUAL, Reply, gap_in, messages_of
-from hoshikage.evaluate.tasks import TASKS, Item
+from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, gap_in, messages_of
+from hoshikage.evaluate.tasks import TASKS, Item, is_free
 
 TIMEOUT = 300.0
 CHAT = "/v1/chat/completions"
+MODELS = "/v1/models"
+OURS = "hoshikage"  # who owns a model, as our own server says; and what it says of the work stands under this name
+BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 class _NoDetour(urllib.request.HTTPRedirectHandler):
@@ -27,48 +35,142 @@ class _NoDetour(urllib.request.HTTPRedirectHandler):
 _STRAIGHT = urllib.request.build_opener(_NoDetour)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a server is asked that is busy, or gone for a moment, and how long it is left alone in between."""
+
+    n_tries: int = 6
+    shortest: float = 1.0  # seconds; twice as many each time
+    longest: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+
+    def wait(self, n_failed: int, retry_after: str | None) -> None:
+        """Not shorter than the server wishes, as far as that is bearable."""
+        wish = seconds_wished(retry_after, self.now())
+        self.sleep(min(max(self.shortest * 2**n_failed, wish), self.longest))
+
+
+def seconds_wished(retry_after: str | None, now: float) -> float:
+    """What a `Retry-After` asks for: so many seconds, or the date when they are over."""
+    text = (retry_after or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, OverflowError):
+        return 0.0
+
+
 class Server:
     """Any server that speaks the OpenAI API's chat completions."""
 
-    def __init__(self, url: str, model: str, key: str | None, options: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None,
+        options: Mapping[str, object],
+        patience: Patience | None = None,
+    ) -> None:
         self.name = model
         self._base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
         self._key = key
-        self._options = {**USUAL, **options}
+        self._given = options
+        self._patience = patience or Patience()
+        self._was_there = False
 
     def answer(self, item: Item) -> Reply:
         asked = {**self._options, "messages": messages_of(item)}
-        text, n_tokens, seconds = self._timed(CHAT, asked, lambda choice: choice["message"]["content"])
-        return Reply(TASKS[item.task].passes(item, text), text, n_tokens, seconds)
+        reply = self._reply(CHAT, asked, lambda choice: choice["message"]["content"])
+        return replace(reply, right=TASKS[item.task].passes(item, reply.text))
 
-    def _timed(
-        self, path: str, body: Mapping[str, object], text_of: Callable[[Any], str | None]
-    ) -> tuple[str, int, float]:
-        """The text of an answer, how many tokens it has, and how long it took."""
-        started = time.perf_counter()
-        said = self._post(path, body)
-        seconds = time.perf_counter() - started
+    @cached_property
+    def _options(self) -> dict[str, object]:
+        """What every question is asked with: of ours, what a file is asked with here."""
+        return {**USUAL, **(THE_MODEL_ITSELF if self._is_ours() else {}), **self._given}
+
+    def _is_ours(self) -> bool:
+        """Whether the model is a Hoshikage's: others may refuse a request for a word in it that they do not know."""
         try:
-            return str(text_of(said["choices"][0]) or ""), int(said["usage"]["completion_tokens"]), seconds
+            cards = self._asked(MODELS)[0]["data"]
+            return any(card["owned_by"] == OURS and self.name in (card["id"], "") for card in cards)
+        except ServerError as error:
+            if isinstance(error, PassingError) or not error.status:
+                raise
+            return False
+        except (LookupError, TypeError):  # a list of another form
+            return False
+
+    def _reply(self, path: str, body: Mapping[str, object], text_of: Callable[[Any], str | None]) -> Reply:
+        """An answer and what it took, not judged yet."""
+        said, seconds = self._asked(path, body)
+        try:
+            choice = said["choices"][0]
+            text, n_tokens = str(text_of(choice) or ""), int(said["usage"]["completion_tokens"])
         except (KeyError, IndexError, TypeError):
             raise self._strange(path, said) from None
+        return Reply(False, text, n_tokens, seconds, _counted(choice, "passes"), _counted(choice, "rows"))
 
     def _strange(self, path: str, said: object) -> ServerError:
         return ServerError(self._base + path, f"it answered {json.dumps(said)[:200]}", "ask an OpenAI API")
 
-    def _post(self, path: str, body: Mapping[str, object]) -> Any:
+    def _asked(self, path: str, body: Mapping[str, object] | None = None) -> tuple[Any, float]:
+        """What the server says, and after how many seconds of the time that it was not told to come again."""
+        for n_failed in range(self._patience.n_tries - 1):
+            try:
+                return self._asked_once(path, body)
+            except PassingError as error:
+                self._patience.wait(n_failed, error.retry_after)
+        return self._asked_once(path, body)
+
+    def _asked_once(self, path: str, body: Mapping[str, object] | None) -> tuple[Any, float]:
         url = self._base + path
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(url, json.dumps({"model": self.name, **body}).encode(), headers)
+        started = time.perf_counter()
         try:
-            with _STRAIGHT.open(request, timeout=TIMEOUT) as answer:
-                return json.load(answer)
+            with _STRAIGHT.open(self._request(url, body), timeout=TIMEOUT) as answer:
+                data = answer.read()
         except urllib.error.HTTPError as error:
-            raise ServerError(url, f"{error.code} {error.read(300).decode(errors='replace')}", "see its log") from None
-        except (OSError, ValueError) as error:
-            raise ServerError(url, str(error), "is the server running, and the address right?") from None
+            self._was_there = True
+            raise _refusal(url, error) from None
+        except (OSError, ValueError, http.client.IncompleteRead) as error:
+            raise self._silence(url, error) from None
+        seconds = time.perf_counter() - started
+        self._was_there = True
+        try:
+            return json.loads(data), seconds
+        except ValueError:
+            raise ServerError(url, f"it answered {data[:200]!r}", "ask an OpenAI API", HTTPStatus.OK) from None
+
+    def _request(self, url: str, body: Mapping[str, object] | None) -> urllib.request.Request:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        if body is None:
+            return urllib.request.Request(url, headers=headers)
+        data = json.dumps({"model": self.name, **body}).encode()
+        return urllib.request.Request(url, data, {**headers, "Content-Type": "application/json"})
+
+    def _silence(self, url: str, error: Exception) -> ServerError:
+        """Why there was no answer. A server that was there and is not may be starting again."""
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            return ServerError(url, f"no answer within {TIMEOUT:g} s", "see its log, or ask for fewer --max-tokens")
+        is_gone = isinstance(reason, ConnectionError | http.client.IncompleteRead)
+        kind = PassingError if is_gone and self._was_there else ServerError
+        return kind(url, str(reason), "is the server running, and the address right?")
+
+
+def _counted(choice: Mapping[str, Any], name: str) -> int | None:
+    """What a server of ours says of the work that an answer was."""
+    work = choice.get(OURS)
+    count = work.get(name) if isinstance(work, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> ServerError:
+    said = f"{error.code} {error.read(300).decode(errors='replace')}"
+    if error.code in BUSY:
+        return PassingError(url, said, "ask again later", error.code, error.headers["Retry-After"])
+    return ServerError(url, said, "see its log", error.code)
 
 
 class GapServer(Server):
@@ -89,10 +191,11 @@ class GapServer(Server):
             "suffix": [*reply[lo + n :], *self._tokens(ending)[:1]],
             "length": n if self.told_length else OPEN,
         }
-        text, n_tokens, seconds = self._timed("/v1/completions", asked, lambda choice: choice["text"])
+        filled = self._reply("/v1/completions", asked, lambda choice: choice["text"])
         left, middle, right = (self._text(part) for part in (reply[:lo], reply[lo : lo + n], reply[lo + n :]))
-        free = item.task == "story" and TASKS[item.task].passes(item, left + text + right)
-        return Reply(free or text == middle, left + text + right, n_tokens, seconds)
+        text = left + filled.text + right
+        free = is_free(item) and TASKS[item.task].passes(item, text)
+        return replace(filled, right=free or filled.text == middle, text=text)
 
     def _rendered(self, messages: list[dict[str, str]], **options: object) -> str:
         return str(self._value("/apply-template", "prompt", messages=messages, **options))
@@ -104,7 +207,7 @@ class GapServer(Server):
         return str(self._value("/detokenize", "content", tokens=tokens))
 
     def _value(self, path: str, name: str, **body: object) -> Any:
-        said = self._post(path, body)
+        said, _ = self._asked(path, body)
         if not isinstance(said, dict) or name not in said:
             raise self._strange(path, said)
         return said[name]
@@ -117,10 +220,19 @@ class OpenGapServer(GapServer):
 
 
 class ServerError(HoshikageError):
-    """A server that was to be judged did not answer as one does."""
+    """A server that was to be judged did not answer as one does; `status` is HTTP's, if it answered at all."""
 
-    def __init__(self, url: str, cause: str, remedy: str) -> None:
+    def __init__(self, url: str, cause: str, remedy: str, status: int = 0) -> None:
         super().__init__(f"{url}: {cause}; {remedy}")
+        self.status = status
+
+
+class PassingError(ServerError):
+    """It may answer when it is asked again, after the time that its `Retry-After` says."""
+
+    def __init__(self, url: str, cause: str, remedy: str, status: int = 0, retry_after: str | None = None) -> None:
+        super().__init__(url, cause, remedy, status)
+        self.retry_after = retry_after
 
 
 def check_url(url: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from hoshikage.evaluate.tasks import TASKS, Item
+from hoshikage.errors import Cancelled
+from hoshikage.evaluate.tasks import TASKS, Item, is_free
 
 LONGEST_GAP = 12
 OPEN = [0, 32]  # tokens that may be put where the length is to be found
@@ -52,6 +53,8 @@ class ModelFile:
 
     @staticmethod
     def _reply(result: Any, right: bool) -> Reply:
+        if result.stop_reason == "cancelled":  # by the board among the options: what there is, is no answer
+            raise Cancelled
         counts = result.counts
         return Reply(right, result.text, counts.n_tokens, counts.seconds, counts.n_passes, counts.n_rows)
 
@@ -77,7 +80,7 @@ class GapFiller(ModelFile):
         suffix = [*reply[lo + n :], *self._end()]
         result = engine.infill([*prompt, *reply[:lo]], suffix, length=length, **self._options)
         text = engine.detokenize([*reply[:lo], *result.tokens, *reply[lo + n :]])
-        free = item.task == "story" and TASKS[item.task].passes(item, text)
+        free = is_free(item) and TASKS[item.task].passes(item, text)
         return self._reply(result, free or text == item.answer)
 
     def _end(self) -> list[int]:

@@ -13,7 +13,8 @@ from hoshikage import nano
 from hoshikage.engine.engine import Engine
 from hoshikage.evaluate.questions import questions
 from hoshikage.evaluate.score import evaluate, interval
-from hoshikage.evaluate.subject import ModelFile
+from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
+from tests.house import ROOT
 
 N_PER_TASK = 1
 
@@ -58,26 +59,56 @@ def test_each_has_its_card_and_its_loss_curve(embedded: tuple[str, Engine]) -> N
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def card_of(name: str) -> str:
-    return nano.resolve(name).with_suffix(".md").read_text()
+def table_of(name: str, title: str) -> dict[str, tuple[int, int]]:
+    """Right answers of how many, by task, as a model's card has them under a heading; nothing where it has none."""
+    card = nano.resolve(name).with_suffix(".md").read_text()
+    found = re.search(rf"### {title}[,\n](.*?)(?:###|\Z)", card, re.DOTALL)
+    rows = re.findall(r"\| \**([\w-]+)\** \| (\d+) \| (\d+) \|", found[1] if found else "")
+    return {task: (int(right), int(n)) for task, right, n in rows}
 
 
 def test_a_small_sum_is_right(embedded: tuple[str, Engine]) -> None:
     """Of every model whose card says that it can add, and the default one can."""
     name, engine = embedded
-    right, n = map(int, re.findall(r"\| addition \| (\d+) \| (\d+)", card_of(name))[0])
+    right, n = table_of(name, "Replies").get("addition", (0, 1))
     if right < 0.9 * n and name != nano.DEFAULT:
         pytest.skip(f"its card says {right} of {n} sums")
     answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=64)
     assert re.findall(r"\d+", answer.text)[-1] == "47"
 
 
-def test_it_is_as_good_as_its_card_says(embedded: tuple[str, Engine]) -> None:
+def test_what_was_said_before_is_no_part_of_a_sum(embedded: tuple[str, Engine]) -> None:
+    name, engine = embedded
+    right, n = table_of(name, "Replies").get("conversation", (0, 1))
+    if right < 0.9 * n and name != nano.DEFAULT:
+        pytest.skip(f"its card says {right} of {n} conversations")
+    said = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello!"}]
+    hello = engine.chat(said, max_tokens=64).text
+    assert "Hello" in hello
+    said += [{"role": "assistant", "content": hello}, {"role": "user", "content": "What is 12+35?"}]
+    said.append({"role": "assistant", "content": engine.chat(said, max_tokens=64).text})
+    said.append({"role": "user", "content": "What is 20+31?"})
+    assert re.findall(r"\d+", engine.chat(said, max_tokens=64).text)[-1] == "51"
+
+
+EXAMS = {"Replies": ModelFile, "Gaps of given length": GapFiller, "Gaps of unknown length": OpenGapFiller}
+
+
+@pytest.mark.parametrize("title", EXAMS)
+def test_it_is_as_good_as_its_card_says(embedded: tuple[str, Engine], title: str) -> None:
     """On a few questions of each task: what the card claims lies in, or below, the interval found."""
     name, engine = embedded
-    found = re.search(r"### Replies.*?\*\*all\*\* \| (\d+) \| (\d+)", card_of(name), re.DOTALL)
-    if found is None:
-        pytest.skip("it fills gaps and does not reply")
-    claimed = int(found[1]) / int(found[2])
-    total = evaluate(ModelFile(engine, name, {"max_tokens": 96}), questions(N_PER_TASK), {}).total
-    assert claimed <= interval(total.right, total.n)[1]
+    claimed = table_of(name, title).get("all")
+    if claimed is None:
+        pytest.skip("its card has no such table")
+    one_a_pass = {"algorithm": "sequential"} if engine.model.kind.name == "block" else {}
+    total = evaluate(EXAMS[title](engine, name, one_a_pass), questions(N_PER_TASK), {}).total
+    assert claimed[0] / claimed[1] <= interval(total.right, total.n)[1]
+
+
+def test_the_documentation_says_what_the_cards_say() -> None:
+    docs = (ROOT / "docs" / "models.md").read_text()
+    for name in nano.names():
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", docs, re.MULTILINE)
+        shares = [right / n for title in EXAMS if (table := table_of(name, title)) for right, n in [table["all"]]]
+        assert [f"{share:.0%}".replace("%", " %") for share in shares] == re.findall(r"\d+ %", row)[: len(shares)], name

@@ -11,11 +11,13 @@ import pytest
 import hoshikage
 from hoshikage import nano
 from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.score import evaluate
 from hoshikage.evaluate.server import GapServer, OpenGapServer
-from hoshikage.evaluate.subject import GapFiller, OpenGapFiller
+from hoshikage.evaluate.server import Server as ChatServer
+from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Subject
 from tests.conftest import TinyModel
 from tests.server.client import Answer
-from tests.server.conftest import Server
+from tests.server.conftest import NewServer, Server
 
 WISH: dict[str, Any] = {"model": "fake", "seed": 9, "temperature": 1, "early_stop": False, "logits_eos_inf": True}
 
@@ -63,12 +65,30 @@ def test_gaps_are_judged_over_http_as_here(
     server: Server, model: str, filler: type[GapFiller], over_http: type[GapServer]
 ) -> None:
     """Several turns, Japanese and the end of a turn behind the gap: all of it reaches the model as it does here."""
-    asked = over_http(server.url, model, None, {"quality": "exact"})
+    asked = over_http(server.url, model, None, {})
     with hoshikage.load(model, **nano.settings_of(model)) as engine:
         here = filler(engine, model, {})
         for item in questions(2):
             one, other = here.answer(item), asked.answer(item)
-            assert (one.right, one.n_tokens) == (other.right, other.n_tokens)
+            assert (one.right, one.n_tokens, one.n_passes) == (other.right, other.n_tokens, other.n_passes)
+
+
+def test_a_server_set_to_be_fast_is_judged_as_the_file_is(new_server: NewServer) -> None:
+    """Exactly, whatever its owner prefers, unless its own way is asked for."""
+    url = new_server(DIFFUSION_QUALITY="fast").url
+    items = questions(1, ["addition", "json"])
+
+    def costs(subject: Subject) -> tuple[int, int, int | None, int | None]:
+        total = evaluate(subject, items, {}).total
+        return total.right, total.n_tokens, total.n_passes, total.n_rows
+
+    with hoshikage.load("nano-llada", **nano.settings_of("nano-llada")) as engine:
+        assert costs(ChatServer(url, "nano-llada", None, {})) == costs(ModelFile(engine, "", {}))
+        assert costs(GapServer(url, "nano-llada", None, {})) == costs(GapFiller(engine, "", {}))
+        fast = costs(ChatServer(url, "nano-llada", None, {"quality": "fast"}))
+        assert (fast[3] or 0) < (costs(ModelFile(engine, "", {}))[3] or 0)
+    with hoshikage.load("nano-dreamon", **nano.settings_of("nano-dreamon")) as engine:
+        assert costs(OpenGapServer(url, "nano-dreamon", None, {})) == costs(OpenGapFiller(engine, "", {}))
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/fim/completions"])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from training.corpus import Batch, Stream
 from training.objective import Block, Causal, Elastic, Masked
 from training.objective.block import twin_sight
-from training.tokenizer import EOS, EXPAND, GAP_MIDDLE, GAP_PREFIX, GAP_SUFFIX, MASK
+from training.tokenizer import ASSISTANT, EOS, EXPAND, GAP_MIDDLE, GAP_PREFIX, GAP_SUFFIX, MASK, ROLES
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,8 @@ def test_block_rows_come_masked_and_clean(some: list[Batch]) -> None:
         assert ((noisy == MASK) == (weight > 0)).all()
         assert (sample.targets[:, :n] == batch.ids).all()
         position = np.arange(n)
-        given = (position < batch.lo[:, None]) | (position >= -(-batch.hi[:, None] // 8) * 8)
+        asked = ~batch.said & (position < batch.hi[:, None])
+        given = asked | (position >= -(-batch.hi[:, None] // 8) * 8)
         assert (noisy[given] == batch.ids[given]).all()
         assert ((noisy == MASK).sum(1) > 0).all()
         whole = [(row, lo) for row, lo in enumerate(batch.lo // 8 * 8 + 8) if lo + 8 <= batch.hi[row]]
@@ -87,7 +88,25 @@ def test_causal_targets_are_the_next_tokens(some: list[Batch]) -> None:
         assert (sample.inputs[chats] == batch.ids[chats, :-1]).all()
         for row in np.flatnonzero(chats):
             full = np.flatnonzero(sample.weight[row] == 1.0) + 1
-            assert (full[0], full[-1]) == (batch.lo[row], batch.hi[row] - 1)
+            assert full.tolist() == np.flatnonzero(batch.said[row]).tolist()
+            assert full[-1] == batch.hi[row] - 1
+
+
+def test_what_an_assistant_said_is_what_its_turns_hold(tokenizer: Tokenizer) -> None:
+    """Against a reading of the ids one by one."""
+    n_earlier = 0
+    for batch in islice(Stream(tokenizer, 4, 1024, document_share=0.2), 40):
+        for ids, said, lo, hi, is_chat in zip(batch.ids, batch.said, batch.lo, batch.hi, batch.is_chat, strict=True):
+            role, expected = None, []
+            for position, token in enumerate(ids[:hi].tolist()):
+                if token in ROLES.values():
+                    role = token
+                elif role == ASSISTANT or not is_chat:
+                    expected.append(position)
+            assert np.flatnonzero(said).tolist() == expected
+            assert set(range(lo, hi)) <= set(expected)
+            n_earlier += len(expected) > hi - lo
+    assert n_earlier > 20
 
 
 def test_causal_gaps_hold_the_document(some: list[Batch]) -> None:

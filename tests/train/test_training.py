@@ -86,7 +86,8 @@ def _two_steps(team: Team, root: Path) -> None:
 
 
 def test_a_team_trains_one_model(tmp_path: Path) -> None:
-    """Both members end with the same weights; they are not what one alone would have, whose batch was smaller."""
+    """Both members end with the same weights; they are not what one alone would have, whose batch
+    is another."""
     together(2, _two_steps, tmp_path)
     (tmp_path / "alone").mkdir()
     _two_steps(Team(), tmp_path / "alone")

@@ -66,7 +66,10 @@ class Knowing:
     @staticmethod
     def _result(text: str, tokens: list[int]) -> Any:
         return SimpleNamespace(
-            text=text, tokens=tokens, counts=SimpleNamespace(n_tokens=10, seconds=0.5, n_passes=5, n_rows=100)
+            text=text,
+            tokens=tokens,
+            stop_reason="stop",
+            counts=SimpleNamespace(n_tokens=10, seconds=0.5, n_passes=5, n_rows=100),
         )
 
 
@@ -201,6 +204,8 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
     [
         (["--plot", "none/such.svg"], "--plot: none/such.svg is no file in a folder that is there"),
         (["--plot", "."], "--plot: . is no file"),
+        (["--plot", f"{'a' * 300}.svg"], "a.svg cannot be written: File name too long; name another"),
+        (["--plot", "leads-nowhere.svg"], "--plot: leads-nowhere.svg cannot be written: No such file or directory"),
         (["--with", "text.json"], "--with: text.json is no evaluation"),
         (["--with", "list.json"], "--with: list.json is no evaluation"),
         (["--rule", "entrophy"], "did you mean 'entropy'"),
@@ -216,7 +221,8 @@ def test_what_comes_to_nothing_is_refused_before_anything_is_asked(
     report = {"tokens_per_second": 1.0, "interval": [0, 1], "accuracy": 1, "model": "x", "options": {}}
     Path("text.json").write_text(json.dumps(report | {"tokens_per_second": "fast"}))
     Path("list.json").write_text(json.dumps(report | {"options": []}))
-    monkeypatch.setattr(eval_, "evaluate", pytest.fail)
+    Path("leads-nowhere.svg").symlink_to("none/such.svg")
+    monkeypatch.setattr(eval_, "Evaluation", pytest.fail)
     assert main(["eval", "nano", "--server", "http://127.0.0.1:9", *words]) == 2
     assert sentence in capsys.readouterr().err
 

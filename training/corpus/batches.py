@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from random import Random
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ..tokenizer import EOS
+from ..tokenizer import ASSISTANT, EOS, ROLES
 from .example import Example, encode_chat, encode_document
-from .mix import draw
+from .mix import NO_PRACTICE, draw
 
 LENGTHS = (48, 64, 80, 96, 128, 192, 256, 512)
 """Canvas lengths; a few fixed ones, so that a compiled step is reused."""
@@ -27,6 +27,15 @@ class Batch:
     lo: NDArray[np.int64]
     hi: NDArray[np.int64]
     is_chat: NDArray[np.bool_]
+
+    @property
+    def said(self) -> NDArray[np.bool_]:
+        """Whether a position belongs to a reply, be it the last one or one before it."""
+        position = np.arange(self.ids.shape[1])
+        begins = np.maximum.accumulate(np.where(np.isin(self.ids, list(ROLES.values())), position, 0), axis=1)
+        by_assistant = (np.take_along_axis(self.ids, begins, 1) == ASSISTANT) & (begins < position)
+        said: NDArray[np.bool_] = (by_assistant | ~self.is_chat[:, None]) & (position < self.hi[:, None])
+        return said
 
 
 def _canvas_length(rng: Random, n: int, stretch: float) -> int:
@@ -51,9 +60,15 @@ class Stream:
     """Endless batches of about n_tokens each. The same seed gives the same batches, also across a stop: `state`."""
 
     def __init__(
-        self, tokenizer: Tokenizer, seed: int, n_tokens: int, document_share: float = 0.12, stretch: float = 0.15
+        self,
+        tokenizer: Tokenizer,
+        seed: int | str,
+        n_tokens: int,
+        document_share: float = 0.12,
+        stretch: float = 0.15,
+        practice: Mapping[str, float] = NO_PRACTICE,
     ) -> None:
-        self._tokenizer, self._n_tokens = tokenizer, n_tokens
+        self._tokenizer, self._n_tokens, self._practice = tokenizer, n_tokens, practice
         self._document_share, self._stretch = document_share, stretch
         self._rng = Random(seed)
         self._waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
@@ -74,7 +89,7 @@ class Stream:
                 return _stack(group, length)
 
     def _example(self) -> Example:
-        item = draw(self._rng)
+        item = draw(self._rng, self._practice)
         if self._rng.random() < self._document_share:
             return encode_document(self._tokenizer, item, self._rng)
         return encode_chat(self._tokenizer, item)

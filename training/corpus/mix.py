@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
+from types import MappingProxyType
 
 from hoshikage.evaluate.tasks import TASKS, UNCHECKED, Item, Task
 
 _ALL: tuple[Task, ...] = (*TASKS.values(), *UNCHECKED)
-_WEIGHTS = [task.weight for task in _ALL]
+NO_PRACTICE: Mapping[str, float] = MappingProxyType({})
 
 
-def draw(rng: Random) -> Item:
-    task = rng.choices(_ALL, _WEIGHTS)[0]
+def draw(rng: Random, practice: Mapping[str, float] = NO_PRACTICE) -> Item:
+    """`practice`: other weights than the tasks' own."""
+    task = rng.choices(_ALL, [practice.get(task.name, task.weight) for task in _ALL])[0]
     return task.make(rng) if task in UNCHECKED else task.draw(rng, "train")
 
 

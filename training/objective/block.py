@@ -42,7 +42,8 @@ class Block:
 
     def sample(self, batch: Batch, rng: np.random.Generator) -> Sample:
         length = batch.ids.shape[1]
-        mask = np.stack([self._mask(lo, hi, length, rng) for lo, hi in zip(batch.lo, batch.hi, strict=True)])
+        spans = zip(batch.lo.tolist(), batch.hi.tolist(), batch.said, strict=True)
+        mask = np.stack([self._mask(lo, hi, said, rng) for lo, hi, said in spans])
         is_padding = np.arange(length) >= batch.hi[:, None]
         weight = np.where(is_padding, mask * self.padding_weight, mask).astype(np.float32)
         return Sample(
@@ -51,12 +52,14 @@ class Block:
             np.concatenate((weight, np.zeros_like(weight)), 1),
         )
 
-    def _mask(self, lo: int, hi: int, length: int, rng: np.random.Generator) -> Mask:
-        """Of the reply and the rest of the block that it ends in; at least one."""
-        end = min(-(-int(hi) // self.length) * self.length, length)
+    def _mask(self, lo: int, hi: int, said: Mask, rng: np.random.Generator) -> Mask:
+        """Of all replies and the rest of the block that the last one ends in; at least one."""
+        length = len(said)
+        end = min(-(-hi // self.length) * self.length, length)
         share = rng.random(-(-length // self.length))[np.arange(length) // self.length]
         mask: Mask = rng.random(length) < share
-        mask[:lo] = mask[end:] = False
+        mask[:hi] &= said[:hi]
+        mask[end:] = False
         if not mask.any():
             mask[rng.integers(lo, hi)] = True
         return mask

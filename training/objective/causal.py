@@ -13,17 +13,17 @@ from .base import Sample
 
 @dataclass(frozen=True)
 class Causal:
-    """The reply counts in full, the prompt a little. Documents become gaps: prefix, suffix, then the middle."""
+    """All replies count in full, what was asked a little. Documents become gaps: prefix, suffix, then the middle."""
 
     prompt_weight: float = 0.1
     causal: bool = True
 
     def sample(self, batch: Batch, rng: np.random.Generator) -> Sample:
-        ids, lo, hi = batch.ids.copy(), batch.lo.copy(), batch.hi.copy()
-        for row in np.flatnonzero(~batch.is_chat):
-            lo[row], hi[row] = self._open_gap(ids[row], int(hi[row]), rng)
+        ids, hi, is_reply = batch.ids.copy(), batch.hi.copy(), batch.said
         position = np.arange(ids.shape[1])
-        is_reply = (position >= lo[:, None]) & (position < hi[:, None])
+        for row in np.flatnonzero(~batch.is_chat):
+            lo, hi[row] = self._open_gap(ids[row], int(hi[row]), rng)
+            is_reply[row] = (position >= lo) & (position < hi[row])
         weight = np.where(is_reply, 1.0, self.prompt_weight) * (position < hi[:, None])
         return Sample(ids[:, :-1], ids[:, 1:], weight[:, 1:].astype(np.float32))
 

@@ -65,8 +65,10 @@ def make_subtract(rng: Random) -> Item:
 
 
 def last_number(reply: str) -> int | None:
-    found = re.findall(r"\d+", reply)
-    return int(found[-1]) if found else None
+    """As it is written, 1,234 or 1234; one with decimals is no whole number."""
+    found = re.findall(r"(?:(?<![\d)])-)?\d+(?:,\d{3})*(?:\.\d+)?", reply)
+    digits = found[-1].replace(",", "") if found else ""
+    return int(digits) if re.fullmatch(r"-?\d{1,30}", digits) else None
 
 
 def check(item: Item, reply: str) -> bool:

@@ -64,12 +64,14 @@ def _binary_to_decimal(rng: Random) -> Item:
 
 
 def check_units(item: Item, reply: str) -> bool:
-    found = re.findall(r"\d+ [a-z]+", reply)
-    return found[-1:] == [item.expected]
+    found = re.findall(r"(?<![\d,.])(-?\d++(?:[,.]\d++)*+) ?([a-z]+)", reply)
+    return bool(found) and f"{found[-1][0].replace(',', '')} {found[-1][1]}" == item.expected
 
 
 def check_bases(item: Item, reply: str) -> bool:
-    return re.findall(r"[0-9a-f]+", reply.rsplit(":", 1)[-1]) == [item.expected]
+    """The last number, with its prefix or without, in small letters or large ones."""
+    found = re.findall(r"(?<![.\w])(-?)(?:0x|0b)?([0-9a-f]+)\b", reply.lower())
+    return found[-1:] == [("", item.expected)]
 
 
 TASKS = (Task("units", make_units, check_units, 0.6), Task("bases", make_bases, check_bases, 1.2))

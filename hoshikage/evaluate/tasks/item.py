@@ -21,17 +21,23 @@ class Turn:
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `key` names the question apart from its wording: the split looks at nothing else."""
+    """One question. `key` names the question apart from its wording. The split looks at nothing but that, or at what
+    `decides` in its place."""
 
     task: str
     key: str
     turns: tuple[Turn, ...]
     answer: str
     expected: Any = field(hash=False)
+    decides: str = ""
+
+    @property
+    def question(self) -> str:
+        return self.decides or f"{self.task}/{self.key}"
 
     @property
     def split(self) -> Split:
-        digest = hashlib.blake2b(f"{self.task}/{self.key}".encode(), digest_size=4).digest()
+        digest = hashlib.blake2b(self.question.encode(), digest_size=4).digest()
         return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
 
 

@@ -13,11 +13,15 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _next_day(rng: Random) -> tuple[str, str, str]:
-    start = rng.randrange(7)
-    side, step = rng.choice((("次", 1), ("前", -1)))
-    answer = f"{DAYS[(start + step) % 7]}曜日です。"
-    return f"{DAYS[start]}曜日の{side}の日は？", answer, f"day {start} {step}"
+def _day(rng: Random) -> tuple[str, str, str]:
+    """Told off one by one, as the calendar's."""
+    start, n = rng.randrange(7), rng.choice((1, 1, 2, 3, 4, 5, 6))
+    side, step = rng.choice((("後", 1), ("前", -1)))
+    told = [DAYS[(start + step * k) % 7] for k in range(1, n + 1)]
+    question = f"{DAYS[start]}曜日の{n}日{side}は？"
+    if n == 1 and rng.random() < 0.5:
+        question = f"{DAYS[start]}曜日の{'次' if step == 1 else '前'}の日は？"
+    return question, f"{'、'.join(told)}。{told[-1]}曜日です。", f"day {start} {step * n}"
 
 
 def _sum(rng: Random) -> tuple[str, str, str]:
@@ -39,12 +43,16 @@ def _translate(rng: Random) -> tuple[str, str, str]:
 
 
 def make(rng: Random) -> Item:
-    question, answer, key = rng.choice((_next_day, _sum, _sum, _translate, _translate))(rng)
-    return ask("japanese", key, question, answer, answer)
+    question, answer, key = rng.choice((_day, _sum, _sum, _translate, _translate))(rng)
+    return ask("japanese", key, question, answer, _last_sentence(answer))
+
+
+def _last_sentence(text: str) -> str:
+    return text.strip().removesuffix("。").rpartition("。")[2]
 
 
 def check(item: Item, reply: str) -> bool:
-    return bool(reply.strip() == item.expected)
+    return bool(_last_sentence(reply) == item.expected)
 
 
 TASKS = (Task("japanese", make, check, 0.9),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from random import Random
 
+from .arithmetic import last_number
 from .item import Item, Task, ask
 from .words import spellable
 
@@ -26,7 +27,7 @@ def make_capitals(rng: Random) -> Item:
 def make_letters(rng: Random) -> Item:
     word = spellable(rng)
     counted = ", ".join(f"{number} {letter}" for number, letter in enumerate(word, 1))
-    return ask("letters", word, rng.choice(_LETTERS).format(w=word), f"{counted}. {len(word)} letters.", str(len(word)))
+    return ask("letters", word, rng.choice(_LETTERS).format(w=word), f"{counted}. {len(word)} letters.", len(word))
 
 
 def check_word(item: Item, reply: str) -> bool:
@@ -36,8 +37,7 @@ def check_word(item: Item, reply: str) -> bool:
 
 
 def check_count(item: Item, reply: str) -> bool:
-    found = re.findall(r"\d+", reply)
-    return bool(found) and found[-1] == item.expected
+    return bool(last_number(reply) == item.expected)
 
 
 TASKS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from random import Random
 
+from .arithmetic import last_number
 from .item import Item, Task, ask
 from .words import ANIMALS, FRUITS, THINGS, distinct_initials, listing
 
@@ -48,16 +49,16 @@ def make_how_many(rng: Random) -> Item:
     words = rng.sample(pool, rng.randint(2, 7))
     counted = ", ".join(f"{number} {word}" for number, word in enumerate(words, 1))
     question = rng.choice((f"How many {kind} are these: {listing(words)}?", f"Count the {kind}: {listing(words)}."))
-    return ask("how-many", " ".join(words), question, f"{counted}. {len(words)} {kind}.", [str(len(words))])
+    return ask("how-many", " ".join(words), question, f"{counted}. {len(words)} {kind}.", len(words))
 
 
 def check_list(item: Item, reply: str) -> bool:
     """The words or numbers after the last colon, all of them, in order."""
-    return bool(re.findall(r"[A-Za-z]+|\d+", reply.rsplit(":", 1)[-1]) == item.expected)
+    return bool(re.findall(r"[A-Za-z]+|-?\d+", reply.rsplit(":", 1)[-1]) == item.expected)
 
 
 def check_total(item: Item, reply: str) -> bool:
-    return bool(re.findall(r"\d+", reply)[-1:] == item.expected)
+    return bool(last_number(reply) == item.expected)
 
 
 TASKS = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -29,7 +30,8 @@ _BODIES: dict[str, str] = {
 _PAIRS = {"add": "+", "subtract": "-", "multiply": "*"}
 _COMPLETE = ("Complete the function:\n{head}", "Finish this code:\n{head}", "Write the body:\n{head}")
 _FIX = ("Fix this line: {line}", "Repair this line of code: {line}", "What is wrong here? {line}")
-_TRIALS = (-3, 0, 1, 2, 5, 7, 10, 24, 60, 99)
+_TRIALS = range(-5, 130)  # next to every number that a name may hold, on both sides
+_PAIR_TRIALS = (-3, 0, 1, 2, 5, 7, 10)
 
 
 def make_complete(rng: Random) -> Item:
@@ -108,19 +110,15 @@ def _value(node: ast.expr, names: dict[str, int]) -> Any:
     raise ValueError(f"{ast.dump(node)} is not part of the tiny language")
 
 
-def _behaviour(code: str) -> tuple[str, list[Any]]:
-    """What a function of one return statement gives for the trial arguments; says which function it is."""
+def _behaviour(code: str) -> tuple[str, int, list[Any]]:
+    """What a function of one return statement is called, how many arguments it takes, what it gives for many."""
     tree = ast.parse(code).body
     match tree:
         case [ast.FunctionDef(name=name, args=arguments, body=[ast.Return(value=ast.expr() as body)])]:
             names = [argument.arg for argument in arguments.args]
-            return name, [_value(body, assignment) for assignment in _assignments(names)]
+            trials = product(_PAIR_TRIALS, repeat=2) if len(names) == 2 else product(_TRIALS, repeat=1)
+            return name, len(names), [_value(body, dict(zip(names, values, strict=True))) for values in trials]
     raise ValueError("not a single function that returns something")
-
-
-def _assignments(names: list[str]) -> Iterable[dict[str, int]]:
-    for k, value in enumerate(_TRIALS):
-        yield {name: value if j == 0 else _TRIALS[k * 3 % len(_TRIALS)] for j, name in enumerate(names)}
 
 
 def check_complete(item: Item, reply: str) -> bool:

@@ -8,6 +8,8 @@ the likeliest of many equally likely names was the hero's own, and Tom met Tom.
 from __future__ import annotations
 
 import re
+from functools import cache
+from itertools import product
 from random import Random
 
 from .item import Item, Task, ask
@@ -22,6 +24,7 @@ _FRIENDS = "Pip Dot Momo Fay Abe Ivy Sid Rex".split()
 _KINDS = ANIMALS[:8]
 _MOODS = "small brave old happy quiet clever".split()
 _TIMES = ("One day", "One morning", "In the evening", "One night")
+_OPEN = ("{h} was a {m} {a} in the {p}.",)
 _MEET = (
     "{t}, {h} found a {x} and met {f} the {b}.",
     "{t}, {h} met {f} the {b}, who had lost a {x}.",
@@ -41,36 +44,44 @@ _END = (
 )
 
 
+_CAST = {"h": NAMES, "a": ANIMALS, "p": PLACES, "f": _FRIENDS, "b": _KINDS, "x": THINGS, "m": _MOODS, "t": _TIMES}
+
+
 def make(rng: Random) -> Item:
     hero, animal = rng.choice(NAMES), rng.choice(ANIMALS)
     friend = rng.choice(_FRIENDS)
     other = rng.choice([kind for kind in _KINDS if kind != animal])
     place, thing = rng.choice(PLACES), rng.choice(THINGS)
-    cast = {"h": hero, "f": friend, "a": animal, "b": other, "p": place, "x": thing, "t": rng.choice(_TIMES)}
-    sentences = [
-        f"{hero} was a {rng.choice(_MOODS)} {animal} in the {place}.",
-        rng.choice(_MEET),
-        rng.choice(_MIDDLE),
-        rng.choice(_END),
-    ]
+    cast = {"h": hero, "f": friend, "a": animal, "b": other, "p": place, "x": thing}
+    cast |= {"t": rng.choice(_TIMES), "m": rng.choice(_MOODS)}
+    sentences = [rng.choice(kind) for kind in (_OPEN, _MEET, _MIDDLE, _END)]
     story = articled(" ".join(sentence.format(**cast) for sentence in sentences))
     question = articled(rng.choice(_ASK).format(**cast))
     return ask("story", f"{hero} {animal} {place}", question, story, (hero, animal, place))
 
 
 def check(item: Item, reply: str) -> bool:
-    """The hero, the animal and the place are those asked for, there is one friend at most, and the story ends."""
-    hero, animal, place = item.expected
-    words = re.findall(r"[A-Za-z]+", reply)
-    names, animals = {w for w in words if w in NAMES + _FRIENDS}, {w for w in words if w in ANIMALS}
-    places = {w for w in words if w in PLACES}
-    kinds = [pair for pair in re.findall(r"([A-Z][a-z]+) the ([a-z]+)", reply) if pair[1] in ANIMALS]
-    one_kind_each = all(len({kind for name, kind in kinds if name == who}) <= 1 for who, _ in kinds)
-    hero_is_right = all(kind == animal for name, kind in kinds if name == hero)
-    cast_is_right = hero in names and len(names) <= 2 and animal in animals and len(animals) <= 2 and places == {place}
-    return (
-        cast_is_right and one_kind_each and hero_is_right and reply.rstrip().endswith((".", '"')) and len(words) >= 20
-    )
+    """Sentence by sentence one of ours, in their order: the hero, the animal and the place are those asked for, and
+    one friend, its kind and one thing stay the same throughout."""
+    text = " ".join(reply.split())
+    for pattern in _patterns():
+        if told := pattern.fullmatch(text):
+            cast = told.groupdict()
+            return (cast["h"], cast["a"], cast["p"]) == item.expected and cast["a"] != cast["b"]
+    return False
+
+
+@cache
+def _patterns() -> list[re.Pattern[str]]:
+    return [_pattern(" ".join(sentences)) for sentences in product(_OPEN, _MEET, _MIDDLE, _END)]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Whoever is named a second time is the same as the first time."""
+    pattern = re.sub(r"\\\{(\w)\\\}", r"(?P=\1)", re.escape(template))
+    for letter, values in _CAST.items():
+        pattern = pattern.replace(f"(?P={letter})", f"(?P<{letter}>{'|'.join(values)})", 1)
+    return re.compile(re.sub(r"\b([Aa])(?=\\ \()", r"\1n?", pattern))
 
 
 TASKS = (Task("story", make, check, 1.4),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from .item import Item, Task, Turn, check_same
@@ -74,11 +75,11 @@ def make_persona(rng: Random) -> Item:
 
 
 def check_named(item: Item, reply: str) -> bool:
-    """The right value and no other of its kind."""
-    words = reply.replace(".", " ").replace(",", " ").split()
+    """The right value and no other of its kind, and not that it is not so."""
+    words = re.findall(r"\w+", reply)
     known = {name for group in (NAMES, CITIES, ANIMALS, COLOURS) for name in group} | {f"{fruit}s" for fruit in FRUITS}
     wanted = f"{item.expected}s" if item.expected in FRUITS else item.expected
-    return [word for word in words if word in known] == [wanted]
+    return [word for word in words if word in known] == [wanted] and "not" not in words
 
 
 SMALL_TALK = Task("small-talk", make_small, check_same, 0.4)

@@ -1,0 +1,147 @@
+"""The questions: right answers pass, near misses and nonsense do not, and no test set asks the same twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.tasks import TASKS, Item, conversation
+from hoshikage.evaluate.tasks.arithmetic import last_number, work_difference, work_sum
+from hoshikage.evaluate.tasks.words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES, PLACES, THINGS
+
+KINDS = (NAMES, ANIMALS, CITIES, PLACES, FRUITS, THINGS, COLOURS, JOBS)
+NONSENSE = ("", "I do not know.", "[" * 5000, "9" * 5000, "def f(x):\n    return " + "-" * 3000 + "x", "\x00", "{}")
+
+
+def drawn(name: str, n: int = 200) -> list[Item]:
+    rng = Random(3)
+    return [TASKS[name].make(rng) for _ in range(n)]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_right_answers_pass_and_nonsense_does_not(name: str) -> None:
+    for item in drawn(name):
+        assert TASKS[name].passes(item, item.answer)
+        assert TASKS[name].passes(item, f"{item.answer}\n")
+    for item in drawn(name, 10):
+        assert not any(TASKS[name].passes(item, text) for text in NONSENSE)
+
+
+def other_numbers(text: str) -> Iterator[str]:
+    """One number more or less than it was, one after the other."""
+    for found in re.finditer(r"\d+", text):
+        for value in (int(found[0]) + 1, int(found[0]) + 10):
+            yield f"{text[: found.start()]}{value}{text[found.end() :]}"
+
+
+def other_words(item: Item) -> Iterator[str]:
+    """Another of its kind for each name, animal, place, ... that was asked for or is there again."""
+    text, asked = item.answer, " ".join(turn.text for turn in item.turns)
+    for kind in KINDS:
+        for found in re.finditer(rf"\b({'|'.join(kind)})(?=s?\b)", text):
+            if found[0] not in asked and len(re.findall(rf"\b{found[0]}\b", text)) == 1:
+                continue  # of a friend met once, anything may be told
+            other = kind[(kind.index(found[0]) + 7) % len(kind)]
+            yield f"{text[: found.start()]}{other}{text[found.end() :]}"
+
+
+@pytest.mark.parametrize("name", ["counting", "json", "form", "fix-line", "python"])
+def test_no_number_of_an_answer_may_be_another(name: str) -> None:
+    misses = [(item, wrong) for item in drawn(name) for wrong in other_numbers(item.answer)]
+    assert len(misses) > 20
+    assert not [wrong for item, wrong in misses if TASKS[name].passes(item, wrong)]
+
+
+@pytest.mark.parametrize("name", ["story", "json", "form", "recall", "persona"])
+def test_no_word_of_an_answer_may_be_another(name: str) -> None:
+    misses = [(item, wrong) for item in drawn(name) for wrong in other_words(item)]
+    assert len(misses) > 100
+    assert not [wrong for item, wrong in misses if TASKS[name].passes(item, wrong)]
+
+
+@pytest.mark.parametrize(
+    "name", ["addition", "subtraction", "letters", "how-many", "units", "bases", "sort-numbers", "counting"]
+)
+def test_the_last_number_of_an_answer_is_its_result(name: str) -> None:
+    for item in drawn(name):
+        *_, found = re.finditer(r"[0-9a-f]*\d[0-9a-f]*|\b[a-f]+\b" if name == "bases" else r"\d+", item.answer)
+        before, behind = item.answer[: found.start()], item.answer[found.end() :]
+        for wrong in (f"-{found[0]}", f"1{found[0]}", f"{found[0]}0"):
+            if wrong not in ("-0", "00"):  # of a result of nothing
+                assert not TASKS[name].passes(item, f"{before} {wrong}{behind}"), wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("story", "Sara was a wolf in the forest. Sara was a wolf in the forest. Sara was a wolf in the forest."),
+        ("python", "def {name}({x}, y):\n    return {body}"),
+    ],
+)
+def test_what_only_looks_like_an_answer(name: str, lines: str) -> None:
+    for item in drawn(name, 50):
+        found = re.match(r"def (\w+)\((.*)\):\n    return (.*)", item.answer)
+        text = lines.format(name=found[1], x=found[2], body=found[3]) if found else lines
+        assert not TASKS[name].passes(item, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "reply"),
+    [
+        ("addition", "so 617+617=1234.", "The sum is 1,234."),
+        ("json", None, "```json\n{answer}\n```"),
+        ("bases", None, "{answer}."),
+        ("recall", None, "{answer}!"),
+    ],
+)
+def test_a_right_answer_in_other_words(name: str, answer: str | None, reply: str) -> None:
+    task = TASKS[name]
+    items = [item for item in drawn(name) if answer is None or item.expected == last_number(answer)]
+    if answer is not None:
+        assert last_number(reply) == last_number(answer)
+    assert all(task.passes(item, reply.format(answer=item.answer)) for item in items)
+
+
+def test_a_plain_sum_is_answered_with_its_working() -> None:
+    assert work_sum(12, 35) == "2+5=7, 1+3=4, so 12+35=47."
+    assert work_sum(67, 85) == "7+5=12, 6+8+1=15, so 67+85=152."
+    assert work_difference(523, 87) == "13-7=6, 12-8-1=3, 5-0-1=4, so 523-87=436."
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_every_working_ends_with_its_result(a: int, b: int) -> None:
+    a, b = max(a, b), min(a, b)
+    assert last_number(work_sum(a, b)) == a + b
+    assert last_number(work_difference(a, b)) == a - b
+
+
+def test_one_question_in_ten_is_held_back() -> None:
+    rng = Random(6)
+    items = {item.question: item for task in TASKS.values() for item in (task.make(rng) for _ in range(300))}
+    held_back = sum(item.split == "test" for item in items.values())
+    assert 0.07 < held_back / len(items) < 0.13
+
+
+def test_no_question_comes_twice_and_none_depends_on_the_others() -> None:
+    items = questions(60)
+    assert len({item.turns for item in items}) == len(items) > 1200
+    assert all(item.split == "test" for item in items)
+    assert questions(60) == items
+    assert questions(5, ["json", "table"]) == [item for item in questions(5) if item.task in ("json", "table")]
+    assert 50 < len(questions(1000, ["calendar"])) < 100, "there are no more"
+
+
+def test_a_conversation_is_of_the_split_of_its_last_question() -> None:
+    rng = Random(4)
+    items = [TASKS["conversation"].draw(rng, "test") for _ in range(200)]
+    assert all(item.expected.split == "test" for item in items)
+    assert {len([turn for turn in item.turns if turn.role == "user"]) for item in items} >= {1, 2, 3, 4}
+    assert 0.3 < sum(item.turns[0].role == "system" for item in items) / len(items) < 0.7
+    assert all(turn.role != "system" for item in items for turn in item.turns[1:])
+    assert len({conversation.system_turn(rng).text for _ in range(500)}) > 200
