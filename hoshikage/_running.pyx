@@ -4,11 +4,26 @@ from libc.stdint cimport int32_t
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
 
-from contextlib import contextmanager
-
 from hoshikage.errors import Cancelled
 
 __all__ = ["Running"]
+
+
+cdef class _Turn:
+    """A session is one thread's as long as this lasts. In C, where no Ctrl-C comes between the end of the work and
+    the end of the turn: a session would stay taken."""
+
+    def __init__(self, Running session):
+        self._session = session
+
+    def __enter__(self):
+        self._session._check_made()
+        if self._session._busy:
+            raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
+        self._session._busy = True
+
+    def __exit__(self, *_):
+        self._session._busy = False
 
 
 cdef class Running:
@@ -20,16 +35,8 @@ cdef class Running:
     def __exit__(self, *_):
         self.close()
 
-    @contextmanager
-    def _alone(self):
-        self._check_made()
-        if self._busy:
-            raise RuntimeError("another thread is using this session; give each thread its own, or take turns")
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
+    cdef _Turn _alone(self):
+        return _Turn(self)
 
     def step(self, Board board=None):
         """One step of all that are in work; returns those that it finished."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 
 import hoshikage
-from hoshikage import Board, Engine, HoshikageError
+from hoshikage import Board, Engine, HoshikageError, nano
 from hoshikage._model import gpu_offload
 from hoshikage.engine.recipe import SCHEDULED_STEPS
 from hoshikage.engine.result import Result
 from hoshikage.errors import Cancelled, ContextOverflowError, ModelFileError, ParameterError, TemplateError
 from hoshikage.settings import ALGORITHMS
 from tests.conftest import TinyModel
+from tests.house import ROOT
 from tests.reference import decode
 from tests.tiny import CHAT_TEMPLATE, DIFFUSION, Shape
 from tests.tiny.writer import write_parts
@@ -223,3 +226,26 @@ def test_closing_gives_everything_back_and_opening_again_works(tiny_model: TinyM
 def test_every_error_of_ours_is_one_kind() -> None:
     assert issubclass(ParameterError, HoshikageError)
     assert issubclass(ParameterError, ValueError)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, hoshikage
+board, engine = hoshikage.Board(), hoshikage.load(sys.argv[1], n_threads=1, n_threads_batch=1)
+
+def press():
+    while board.steps < 20:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+try:
+    engine.generate("A story", max_tokens=480, early_stop=False, quality="exact", board=board)
+except KeyboardInterrupt:
+    print("interrupted", 20 <= board.steps < 480, engine.generate("A story", max_tokens=4).counts.n_passes > 0)
+"""
+
+
+def test_ctrl_c_ends_an_answer_and_the_engine_serves_on() -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(nano.resolve(nano.DEFAULT))]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert (told.stdout, told.stderr) == ("interrupted True True\n", "")
