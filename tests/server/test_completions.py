@@ -29,8 +29,11 @@ def remember(server: Server, prompt: str, model: str) -> None:
 def test_the_shape(server: Server) -> None:
     answer = server.client.complete(**WISH).json
     assert answer["object"] == "text_completion" and answer["id"].startswith("cmpl-")
+    work = answer["usage"].pop("hoshikage")
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
     (choice,) = answer["choices"]
+    assert work == {name: value for name, value in choice["hoshikage"].items() if name not in ("seed", "seconds")}
+    assert work["passes"] > 0 and work["rows"] >= work["passes"] and "plan" in work["how"]
     assert choice["logprobs"] is None and choice["finish_reason"] == "length"
 
 
@@ -52,7 +55,10 @@ def test_prompts_in_every_form(server: Server) -> None:
     assert texts(both)[0] == one[0]
     assert texts(server.client.complete([[97, 98], "cd"], n=2, **WISH)) == texts(both)
     assert streamed(server.client.complete(["ab", "cd"], n=2, stream=True, **WISH), 4) == texts(both)
-    assert both.json["usage"]["prompt_tokens"] == 4
+    usage = both.json["usage"]
+    assert usage["prompt_tokens"] == 4
+    for name in ("passes", "rows"):
+        assert usage["hoshikage"][name] == sum(choice["hoshikage"][name] for choice in both.json["choices"])
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hoshikage._version import __version__
 from hoshikage.worker.ask import Answered, Said
 
+WORK = {"n_passes": "passes", "n_warm": "warm_passes", "n_rows": "rows"}
 FINISH = {"stop": "stop", "length": "length", "cancelled": "length"}
 
 
@@ -29,6 +31,8 @@ class Envelope:
     created: int = field(default_factory=lambda: int(time.time()))
     n_prompt: int = 0
     n_tokens: int = 0
+    work: Counter[str] = field(default_factory=Counter)  # of all answers
+    how: str = ""
 
     def __post_init__(self) -> None:
         self.id = f"{self.prefix}-{secrets.token_hex(12)}"
@@ -53,12 +57,15 @@ class Envelope:
         if answered.index % self.n == 0:
             self.n_prompt += int(answered.counts["n_prompt"])
         self.n_tokens += int(answered.counts["n_tokens"])
+        self.work.update({name: int(answered.counts.get(name, 0)) for name in WORK})
+        self.how = answered.how
 
-    def counted(self) -> dict[str, int]:
+    def counted(self) -> dict[str, Any]:
         return {
             "prompt_tokens": self.n_prompt,
             "completion_tokens": self.n_tokens,
             "total_tokens": self.n_prompt + self.n_tokens,
+            "hoshikage": worked(self.work, self.n_tokens, self.how),
         }
 
     def _round(self, kind: str, choices: list[dict[str, Any]], warnings: Sequence[str]) -> dict[str, Any]:
@@ -70,16 +77,16 @@ class Envelope:
 def about_work(answered: Answered) -> dict[str, Any]:
     """What an answer took, beside it: nothing that OpenAI's clients look at."""
     counts = answered.counts
-    n_passes = counts.get("n_passes", 0)
-    return {
-        "seed": answered.seed,
-        "passes": n_passes,
-        "warm_passes": counts.get("n_warm", 0),
-        "rows": counts.get("n_rows", 0),
-        "seconds": round(counts.get("seconds", 0.0), 6),
-        "tokens_per_pass": round(counts["n_tokens"] / n_passes, 3) if n_passes else 0.0,
-        **({"how": answered.how} if answered.how else {}),
-    }
+    seconds = round(counts.get("seconds", 0.0), 6)
+    return {"seed": answered.seed, "seconds": seconds, **worked(counts, counts["n_tokens"], answered.how)}
+
+
+def worked(counts: Mapping[str, float], n_tokens: float, how: str) -> dict[str, Any]:
+    """Passes, and what they brought; `how` is the plan and the rule of a diffusion model, in words."""
+    figures = {name: counts.get(count, 0) for count, name in WORK.items()}
+    n_passes = figures["passes"]
+    per_pass = round(n_tokens / n_passes, 3) if n_passes else 0.0
+    return {**figures, "tokens_per_pass": per_pass, **({"how": how} if how else {})}
 
 
 def canvas_of(said: Said) -> dict[str, Any]:
