@@ -5,7 +5,7 @@
 Each is a process of its own that computes one pass, or two where one is a block's alone. Its peak is what the kernel
 says when it has ended, to a small process that started it: a program's peak is at least that of whoever started it, and
 these tests may just have written a file of weights. The weights are taken off by the size of their file. What we take
-is held against the bound that `hoshikage inspect MODEL --ctx 4096` prints.
+is held against the bound that `hoshikage inspect MODEL --ctx 4096 --n-seq 1` prints: one request, as theirs is.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_memory_against_the_example(path: Path) -> None:
     weights = path.stat().st_size
     ours = peak_of([sys.executable, "-c", OURS, str(path), str(N_POSITIONS), str(BLOCK)])
     told = subprocess.run(
-        [sys.executable, "-m", "hoshikage", "inspect", str(path), "--json", "--ctx", str(N_POSITIONS)],
+        [sys.executable, "-m", "hoshikage", "inspect", str(path), "--json", "--ctx", str(N_POSITIONS), "--n-seq", "1"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     bound = json.loads(told.stdout)["memory"]["total"]

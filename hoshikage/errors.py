@@ -121,11 +121,16 @@ class ContextOverflowError(HoshikageError):
 
     default_remedy = "use a shorter prompt, or load the model with a larger n_ctx"
 
-    def __init__(self, n_prompt: int, n_ctx: int) -> None:
+    def __init__(self, n_prompt: int, n_ctx: int, is_halved: bool = False) -> None:
         # Clients that make a conversation shorter by themselves look for "exceeds the available context size".
         sized = f"the prompt has {n_prompt} tokens"
-        super().__init__(f"{sized}, and with an answer it exceeds the available context size of {n_ctx}")
-        self.args = (n_prompt, n_ctx)
+        guided = ", in which guidance needs two canvases" if is_halved else ""
+        remedy = "leave cfg_scale out, or load the model with DIFFUSION_CFG_SCALE above 0: that makes room for both"
+        super().__init__(
+            f"{sized}, and with an answer it exceeds the available context size of {n_ctx}{guided}",
+            remedy if is_halved else "",
+        )
+        self.args = (n_prompt, n_ctx, is_halved)
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
 

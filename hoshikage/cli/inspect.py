@@ -12,36 +12,50 @@ from typing import Any
 from hoshikage import gguf
 from hoshikage import settings as table
 from hoshikage.cli.models import add_registry_flags, registry_rows
-from hoshikage.cli.parser import read_flags, whole
+from hoshikage.cli.parser import add_flags, read_flags, whole
 from hoshikage.cli.screen import human_size, one_line
+from hoshikage.engine.sizes import guided_ctx
 from hoshikage.errors import AmbiguousKindError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
-from hoshikage.manager.need import Way, bill_of, size_of
+from hoshikage.manager.need import Way, bill_of, size_of, usual_streams
 from hoshikage.manager.shape import shape_from
 from hoshikage.registry import Registry
 
 LONG = 100  # characters of a value that are shown
+# Settings that sizes depend on. Those of a model are its own, unless a flag says otherwise.
+SIZED_BY = ("n_seq", "n_threads", "n_threads_batch", "flash_attn", "type_k", "type_v", "cfg_scale")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a GGUF file, or the name of a model")
     parser.add_argument(
-        "--ctx", metavar="N", type=whole(1, 1 << 24), help="say what memory requests of N tokens take, on the CPU"
+        "--ctx",
+        metavar="N",
+        type=whole(1, 1 << 24),
+        help="say what memory requests of N tokens take at most, on the CPU",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
+    add_flags(parser, "what that memory depends on", sizing_rows())
     add_registry_flags(parser)
 
 
+def sizing_rows() -> list[table.Row]:
+    """The settings that decide how much memory a model takes."""
+    return [row for row in table.table("loading", "request") if row.name in SIZED_BY]
+
+
 def main(arguments: argparse.Namespace) -> int:
-    settings = table.read(read_flags(arguments, registry_rows()))
+    flags = read_flags(arguments, sizing_rows())
+    settings = table.read({**read_flags(arguments, registry_rows()), **flags})
     model = Registry.of(settings).choose(arguments.file)
     header = gguf.inspect(model.path)
     facts = facts_of(header, model.wish)
     if arguments.ctx is not None:
-        facts["memory"] = memory_of(header, model.wish, arguments.ctx, table.replaced(settings, model.settings))
+        settings = table.replaced(settings, {**model.settings, **flags})
+        facts["memory"] = memory_of(header, model.wish, arguments.ctx, settings)
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
@@ -56,11 +70,23 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
-    """Bytes, as a load is held to them; for one request at a time, with the settings that hold for this model."""
+    """Requests side by side and the positions that they share; bytes, as a load with these settings is held to them."""
     shape = shape_from(header, [header, *other_parts(header)], wish)
-    way = Way(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
-    parts = bill_of(shape, size_of(shape, n_ctx, 1), way)
-    return {**parts, "total": sum(parts.values())}
+    size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
+    parts = bill_of(shape, size, Way.of(settings))
+    guided = guided_ctx(n_ctx, size.cells, settings.n_seq) if shape.kind == "masked" else 0
+    counts = {"n_seq": settings.n_seq, "n_ctx": n_ctx, "guided_ctx": guided, "cells": size.cells}
+    return {**counts, **parts, "total": sum(parts.values())}
+
+
+def memory_lines(memory: dict[str, int]) -> Iterable[str]:
+    """For how many requests that is, and what takes it."""
+    n_seq, n_ctx, guided, cells = (memory[name] for name in COUNTS)
+    length = f"{n_ctx} tokens" + (f" ({guided} under guidance)" if guided else "")
+    yield f"for {n_seq} request{'s' * (n_seq > 1)} at once, of up to {length}, that share {cells} positions"
+    for part, n in memory.items():
+        if part not in COUNTS:
+            yield f"{part.replace('_', ' '):<17}{human_size(n)}"
 
 
 def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
@@ -141,6 +167,7 @@ def _elements(dims: tuple[int, ...]) -> int:
     return product
 
 
+COUNTS = ("n_seq", "n_ctx", "guided_ctx", "cells")
 OTHER_LABELS = {"bytes": "size"}
 SAID: dict[str, Callable[[Any], str]] = {
     "name": lambda name: shortened(name or "none"),
@@ -151,5 +178,5 @@ SAID: dict[str, Callable[[Any], str]] = {
 NESTED: dict[str, Callable[[Any], Iterable[str]]] = {
     "metadata": lambda keys: (f"{one_line(key)} = {shortened(item)}" for key, item in keys.items()),
     "tensors": lambda tensors: (f"{one_line(t['name'])} {t['dims']} {t['type']}" for t in tensors),
-    "memory": lambda parts: (f"{part.replace('_', ' '):<17}{human_size(n)}" for part, n in parts.items()),
+    "memory": memory_lines,
 }

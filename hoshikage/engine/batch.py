@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.sizes import SHORT_CELLS
+from hoshikage.engine.sizes import SHORT_ROWS, cells_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,14 @@ class Room:
 
 
 def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows_for: Callable[[int], int]) -> Room:
-    """Enough for the largest alone, and for as many side by side as are worth one pass: short ones always are."""
-    n_cells = max(answer.n_cells for answer in answers)
+    """Enough for the largest alone, and for as many side by side as are worth one pass: short ones always are.
+
+    So it is with rows: `rows_for` gives more than the longest block has.
+    """
     n_rows = max(answer.n_rows for answer in answers)
+    n_rows_together = max(n_rows * n_together, n_rows + SHORT_ROWS) if n_together > 1 else n_rows
     return Room(
-        n_cells=min(n_cells * n_together, max(n_cells + SHORT_CELLS, shared_cells)),
+        n_cells=cells_for(max(answer.n_cells for answer in answers), n_together, shared_cells),
         n_streams=max(answer.n_streams for answer in answers) * n_together,
-        n_rows=max(n_rows, rows_for(n_rows * n_together)),
+        n_rows=max(n_rows, rows_for(n_rows_together)),
     )

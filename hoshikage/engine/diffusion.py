@@ -20,10 +20,10 @@ from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
-from hoshikage.engine.sessions import Sessions
-from hoshikage.engine.sizes import SHARED_CELLS, most_rows
+from hoshikage.engine.sessions import UNBOUNDED, Sessions
+from hoshikage.engine.sizes import SHARED_CELLS, guided_ctx, most_cells, most_rows, streams_of
 from hoshikage.engine.text import TextReader
-from hoshikage.errors import ParameterError
+from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.settings import Settings
 from hoshikage.strategies.elastic import Elastic
 
@@ -59,7 +59,7 @@ class CanvasAnswer(Answer):
 
     @property
     def n_streams(self) -> int:
-        return 2 if self.request.cfg_scale > 0 else 1
+        return streams_of(self.request.cfg_scale)
 
     @property
     def n_rows(self) -> int:
@@ -123,16 +123,16 @@ class Denoiser:
         self._able = Able(
             not model.native,
             cache(partial(does, self._block_fault)),
-            most_rows(model.n_vocab),
-            settings.usual_window,
-            settings.block_length,
+            window=settings.usual_window,
+            block_length=settings.block_length,
         )
         self._curve = cache(partial(does, self._measured_curve))
 
     def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
         request, warnings = read(DiffusionRequest, options, self._settings)
-        request, more = fitted(request, len(ids), self._sessions.n_ctx, options)
+        n_ctx = self._n_ctx(request)
+        request, more = fitted(request, len(ids), n_ctx, options, is_halved=n_ctx < self._sessions.n_ctx)
         n_start = min(GROWN_FROM, request.max_tokens) if request.grow else request.max_tokens
         layout = laid_out([ids, Gap(n_start, n_start)], self._model.mask_id)
         growth = strategies.make_growth(request.max_tokens - n_start) if request.grow else None
@@ -158,7 +158,9 @@ class Denoiser:
         layout = laid_out(self._framed(known) if is_elastic else known, self._model.mask_id)
         n_behind = len(layout.tokens) - layout.hi
         n_region = layout.hi - layout.lo + layout.n_more
-        self._sessions.check_fits(layout.lo + n_region + n_behind)
+        n_all, n_ctx = layout.lo + n_region + n_behind, self._n_ctx(request)
+        if n_all > n_ctx:
+            raise ContextOverflowError(n_all, n_ctx, n_ctx < self._sessions.n_ctx)
         growth = None
         if is_elastic:
             growth = strategies.make_gaps(layout.gaps, expand_id=self._expand_id, delete_id=self._model.eos_id)
@@ -166,8 +168,9 @@ class Denoiser:
         return self._answer(index, layout, shape, growth, replace(request, max_tokens=n_region), warnings)
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
-        """A session's size for these, so many of them side by side."""
-        return room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
+        """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
+        room = room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
+        return replace(room, n_cells=min(room.n_cells, self._most_cells))
 
     def open(self, room: Room) -> Session:
         """A session of this size."""
@@ -182,6 +185,19 @@ class Denoiser:
     def close(self) -> None:
         """Nothing here is its own."""
 
+    @cached_property
+    def _most_cells(self) -> int:
+        """Positions that a load was reckoned with: no bound where nobody said how long requests are."""
+        settings = self._settings
+        if not settings.n_ctx:
+            return UNBOUNDED
+        return most_cells("masked", settings.n_ctx, settings.n_seq, streams_of(settings.cfg_scale))
+
+    def _n_ctx(self, request: DiffusionRequest) -> int:
+        """Tokens that a request may have: fewer under guidance, where memory was reckoned without it."""
+        n_ctx = self._sessions.n_ctx
+        return guided_ctx(n_ctx, self._most_cells, self._settings.n_seq) if request.cfg_scale > 0 else n_ctx
+
     def _answer(
         self,
         index: int,
@@ -195,7 +211,8 @@ class Denoiser:
         n_given = len(layout.tokens) - sum(hi - lo for lo, hi, *_ in layout.gaps)
         if layout.tokens.count(model.mask_id) > len(layout.tokens) - n_given:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
-        recipe, more = recipe_of(request, shape, able=self._able, curve=self._curve)
+        able = replace(self._able, most_rows=rows_of_block(model.n_vocab, request, growth))
+        recipe, more = recipe_of(request, shape, able=able, curve=self._curve)
         check_bias(request, model.n_vocab)
         line_ends = self._line_ends if request.block_ends == "adaptive" and not shape.moves else ()
         if request.block_ends == "adaptive" and not line_ends:
@@ -289,13 +306,14 @@ def make_canvas(
 ) -> Canvas:
     """A canvas that is decoded as the recipe says, with everything else from the request."""
     forbidden = (*never, model.eos_id) if request.logits_eos_inf else never
+    most = rows_of_block(model.n_vocab, request, growth)
     return Canvas(
         tokens,
         mask_id=model.mask_id,
         rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
-        ends=ends_of(request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most_rows(model.n_vocab)),
+        ends=ends_of(request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most),
         edits=strategies.make_edits(
             model.mask_id,
             cfg_scale=request.cfg_scale,
@@ -310,6 +328,12 @@ def make_canvas(
         block_length=recipe.block_length,
         **common_options(model, request),
     )
+
+
+def rows_of_block(n_vocab: int, request: DiffusionRequest, growth: Growth | None) -> int:
+    """Rows that a block may have, in each of its canvases, beside those that tell whether the answer is long enough."""
+    n_tail = growth.n_tail if growth is not None else 0
+    return most_rows(n_vocab, streams_of(request.cfg_scale)) - n_tail
 
 
 def ends_of(

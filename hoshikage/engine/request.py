@@ -243,18 +243,22 @@ def read(kind: type[AnyRequest], given: Mapping[str, object], settings: Settings
 
 
 def fitted(
-    request: AnyRequest, n_prompt: int, n_ctx: int, given: Mapping[str, object]
+    request: AnyRequest, n_prompt: int, n_ctx: int, given: Mapping[str, object], *, is_halved: bool = False
 ) -> tuple[AnyRequest, tuple[str, ...]]:
-    """The request with its answer cut where the context ends, and a warning if somebody wanted more."""
+    """The request with its answer cut where the context ends, and a warning if somebody wanted more.
+
+    It ends sooner, `is_halved`, where a second canvas, guidance's, has to find room as well.
+    """
     n_free = n_ctx - n_prompt
     if n_free < 1:
-        raise ContextOverflowError(n_prompt, n_ctx)
+        raise ContextOverflowError(n_prompt, n_ctx, is_halved)
     if request.max_tokens <= n_free:
         return request, ()
     shorter = replace(request, max_tokens=n_free)
     if given.get("max_tokens") is None:
         return shorter, ()
-    return shorter, (f"max_tokens {request.max_tokens} became {n_free}: the context ends there",)
+    why = "under guidance two canvases share the context" if is_halved else "the context ends there"
+    return shorter, (f"max_tokens {request.max_tokens} became {n_free}: {why}",)
 
 
 def check_bias(request: Request, n_vocab: int) -> None:

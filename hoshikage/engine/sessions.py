@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from hoshikage.engine.sizes import rounded_up, rows_in_memory
+from hoshikage.engine.sizes import rounded_up, rows_of_pass
 from hoshikage.errors import ContextOverflowError
 from hoshikage.settings import Settings
 
@@ -68,7 +68,7 @@ class Sessions(Generic[OneSession]):
 
     def rows_for(self, n_positions: int) -> int:
         """How many rows a pass over so many positions should return: all, unless their logits get too large."""
-        return max(1, min(n_positions, rows_in_memory(self._model.n_vocab)))
+        return max(1, min(n_positions, rows_of_pass(self._model.n_vocab)))
 
     def close(self) -> None:
         """Give the context's memory back."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Need, Way, compute_of, contexts_of, need_of, part, size_of
+from hoshikage.manager.need import MIB, Need, Way, computing_of, need_of, part, size_of, usual_streams
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -119,13 +119,8 @@ class Wish:
     def __init__(self, shape: Shape, settings: Settings, *, is_staged: bool) -> None:
         self._shape = shape
         self._settings = settings
-        self._way = Way(
-            type_k=settings.type_k,
-            type_v=settings.type_v,
-            flash_attn=settings.flash_attn,
-            is_staged=is_staged,
-        )
-        self._n_streams = 2 if settings.cfg_scale > 0 and shape.kind == "masked" else 1
+        self._way = Way.of(settings, is_staged=is_staged)
+        self._n_streams = usual_streams(shape, settings)
         most = shape.n_layer + 1
         self._n_wanted = most if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, most)
         self._longest = settings.n_ctx or shape.n_ctx_train or USUAL_CTX
@@ -221,7 +216,7 @@ class Wish:
         """What each layer takes of a GPU, and what a GPU that has any layer takes beside them."""
         shape, size = self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams)
         costs = [part(shape, layer, size, self._way) for layer in range(shape.n_layer + 1)]
-        return costs, sum(compute_of(shape, context, self._way) for context in contexts_of(shape, size))
+        return costs, computing_of(shape, size, self._way)
 
 
 def filled(costs: Sequence[int], fixed: int, gpus: Sequence[int], share: float) -> tuple[int, ...] | None:

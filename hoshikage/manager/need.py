@@ -6,13 +6,15 @@ the peak of a step: weights, cache, what a pass computes with, and rows of logit
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hoshikage.engine.sizes import MOST_ROWS, SHARED_CELLS, SHORT_CELLS, SMALLEST, rounded_up, rows_in_memory
+from hoshikage.engine.sizes import SMALLEST, most_cells, rows_of_pass, streams_of
 from hoshikage.manager.shape import Shape
+from hoshikage.settings import Settings
 
-CAUSAL_UBATCH = 512  # of `_context`, which is compiled; a test compares
+CAUSAL_UBATCH, PARAMS_A_THREAD = 512, 8_000_000  # of `_context`, which is compiled; a test compares
 
 # Bytes of an element, by the name of the cache's type.
 CACHE_BYTES = {
@@ -25,6 +27,7 @@ PROCESS = 64 * MIB  # Python, our modules, llama.cpp's own
 TOKEN_TEXT = 320  # of each token of the vocabulary: its text, twice, in tables, and the header
 SLACK = Fraction(9, 8)  # on what a pass computes with: alignment, and tensors that cannot share their place
 PASS_LEAST = 2 * MIB
+TILES = 512 * 1024 + 64  # of a thread that multiplies with a quantised matrix in tiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +55,40 @@ class Way:
     type_k: str
     type_v: str
     flash_attn: str
+    n_threads: int = 0  # 0: as many as suit the model
+    n_threads_batch: int = 0  # 0: the same number
     is_staged: bool = False  # the file lies in memory already, header rewritten
+
+    @classmethod
+    def of(cls, settings: Settings, *, is_staged: bool = False) -> Way:
+        """As the settings say."""
+        return cls(
+            type_k=settings.type_k,
+            type_v=settings.type_v,
+            flash_attn=settings.flash_attn,
+            n_threads=settings.n_threads,
+            n_threads_batch=settings.n_threads_batch,
+            is_staged=is_staged,
+        )
+
+
+def usual_streams(shape: Shape, settings: Settings) -> int:
+    """Canvases that a request takes where it does not say otherwise."""
+    return streams_of(settings.cfg_scale) if shape.kind == "masked" else 1
 
 
 def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     """The context that serves requests of `n_ctx` tokens, `n_seq` of them side by side as far as that is worth it.
 
-    A request takes `n_streams` canvases: two under guidance.
+    A request usually takes `n_streams` canvases: two under guidance. One that asks for guidance by itself has its two
+    in the same positions, with rows of the same number, and so may be half as long, its blocks too. Only a sequence
+    more is kept for each, which costs next to nothing.
     """
-    n_each = n_ctx * n_streams
-    wanted = min(n_each * n_seq, max(n_each + SHORT_CELLS, SHARED_CELLS[shape.kind]))
-    cells = rounded_up(max(wanted, 1))
+    cells = most_cells(shape.kind, n_ctx, n_seq, n_streams)
     n_tokens = cells if shape.kind == "masked" else min(cells, max(CAUSAL_UBATCH, n_seq * shape.block_length))
-    most = max(MOST_ROWS * n_streams, rows_in_memory(shape.n_vocab))
-    n_rows = n_tokens if shape.is_native else min(n_tokens, most)
-    return Size(cells=cells, n_seq=n_seq * n_streams, n_tokens=n_tokens, n_rows=n_rows)
+    n_rows = n_tokens if shape.is_native else min(n_tokens, rows_of_pass(shape.n_vocab))
+    n_seq *= 2 if shape.kind == "masked" else 1
+    return Size(cells=cells, n_seq=n_seq, n_tokens=n_tokens, n_rows=max(n_rows, n_seq))
 
 
 def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:
@@ -77,7 +99,7 @@ def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:
 
 
 def compute_of(shape: Shape, size: Size, way: Way) -> int:
-    """The buffer that a pass computes in: the largest of its stages, beside what goes in."""
+    """The buffer of a pass's results on the way: the largest of its stages, beside what goes in."""
     hidden = hidden_of(shape, size)
     scores = 4 * size.n_tokens * size.cells * shape.n_head if way.flash_attn == "off" else 0
     attention = scores + 6 * hidden
@@ -85,6 +107,36 @@ def compute_of(shape: Shape, size: Size, way: Way) -> int:
     feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
     logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
     return mask_of(size, way) + int(max(attention, feed, logits) * SLACK) + PASS_LEAST
+
+
+def operands_of(shape: Shape, size: Size, way: Way) -> int:
+    """The other buffer that a pass computes in: what is multiplied with a matrix is written anew in a form that suits
+    its type. The CPU's (`ggml_graph_plan`) is as large as the operation that takes most of it, and never shrinks.
+
+    Without flash attention, that is what attention's scores become before they are multiplied with the values.
+    """
+    operands = size.n_tokens * max(shape.operand, 2 * shape.n_q)
+    if way.flash_attn == "off" and not shape.is_native and way.type_v != "f32":
+        operands = max(operands, 2 * size.n_tokens * size.cells * shape.n_head)
+    return operands
+
+
+def notes_of(shape: Shape, size: Size, way: Way) -> int:
+    """What the CPU's threads write down for themselves, behind the operands."""
+    head = shape.n_q // max(1, shape.n_head)
+    flash = 4 * 64 * (4 * head + 2 * 64)  # tiles of 64 queries and 64 keys
+    return threads_of(shape, way) * max(TILES, flash, 4 * size.cells)
+
+
+def threads_of(shape: Shape, way: Way) -> int:
+    """Threads that compute a pass, as the core chooses them."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(way.n_threads or min(n_cores, max(1, shape.n_params // PARAMS_A_THREAD)), way.n_threads_batch)
+
+
+def computing_of(shape: Shape, size: Size, way: Way) -> int:
+    """All buffers that passes compute in. The second context never computes one, but llama.cpp makes it able to."""
+    return operands_of(shape, size, way) + sum(compute_of(shape, context, way) for context in contexts_of(shape, size))
 
 
 def second_of(shape: Shape, size: Size) -> Size | None:
@@ -107,7 +159,7 @@ def bill_of(shape: Shape, size: Size, way: Way) -> dict[str, int]:
     return {
         "weights": weights_on_host(shape, 0, way),
         "cache": sum(cache_of_layer(shape, layer, first, way) for layer in layers),
-        "pass": compute_of(shape, first, way),
+        "pass": compute_of(shape, first, way) + operands_of(shape, first, way) + notes_of(shape, first, way),
         "rows": 4 * first.n_rows * shape.n_vocab,
         "second_context": sum(
             sum(cache_of_layer(shape, layer, other, way) for layer in layers)
@@ -138,8 +190,7 @@ def need_of(shape: Shape, size: Size, way: Way, spread: tuple[int, ...] = ()) ->
     """What a load takes with so many layers on each GPU, the last of all on the last; the output counts as a layer."""
     n_gpu = min(sum(spread), shape.n_layer + 1)
     first = shape.n_layer + 1 - n_gpu
-    contexts = contexts_of(shape, size)
-    compute = sum(compute_of(shape, context, way) for context in contexts)
+    contexts, compute, notes = contexts_of(shape, size), computing_of(shape, size, way), notes_of(shape, size, way)
     gpus = []
     for n in spread:
         span = range(first, min(first + n, shape.n_layer + 1))
@@ -147,7 +198,7 @@ def need_of(shape: Shape, size: Size, way: Way, spread: tuple[int, ...] = ()) ->
         first += n
     on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
     cached = sum(cache_of_layer(shape, layer, context, way) for layer in on_host for context in contexts)
-    computed = compute if on_host else sum(input_of(shape, context, way) for context in contexts)
+    computed = compute + notes if on_host else sum(input_of(shape, context, way) for context in contexts)
     n_rows = sum(context.n_rows for context in contexts)
     fixed = PROCESS + TOKEN_TEXT * shape.n_vocab + 4 * n_rows * shape.n_vocab
     return Need(host=fixed + weights_on_host(shape, n_gpu, way) + cached + computed, gpus=tuple(gpus))

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, prod
 from pathlib import Path
 
 from hoshikage import gguf
@@ -14,6 +16,10 @@ from hoshikage.gguf.judge import LAYERS_MAX
 from hoshikage.gguf.split import other_parts
 
 LAYER = re.compile(r"blk\.(\d+)\.")
+# What a vector becomes before it is multiplied with a matrix of some type, bytes of an element: the type itself where
+# that is a float, and else one of three forms of 8 bits, of which this is the largest.
+OPERAND_BYTES = {"f32": Fraction(0), "f16": Fraction(2), "bf16": Fraction(2)}
+QUANTISED_OPERAND = Fraction(292, 256)
 REPACKED = frozenset({"q4_0", "q4_K", "q2_K", "q3_K", "q5_K", "q6_K", "q8_0", "iq4_nl", "mxfp4"})
 
 
@@ -28,6 +34,7 @@ class Shape:
     output: int  # what turns the last layer into logits
     repacked: int  # weights of formats that llama.cpp writes anew for the CPU
     data: int  # all weights, as they lie in the file
+    n_params: int
     is_native: bool  # a diffusion model that runs without a cache
     is_private: bool  # it is read into memory of its own, and not mapped
     n_ctx_train: int
@@ -38,6 +45,7 @@ class Shape:
     kv: tuple[tuple[int, int], ...]  # elements of a cached position, keys and values, in each layer
     n_ff: int  # the widest feed-forward, of one expert where there are experts
     n_used: int  # experts at work; 1 without experts
+    operand: int  # of a position, written anew as the matrix wants it that takes most
     state: int  # of a sequence, where the memory is a state
     block_length: int = 0  # of a block model
 
@@ -57,6 +65,7 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
     is_native = header.is_diffusion and retagged is None and not header.is_retagged
     added = sum(part[1] for part in retagged.parts if part[0] == "zeros") if retagged else 0
     embeddings = elsewhere.pop("token_embd.weight", 0)
+    n_used = max(1, header.whole(f"{header.architecture}.expert_used_count") or 1)
     return Shape(
         kind=kind.name,
         block_length=kind.block_length,
@@ -67,6 +76,7 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
         output=sum(elsewhere.values()) + (0 if "output.weight" in elsewhere else embeddings),
         repacked=sum(tensor.n_bytes for tensor in tensors if tensor.type.name in REPACKED),
         data=sum(tensor.n_bytes for tensor in tensors) + added,
+        n_params=sum(prod(tensor.dims) for tensor in tensors),
         is_native=is_native,
         is_private=retagged is not None,
         n_ctx_train=header.n_ctx_train,
@@ -76,9 +86,23 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
         n_q=max(numbers.heads, default=1) * numbers.key_length,
         kv=() if is_native else tuple((n * numbers.key_length, n * numbers.value_length) for n in numbers.kv_heads),
         n_ff=numbers.n_ff,
-        n_used=max(1, header.whole(f"{header.architecture}.expert_used_count") or 1),
+        n_used=n_used,
+        operand=max((operand_of(tensor, n_used) for tensor in tensors), default=0),
         state=numbers.state,
     )
+
+
+def operand_of(tensor: TensorInfo, n_used: int) -> int:
+    """Bytes of a position that this matrix is multiplied with, in the form that ggml gives it for that.
+
+    Experts' last matrices take a vector of each expert at work, and all of theirs a list of who has which position.
+    """
+    if len(tensor.dims) < 2:
+        return 0
+    of_experts = "_exps." in tensor.name and len(tensor.dims) > 2
+    n_vectors = n_used if of_experts and "down" in tensor.name else 1
+    listed = 8 * tensor.dims[2] * n_used if of_experts else 0
+    return ceil(n_vectors * tensor.dims[0] * OPERAND_BYTES.get(tensor.type.name, QUANTISED_OPERAND)) + listed
 
 
 def weights_by_layer(tensors: Iterable[TensorInfo]) -> tuple[list[int], dict[str, int]]:

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS
+from hoshikage.cli.inspect import COUNTS
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import Screen, bar, human_size, meter, one_line, printable, width_of
 from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
@@ -139,11 +140,21 @@ def test_what_cannot_be_met_is_one_sentence_and_code_2(
 
 def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None:
     memory = json.loads(command("inspect", model, "--json", "--ctx", "512").out)["memory"]
-    more = json.loads(command("inspect", model, "--json", "--ctx", "2048").out)["memory"]
-    assert memory["total"] == sum(memory.values()) - memory["total"]
+    more = json.loads(command("inspect", model, "--json", "--ctx", "8192").out)["memory"]
+    parts = [n for part, n in memory.items() if part not in (*COUNTS, "total")]
+    assert memory["total"] == sum(parts)
+    assert [memory[name] for name in COUNTS] == [8, 512, 512, 4096]
     assert memory["second_context"] > 0
     assert memory["weights"] == more["weights"] and memory["cache"] < more["cache"]
-    assert "second context" in command("inspect", model, "--ctx", "512").out
+    told = command("inspect", model, "--ctx", "4096").out
+    assert "second context" in told
+    assert "for 8 requests at once, of up to 4096 tokens (2304 under guidance), that share 5120 positions" in told
+    alone = command("inspect", model, "--json", "--ctx", "512", "--n-seq", "1", "--flash-attn", "off").out
+    assert json.loads(alone)["memory"]["cells"] == 512
+    assert "for 1 request at once" in command("inspect", model, "--ctx", "512", "--n-seq", "1").out
+    guided = json.loads(command("inspect", model, "--json", "--ctx", "4096", "--cfg-scale", "1").out)["memory"]
+    assert (guided["guided_ctx"], guided["cells"]) == (4096, 9216)
+    assert "guidance" not in command("inspect", "nano-ar", "--ctx", "512").out
     assert command("inspect", model, "--ctx", "0").code == 2
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage._board import Board
+from hoshikage._core import Session
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result
+from hoshikage.engine.sessions import Sessions
+from hoshikage.engine.sizes import SHORT_ROWS, most_rows
 from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted
 from hoshikage.settings import Settings
 from tests.speaker import Speaker
 
+VOCABULARIES = (300, 32_000, 126_464, 152_064)  # of large ones few rows fit in memory
 BAN = -float("inf")
 EVERYTHING = dict.fromkeys(range(260), BAN)
 PROMPTS = ["", "a", "bcd", "hello there", "x" * 200]
@@ -150,14 +154,21 @@ class Line:
                 return
 
 
+class Vocabulary(NamedTuple):
+    """All of a model that a session's rows depend on."""
+
+    n_vocab: int
+    n_ctx_train: int = 0
+
+
 class Work:
     """So many steps, in so many cells."""
 
-    n_streams = n_rows = 1
+    n_streams = 1
     ends_early = paused = False
 
-    def __init__(self, n_left: int, n_cells: int = 1) -> None:
-        self.n_left, self.n_cells = n_left, n_cells
+    def __init__(self, n_left: int, n_cells: int = 1, n_rows: int = 1) -> None:
+        self.n_left, self.n_cells, self.n_rows = n_left, n_cells, n_rows
         self.work = self
 
     @property
@@ -304,8 +315,20 @@ def test_the_gate_is_held_during_a_step_and_not_between_two() -> None:
     assert (gate.held, gate.taken) == (0, 3)
 
 
-@given(st.integers(1, 20_000), st.integers(1, 512), st.integers(2, 8))
-def test_beside_the_longest_answer_there_is_room_for_a_short_one(n_long: int, n_short: int, n_together: int) -> None:
-    long, short = Work(1, n_long), Work(1, n_short)
-    room = room_for([long], n_together, 4096, lambda n: n)  # type: ignore[list-item]
+@given(st.integers(1, 20_000), st.integers(1, 512), st.integers(2, 8), st.sampled_from(VOCABULARIES), st.data())
+def test_beside_the_longest_answer_there_is_room_for_a_short_one(
+    n_long: int, n_short: int, n_together: int, n_vocab: int, data: st.DataObject
+) -> None:
+    n_rows, n_short_rows = data.draw(st.integers(1, most_rows(n_vocab))), data.draw(st.integers(1, SHORT_ROWS))
+    long, short = Work(1, n_long, n_rows), Work(1, n_short, n_short_rows)
+    rows_for = Sessions(Vocabulary(n_vocab), Settings(), Session).rows_for
+    room = room_for([long], n_together, 4096, rows_for)  # type: ignore[list-item]
     assert room.holds([long, short]) or n_short > n_long  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("n_vocab", VOCABULARIES)
+def test_two_usual_answers_as_long_as_their_blocks_go_side_by_side(n_vocab: int) -> None:
+    """And short ones beside them: `exact` takes the whole answer as one block."""
+    long, short = Work(1, 300, 256), Work(1, 60, 32)
+    room = room_for([long], 8, 4096, Sessions(Vocabulary(n_vocab), Settings(), Session).rows_for)  # type: ignore[list-item]
+    assert room.holds([long, long, short, short])  # type: ignore[list-item]
