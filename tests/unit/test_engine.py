@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hoshikage import strategies
 from hoshikage._board import Board
 from hoshikage.engine.engine import Engine
+from hoshikage.engine.gaps import Gap
 from hoshikage.engine.recipe import SCHEDULED_STEPS
 from hoshikage.engine.result import Result, Snapshot, cells_of
 from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError, TemplateError, UnsupportedModelError
@@ -239,6 +240,25 @@ def test_a_request_may_fill_its_context_and_is_told_when_it_cannot() -> None:
     with pytest.raises(ContextOverflowError):
         engine.logits([[1] * 17])
     assert same(engine.generate("a", seed=1), Engine(Speaker(), Settings(n_ctx=16)).generate("a", seed=1))
+
+
+def test_two_canvases_of_guidance_share_the_memory_that_was_reckoned_with() -> None:
+    """Unless guidance is what requests usually have, or nobody said how long they are."""
+    engine, options = Engine(Speaker(), Settings(n_ctx=2048, n_seq=1)), {"cfg_scale": 1.0, "max_tokens": 1500}
+    cut = engine.answer(0, [5] * 24, options)
+    assert cut.warnings[0] == "max_tokens 1500 became 1000: under guidance two canvases share the context"
+    assert (cut.n_cells, cut.n_streams) == (2048, 2)
+    with pytest.raises(ContextOverflowError, match="1024, in which guidance needs two canvases; leave cfg_scale out"):
+        engine.answer(0, [5] * 1024, options)
+    with pytest.raises(ContextOverflowError, match="guidance"):
+        engine.gaps_answer(0, [[5] * 24, Gap(1001, 1001)], options)
+    assert engine.gaps_answer(0, [[5] * 24, Gap(1000, 1000)], options).n_cells == 2048
+    with pytest.raises(ContextOverflowError, match="use a shorter prompt"):
+        engine.answer(0, [5] * 2048, {})
+    for settings in (Settings(n_ctx=2048, n_seq=1, cfg_scale=1.0), Settings()):
+        speaker = Speaker()
+        speaker.n_ctx_train = 2048
+        assert Engine(speaker, settings).answer(0, [5] * 24, options).n_cells == 2 * 1524
 
 
 def test_a_larger_request_opens_a_larger_context(engine: Engine) -> None:

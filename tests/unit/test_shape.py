@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage.errors import ModelFileError
+from hoshikage.gguf.header import TENSOR_TYPES, TensorInfo
 from hoshikage.manager.fit import Room, fit
-from hoshikage.manager.shape import Shape, shape_of
+from hoshikage.manager.shape import Shape, operand_of, shape_of
 from hoshikage.settings import Settings
 from tests.rawgguf import ARRAY, F32, I32, STRING, U32, Draft
 from tests.tiny import Shape as Tiny
@@ -52,6 +53,26 @@ def checked(path: Path) -> Shape | None:
     room = Room(1 << 200, (1 << 200,))
     assert fit(shape, Settings(n_ctx=512), room, room).plans
     return shape
+
+
+@pytest.mark.parametrize(
+    ("n_used", "tensor", "n_bytes"),
+    [
+        (1, ("blk.0.ffn_down.weight", (512, 64), "f16"), 2 * 512),
+        (1, ("blk.0.ffn_down.weight", (512, 64), "q4_0"), 584),
+        (1, ("blk.0.ffn_down.weight", (512, 64), "f32"), 0),
+        (1, ("output_norm.weight", (512,), "f16"), 0),
+        (4, ("blk.0.ffn_down_exps.weight", (512, 64, 32), "f16"), 4 * 2 * 512 + 8 * 32 * 4),
+        (4, ("blk.0.ffn_up_exps.weight", (64, 512, 32), "f16"), 2 * 64 + 8 * 32 * 4),
+    ],
+)
+def test_what_is_multiplied_with_a_matrix_takes_its_form(
+    n_used: int, tensor: tuple[str, tuple[int, ...], str], n_bytes: int
+) -> None:
+    """Numbers of `ggml_graph_plan`, by hand."""
+    name, dims, type_name = tensor
+    kind = next(kind for kind in TENSOR_TYPES.values() if kind.name == type_name)
+    assert operand_of(TensorInfo(name, dims, kind, 0, 0), n_used) == n_bytes
 
 
 @given(st.sampled_from(["llama", "llada", "gemma3", "deepseek2", "mamba", "rwkv7"]),
