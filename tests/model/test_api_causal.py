@@ -10,7 +10,7 @@ import pytest
 
 import hoshikage
 from hoshikage import Board, Engine
-from hoshikage.engine import batch, causal
+from hoshikage.engine import causal, sizes
 from hoshikage.engine.result import Result
 from hoshikage.errors import ContextOverflowError, NoTokenLeft, ParameterError, UnsupportedModelError
 from tests.conftest import TinyModel
@@ -174,7 +174,7 @@ def test_answers_without_room_side_by_side_take_turns(llama: Engine, monkeypatch
     options: dict[str, Any] = {"max_tokens": 150, "temperature": 1.0, "seed": 2, "logit_bias": {297: BAN, 298: BAN}}
     expected = [llama.generate(prompt, **options) for prompt in prompts]
     monkeypatch.setattr(causal, "SHARE", 8)
-    monkeypatch.setattr(batch, "SHORT_CELLS", 0)
+    monkeypatch.setattr(sizes, "SHORT_CELLS", 0)
     monkeypatch.setitem(causal.SHARED_CELLS, "causal", 1)
     found = llama.generate(prompts, **options)
     assert [list(one.tokens) for one in found] == [list(one.tokens) for one in expected]
