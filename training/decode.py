@@ -35,11 +35,13 @@ class _Job:
 
 
 def _jobs(tokenizer: Tokenizer, items: list[Item], room: int) -> Iterable[_Job]:
-    """Groups by prompt length; every canvas has room for the right reply and up to `room` more tokens."""
+    """Groups by prompt length; every canvas has room for the right reply and up to `room` more tokens, or for another
+    story twice as long."""
     groups: dict[tuple[int, int], list[tuple[int, list[int]]]] = {}
     for number, item in enumerate(items):
         example = encode_chat(tokenizer, item)
-        n_reply = -(-(example.hi - example.lo + room // 2) // room) * room
+        n_right = (example.hi - example.lo) * (2 if is_free(item) else 1)
+        n_reply = -(-(n_right + room // 2) // room) * room
         groups.setdefault((example.lo, n_reply), []).append((number, example.ids[: example.lo]))
     for (n_prompt, n_reply), members in groups.items():
         ids = torch.full((len(members), n_prompt + n_reply), MASK)
