@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from hoshikage._canvas import Plan, Rule, Schedule
 from hoshikage._model import Model
 from hoshikage._raw import logits_of_span, logits_of_table
-from hoshikage.errors import ContextOverflowError, ParameterError
+from hoshikage.errors import Cancelled, ContextOverflowError, ParameterError
 
 __all__ = [
     "Board", "Canvas", "Form", "Forward", "Model", "Plan", "RowEdit", "Rule", "Schedule", "Session", "instruction_set",
@@ -200,7 +200,11 @@ cdef class Session(Running):
         return finished
 
     cdef _start_over(self):
-        """Empty the cache: what is no number there would spoil every pass after it, masked or not."""
+        """Empty the cache: what is no number there would spoil every pass after it, masked or not.
+
+        Who is left computes all that it sees once more. That pass is a warm one, as old keys and values are gone: so a
+        plan that caches may settle other tokens from here on than it does alone.
+        """
         canvases, self._canvases = self._canvases, []
         for canvas in canvases:
             self._unseat(canvas)
@@ -268,7 +272,8 @@ cdef class Session(Running):
         self.reading_seconds += seconds_since(start)
 
     cdef void _check_rows(self) noexcept nogil:
-        """A canvas with a row that says nothing ends here; what its neighbours do is not changed by that."""
+        """A canvas with a row that says nothing ends here, and its neighbours go on. Where the row is not made of
+        numbers, `_start_over` takes from them what their plans had left in the cache."""
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
@@ -304,14 +309,15 @@ cdef class Session(Running):
         with self._by_hand():
             return logits_of_table(self.forward, ids, mask)
 
-    def pass_by_hand(self, ids, int32_t lo, int32_t hi, int32_t end, int32_t stream=0, *, int32_t last=0):
+    def pass_by_hand(self, ids, int32_t lo, int32_t hi, int32_t end, int32_t stream=0, *, int32_t last=0,
+                     Board board=None):
         """One pass over the positions [lo, hi) of a canvas that is seen up to `end`: float32 [hi - lo, vocabulary], or
-        the `last` rows of it.
+        the `last` rows of it. Raises Cancelled when the board says so.
 
         The others are as earlier passes left them in the cache; `forget` empties it.
         """
         self._check_open()
-        with self._by_hand():
+        with self._by_hand(board):
             return logits_of_span(self.forward, stream, ids, lo, hi, end, last)
 
     def forget(self):
@@ -323,18 +329,20 @@ cdef class Session(Running):
                 self.forward.forget(stream)
 
     @contextmanager
-    def _by_hand(self):
-        cdef Board unwatched = Board()
+    def _by_hand(self, Board board=None):
+        cdef Board watched = board if board is not None else Board()
         with self._alone():
             if self._canvases:
                 raise RuntimeError("canvases are in work in this session; read logits in another")
-            job_begins(unwatched)
-            self.forward.board = &unwatched.words
+            if watched.words.cancel:
+                raise Cancelled("the pass was cancelled")
+            job_begins(watched)
+            self.forward.board = &watched.words
             try:
                 yield
             finally:
                 self.forward.board = NULL
-                job_ends(unwatched)
+                job_ends(watched)
 
 
 cdef void free_arrays(Session session) noexcept:

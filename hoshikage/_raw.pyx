@@ -8,9 +8,11 @@ from libc.string cimport memcpy
 
 from hoshikage._canvas cimport Forward, Span
 
+from functools import partial
+
 import numpy as np
 
-from hoshikage.errors import ContextOverflowError, HoshikageError, ParameterError
+from hoshikage.errors import Cancelled, ContextOverflowError, HoshikageError, ParameterError
 
 PROOF_LENGTH = 12               # positions of the proof, and its block
 PROOF_LO, PROOF_HI = 4, 8
@@ -61,11 +63,12 @@ def logits_of_span(Forward forward, int32_t stream, ids, int32_t lo, int32_t hi,
     return out
 
 
-def fault_of_block_passes(session):
+def fault_of_block_passes(session, board=None):
     """Why a pass over a block alone cannot be used in such a session; None: it can.
 
     Both keys and values before and behind the block must be seen as they are, and the block's own only once: so a
     block that was changed and changed back has to give what an ordinary pass to the end of the canvas gave.
+    Raises Cancelled when the board says so: that proves nothing.
     """
     if not session.forward.patches:
         return "the context keeps nothing behind the block"
@@ -73,11 +76,14 @@ def fault_of_block_passes(session):
     first, second = ([(i * step + 1) % n_vocab for i in range(PROOF_LENGTH)] for step in (3, 5))
     changed = [*first[:PROOF_LO], *second[PROOF_LO:PROOF_HI], *first[PROOF_HI:]]
     again = [*first[:PROOF_LO], *second[:PROOF_HI - PROOF_LO], *first[PROOF_HI:]]
+    compute_one = partial(session.pass_by_hand, board=board)
     try:
-        session.pass_by_hand(first, 0, PROOF_LENGTH, PROOF_LENGTH)
-        wanted = session.pass_by_hand(changed, PROOF_LO, PROOF_LENGTH, PROOF_LENGTH)[:PROOF_HI - PROOF_LO]
-        other = session.pass_by_hand(again, PROOF_LO, PROOF_HI, PROOF_LENGTH)
-        got = session.pass_by_hand(changed, PROOF_LO, PROOF_HI, PROOF_LENGTH)
+        compute_one(first, 0, PROOF_LENGTH, PROOF_LENGTH)
+        wanted = compute_one(changed, PROOF_LO, PROOF_LENGTH, PROOF_LENGTH)[:PROOF_HI - PROOF_LO]
+        other = compute_one(again, PROOF_LO, PROOF_HI, PROOF_LENGTH)
+        got = compute_one(changed, PROOF_LO, PROOF_HI, PROOF_LENGTH)
+    except Cancelled:
+        raise
     except HoshikageError as error:
         return f"llama.cpp refused one: {error.cause}"
     finally:

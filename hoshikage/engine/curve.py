@@ -8,19 +8,26 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import inf
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from hoshikage._board import Board
 from hoshikage._context import usable_cores
 from hoshikage._devices import gpus
 from hoshikage._libs import library_folder
 from hoshikage.engine.quality import BLOCK_LENGTH, CURVE_ROWS, Curve
 from hoshikage.settings import Settings
 
-MOST_ROUNDS, LONG_ENOUGH = 8, 0.5  # seconds after which no other round begins
+# What else a machine does makes a pass longer and never shorter: so the shortest time is the one to believe, when
+# there are others like it.
+ALIKE, NEAR = 3, 1.15  # so many of the shortest times of a size, of which none is so many times as long as another
+USUAL_ROUNDS, SHORT = 8, 0.5  # rounds of a quick model, and seconds: a burst of other work would fill three of them
+MOST_ROUNDS, PATIENCE = 32, 10.0  # the same for as long as times are not alike
+LONGEST = 60.0  # seconds for the rounds that there should be at least: about what 8 B take on a few old cores
 DECIDES = (  # what passes cost, of the settings
     *("n_threads", "n_threads_batch", "device_preference", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split"),
     *("flash_attn", "type_k", "type_v"),
@@ -31,44 +38,89 @@ N_CTX = 256  # positions of the session that is measured: the most rows, and som
 class MeasuredSession(Protocol):
     """What is timed."""
 
-    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int, *, last: int) -> Any: ...
-    def forget(self) -> None: ...
+    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int, *, last: int, board: Board | None) -> Any: ...
 
 
-def measure(session: MeasuredSession, n_vocab: int) -> Curve:
-    """The quickest pass of each size, of several where they are short: what is kept for ever should not be what some
-    other program did to this machine in one moment. The first pass of a context also pays for its buffers. No more
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The shortest times of each size, in order, so many that one sees whether they are alike."""
+
+    shortest: Mapping[int, Sequence[float]] = field(default_factory=lambda: dict.fromkeys(CURVE_ROWS, ()))
+
+    def __add__(self, seconds: Sequence[float]) -> Times:
+        """With those of another round."""
+        pairs = zip(CURVE_ROWS, seconds, strict=True)
+        return Times({n: tuple(sorted([*self.shortest[n], one])[:ALIKE]) for n, one in pairs})
+
+    @property
+    def n_rounds(self) -> int:
+        """How many there were, as far as that matters."""
+        return min(map(len, self.shortest.values()))
+
+    @property
+    def certain(self) -> bool:
+        """Whether another measurement would come to the same."""
+        return self.n_rounds == ALIKE and all(times[-1] <= NEAR * times[0] for times in self.shortest.values())
+
+    @property
+    def curve(self) -> Curve:
+        """The shortest of each size."""
+        return Curve(CURVE_ROWS, tuple(self.shortest[n][0] for n in CURVE_ROWS))
+
+
+def one_round(session: MeasuredSession, n_vocab: int, board: Board | None = None) -> list[float]:
+    """Seconds that a pass of each size takes in a new session, whose first passes also pay for its buffers. No more
     rows of logits are fetched than those of a block: a real pass reads no others."""
     ids = [i % n_vocab for i in range(N_CTX)]
     first = N_CTX - max(CURVE_ROWS)
-    session.pass_by_hand(ids, 0, first, first, last=1)
-    session.pass_by_hand(ids, first, first + 1, first + 1, last=1)
-    seconds = dict.fromkeys(CURVE_ROWS, inf)
+    session.pass_by_hand(ids, 0, first, first, last=1, board=board)
+    session.pass_by_hand(ids, first, first + 1, first + 1, last=1, board=board)
+    seconds = []
+    for n_rows in CURVE_ROWS:
+        start, end = time.perf_counter(), first + n_rows
+        session.pass_by_hand(ids, first, end, end, last=min(n_rows, BLOCK_LENGTH), board=board)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measured(another: Callable[[], Sequence[float]], times: Times) -> Iterator[Times]:
+    """What is known after each round more, until that is enough or takes too long."""
     began = time.perf_counter()
-    for _ in range(MOST_ROUNDS):
-        for n_rows in CURVE_ROWS:
-            start = time.perf_counter()
-            session.pass_by_hand(ids, first, first + n_rows, first + n_rows, last=min(n_rows, BLOCK_LENGTH))
-            seconds[n_rows] = min(seconds[n_rows], time.perf_counter() - start)
-        if time.perf_counter() - began > LONG_ENOUGH:
-            break
-    session.forget()
-    return Curve.of(seconds)
+    for n_rounds in count(1):
+        times += another()
+        yield times
+        if not goes_on(times, n_rounds, time.perf_counter() - began):
+            return
 
 
-def stored(path: Path) -> Curve | None:
-    """The curve in that file; None where there is none that can be used."""
+def goes_on(times: Times, n_rounds: int, seconds: float) -> bool:
+    """Whether there is to be another round after so many, which took so long."""
+    if times.n_rounds < ALIKE:
+        return seconds + seconds / n_rounds <= LONGEST
+    if not times.certain:
+        return n_rounds < MOST_ROUNDS and seconds < PATIENCE
+    return n_rounds < USUAL_ROUNDS and seconds < SHORT
+
+
+def stored(path: Path) -> Times | None:
+    """The times in that file; None where there are none that can be used."""
     try:
-        seconds = {int(rows): float(value) for rows, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        shortest = {int(rows): tuple(map(float, times)) for rows, times in kept.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    sound = set(seconds) == set(CURVE_ROWS) and all(0 < value < 1e6 for value in seconds.values())
-    return Curve.of(seconds) if sound else None
+    is_sound = set(shortest) == set(CURVE_ROWS) and all(map(are_sound, shortest.values()))
+    return Times(shortest) if is_sound else None
 
 
-def store(path: Path, curve: Curve) -> None:
+def are_sound(times: Sequence[float]) -> bool:
+    """Whether these can be a size's shortest times."""
+    return 1 <= len(times) <= ALIKE and sorted(times) == list(times) and all(0 < one < 1e6 for one in times)
+
+
+def store(path: Path, times: Times) -> None:
     """Write it whole or not at all. A folder that cannot be written to costs a measurement at each load."""
-    text = json.dumps(dict(zip(map(str, curve.rows), curve.seconds, strict=True)))
+    text = json.dumps(dict(times.shortest))
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
-from typing import Any, TypeAlias
+from functools import cached_property, partial
+from typing import Any
 
 from hoshikage import strategies
+from hoshikage._board import Board
 from hoshikage._canvas import Canvas, Ends, Growth
 from hoshikage._core import Session
-from hoshikage._raw import PROOF_LENGTH, fault_of_block_passes
-from hoshikage.engine import curve
 from hoshikage.engine.answer import Answer, spoken, stop_ids
 from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.findings import Does, Findings, unless_cancelled
 from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
-from hoshikage.engine.quality import BLOCK_LENGTH, Curve, Shape
+from hoshikage.engine.quality import Curve, Shape
 from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
@@ -27,13 +27,10 @@ from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.settings import Settings
 from hoshikage.strategies.elastic import Elastic
 
-Does: TypeAlias = Callable[[Callable[[], Any]], Any]  # runs a function where passes may be computed
-
 GROWN_FROM = 64  # masks that an answer begins with when the model says how many it needs
 EXPANDS = ("<|expand|>", "<expand>")
 LINE_ENDS = ("\n", "\n\n", "\r\n")
 SURE_OF_LINE = {False: 0.3, True: 0.5}  # AdaBlock's for LLaDA, and for Dream, whose rows are shifted
-PROOF_CTX = 256  # positions of the session that block passes are tried in
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +109,11 @@ class CanvasAnswer(Answer):
 
 
 class Denoiser:
-    """How a diffusion model answers. What has to be computed before the first answers, `does` has computed."""
+    """How a diffusion model answers. What has to be computed before the first answers, `does` has computed.
+
+    Where a board is given it is heard meanwhile. Who is cancelled gets an answer all the same: it will end before its
+    first pass.
+    """
 
     def __init__(self, model: Any, settings: Settings, sessions: Sessions[Session], does: Does) -> None:
         self._model = model
@@ -120,26 +121,24 @@ class Denoiser:
         self._sessions = sessions
         self._eog_ids = model.eog_ids
         self._piece = spoken(model)
-        self._able = Able(
-            not model.native,
-            cache(partial(does, self._block_fault)),
-            window=settings.usual_window,
-            block_length=settings.block_length,
-        )
-        self._curve = cache(partial(does, self._measured_curve))
+        self._findings = Findings(model, settings, sessions, does)
 
-    def prepare(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> CanvasAnswer:
+    def prepare(
+        self, index: int, ids: Sequence[int], options: Mapping[str, object], board: Board | None = None
+    ) -> CanvasAnswer:
         """A prompt with its answer behind it, cut where the context ends."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         n_ctx = self._n_ctx(request)
-        request, more = fitted(request, len(ids), n_ctx, options, is_halved=n_ctx < self._sessions.n_ctx)
+        request, changes = fitted(request, len(ids), n_ctx, options, is_halved=n_ctx < self._sessions.n_ctx)
         n_start = min(GROWN_FROM, request.max_tokens) if request.grow else request.max_tokens
         layout = laid_out([ids, Gap(n_start, n_start)], self._model.mask_id)
         growth = strategies.make_growth(request.max_tokens - n_start) if request.grow else None
         shape = Shape(request.max_tokens, len(ids), 0, self._model.shift, moves=request.grow)
-        return self._answer(index, layout, shape, growth, request, warnings + more)
+        return self._answer(index, layout, shape, growth, request, changes, warnings, board)
 
-    def prepare_gaps(self, index: int, pieces: Sequence[Piece], options: Mapping[str, object]) -> CanvasAnswer:
+    def prepare_gaps(
+        self, index: int, pieces: Sequence[Piece], options: Mapping[str, object], board: Board | None = None
+    ) -> CanvasAnswer:
         """Given text and gaps. Where the model can, it finds the length of those whose length is open."""
         request, warnings = read(DiffusionRequest, options, self._settings)
         if request.grammar is not None:
@@ -148,12 +147,10 @@ class Denoiser:
             warnings += ("grow has no effect on gaps: give a range",)
         least = 0 if self._expand_id >= 0 else request.max_tokens
         known = [Gap(least, request.max_tokens) if piece is None else piece for piece in pieces]
+        changes: tuple[str, ...] = ()
         if self._expand_id < 0 and any(isinstance(piece, Gap) and not piece.is_fixed for piece in known):
-            more = "a gap of open length became as long as it may be: this model does not find lengths"
-            if request.strict:
-                raise ParameterError("strict", more, "give a number, or use a DreamOn model")
+            changes = ("a gap of open length became as long as it may be: this model does not find lengths",)
             known = [Gap(piece.most, piece.most) if isinstance(piece, Gap) else piece for piece in known]
-            warnings += (more,)
         is_elastic = self._expand_id >= 0  # with a fixed length, too: then it is kept to that
         layout = laid_out(self._framed(known) if is_elastic else known, self._model.mask_id)
         n_behind = len(layout.tokens) - layout.hi
@@ -165,7 +162,8 @@ class Denoiser:
         if is_elastic:
             growth = strategies.make_gaps(layout.gaps, expand_id=self._expand_id, delete_id=self._model.eos_id)
         shape = Shape(n_region, layout.lo, n_behind, self._model.shift, moves=is_elastic, elastic=is_elastic)
-        return self._answer(index, layout, shape, growth, replace(request, max_tokens=n_region), warnings)
+        request = replace(request, max_tokens=n_region)
+        return self._answer(index, layout, shape, growth, request, changes, warnings, board)
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
@@ -176,11 +174,11 @@ class Denoiser:
         """A session of this size."""
         return self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
 
-    def get_ready(self) -> None:
-        """Prove and measure now what the first requests would."""
-        if self._able.caches:
-            self._able.block_fault()
-            self._curve()
+    def get_ready(self, board: Board | None = None) -> None:
+        """Prove and measure now what the first requests would. Raises Cancelled when the board says so."""
+        if not self._model.native:
+            self._findings.block_fault(board)
+            self._findings.curve(board)
 
     def close(self) -> None:
         """Nothing here is its own."""
@@ -205,24 +203,28 @@ class Denoiser:
         shape: Shape,
         growth: Growth | None,
         request: DiffusionRequest,
+        changes: tuple[str, ...],
         warnings: tuple[str, ...],
+        board: Board | None,
     ) -> CanvasAnswer:
+        """What became of what was asked for, `changes`, is refused when the request is strict."""
         model = self._model
         n_given = len(layout.tokens) - sum(hi - lo for lo, hi, *_ in layout.gaps)
         if layout.tokens.count(model.mask_id) > len(layout.tokens) - n_given:
             raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
-        able = replace(self._able, most_rows=rows_of_block(model.n_vocab, request, growth))
-        recipe, more = recipe_of(request, shape, able=able, curve=self._curve)
         check_bias(request, model.n_vocab)
         line_ends = self._line_ends if request.block_ends == "adaptive" and not shape.moves else ()
         if request.block_ends == "adaptive" and not line_ends:
             why = "the canvas changes its length" if shape.moves else "no token of this model ends a line"
-            more = (*more, f"block_ends became fixed: {why}")
+            changes += (f"block_ends became fixed: {why}",)
         # What stands in one gap does not end the next, nor does given text between them.
         stops = request.stop if len(layout.gaps) == 1 else ()
         if stops != request.stop:
-            more = (*more, "stop has no effect where there are several gaps")
+            changes += ("stop became nothing: there are several gaps",)
         ends = stop_ids(model, self._eog_ids, stops) if len(layout.gaps) == 1 else frozenset()
+        able = replace(self._able(board), most_rows=rows_of_block(model.n_vocab, request, growth))
+        curve = partial(self._curve, board)
+        recipe, more = recipe_of(request, shape, able=able, curve=curve, changes=changes)
         return CanvasAnswer(
             index=index,
             request=request,
@@ -263,20 +265,16 @@ class Denoiser:
         texts = [self._model.tokenize(text) for text in LINE_ENDS]
         return tuple(ids[0] for ids in texts if len(ids) == 1)
 
-    def _block_fault(self) -> str | None:
-        """Why a pass over a block alone cannot be used; proved on a small case, before the first that would use it."""
-        with self._sessions.apart(PROOF_CTX, PROOF_LENGTH) as session:
-            return fault_of_block_passes(session)
+    def _able(self, board: Board | None) -> Able:
+        return Able(
+            not self._model.native,
+            lambda: unless_cancelled(partial(self._findings.block_fault, board), None),
+            window=self._settings.usual_window,
+            block_length=self._settings.block_length,
+        )
 
-    def _measured_curve(self) -> Curve:
-        """What passes cost here: from an earlier load of this model on this machine, or measured now."""
-        path = curve.place_of(self._model, self._settings)
-        known = curve.stored(path)
-        if known is None:
-            with self._sessions.apart(curve.N_CTX, BLOCK_LENGTH) as session:
-                known = curve.measure(session, self._model.n_vocab)
-            curve.store(path, known)
-        return known
+    def _curve(self, board: Board | None) -> Curve:
+        return unless_cancelled(partial(self._findings.curve, board), Curve())
 
 
 def common_options(model: Any, request: DiffusionRequest | BlockRequest) -> dict[str, Any]:

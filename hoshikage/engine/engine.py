@@ -26,7 +26,8 @@ from hoshikage.engine.answer import Answer
 from hoshikage.engine.block import BlockDenoiser
 from hoshikage.engine.causal import Writer
 from hoshikage.engine.desk import Desk
-from hoshikage.engine.diffusion import Denoiser, Does
+from hoshikage.engine.diffusion import Denoiser
+from hoshikage.engine.findings import Does
 from hoshikage.engine.gaps import Piece, gap_of, template_pieces
 from hoshikage.engine.prompt import THINK, chat_ids, checked_ids, text_ids
 from hoshikage.engine.renderer import Renderer
@@ -132,10 +133,11 @@ class Engine:
                 self._renderer.close()
             self.model.close()
 
-    def get_ready(self) -> None:
-        """Compute now what requests will rely on; otherwise the first that does so has it computed."""
+    def get_ready(self, board: Board | None = None) -> None:
+        """Compute now what requests will rely on; otherwise the first that does so has it computed. Raises Cancelled
+        when the board says so."""
         if isinstance(self._way, Denoiser):
-            self._way.get_ready()
+            self._way.get_ready(board)
 
     def compute_by(self, does: Does) -> None:
         """Have such things computed by whoever runs a desk of this engine: its passes are not to meet others."""
@@ -190,7 +192,7 @@ class Engine:
         """
         prompts, single = as_prompts(prompt)
         ids = [self.prompt_tokens(one, parse_special=parse_special) for one in prompts]
-        answers = [self.answer(index, one, options) for index, one in enumerate(ids)]
+        answers = [self.answer(index, one, options, board) for index, one in enumerate(ids)]
         return self._answered(answers, single, stream, board)
 
     def chat(
@@ -216,7 +218,7 @@ class Engine:
             template_options=template_options,
             continue_final_message=continue_final_message,
         )
-        return self._answered([self.answer(0, ids, options)], True, stream, board)
+        return self._answered([self.answer(0, ids, options, board)], True, stream, board)
 
     def infill(
         self,
@@ -236,7 +238,7 @@ class Engine:
         """
         gap = None if length is None else gap_of("length", length)
         before, behind = self.gap_tokens(prefix, suffix, parse_special=parse_special)
-        return self._answered([self.gaps_answer(0, [before, gap, behind], options)], True, stream, board)
+        return self._answered([self.gaps_answer(0, [before, gap, behind], options, board)], True, stream, board)
 
     def fill(
         self,
@@ -252,7 +254,7 @@ class Engine:
         `text` begins with the first gap and ends with the last; the text between them is in it.
         """
         pieces = self.template_pieces(template, parse_special=parse_special)
-        return self._answered([self.gaps_answer(0, pieces, options)], True, stream, board)
+        return self._answered([self.gaps_answer(0, pieces, options, board)], True, stream, board)
 
     def logits(self, ids: ArrayLike, mask: ArrayLike | None = None) -> NDArray[np.float32]:
         """The model's raw logits, float32 [batch, position, vocabulary], for ids [batch, position].
@@ -340,18 +342,24 @@ class Engine:
 
     # -- answers that somebody else brings to their end
 
-    def answer(self, index: int, ids: Sequence[int], options: Mapping[str, object]) -> Answer:
-        """An answer to be made: nothing is computed yet."""
+    def answer(
+        self, index: int, ids: Sequence[int], options: Mapping[str, object], board: Board | None = None
+    ) -> Answer:
+        """An answer to be made: nothing is computed yet but what `get_ready` would, and `board` ends that."""
         self._check_open()
+        if isinstance(self._way, Denoiser):
+            return self._way.prepare(index, ids, options, board)
         return self._way.prepare(index, ids, options)
 
-    def gaps_answer(self, index: int, pieces: Sequence[Piece], options: Mapping[str, object]) -> Answer:
+    def gaps_answer(
+        self, index: int, pieces: Sequence[Piece], options: Mapping[str, object], board: Board | None = None
+    ) -> Answer:
         """The same for what stands between given texts."""
         self._check_open()
         if not isinstance(self._way, Denoiser):
             cause = f"a {self.model.kind.name} model reads from left to right and cannot fill a gap"
             raise UnsupportedModelError(self.model.path, cause, "use a masked diffusion model")
-        return self._way.prepare_gaps(index, pieces, options)
+        return self._way.prepare_gaps(index, pieces, options, board)
 
     def desk(self, *, n_expected: int = 1, gate: AbstractContextManager[Any] | None = None) -> Desk:
         """Where answers of this engine are worked on. It has the engine to itself while it is busy."""
@@ -361,6 +369,7 @@ class Engine:
 
     def _in_turn(self, work: Callable[[], Any]) -> Any:
         with self._turn:
+            self._check_open()
             return work()
 
     def _check_open(self) -> None:

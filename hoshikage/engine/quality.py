@@ -1,12 +1,13 @@
 """exact, balanced, fast: which way of decoding, from what a pass costs on this machine and how long the request is.
 
-The choice is a function of these and of nothing else, never of the load: the same request decodes the same way today
-and tomorrow. Costs are compared, not predicted; so it does not matter that attention is left out of them.
+The choice is a function of these and of nothing else: the same request decodes the same way today and tomorrow, once
+what a pass costs is certain. Costs are compared, not predicted; so it does not matter that attention is left out of
+them.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,11 @@ class Shape:
     window: int = WINDOW
 
     @property
+    def grows(self) -> bool:
+        """Whether the model says how long the whole text is to be."""
+        return self.moves and not self.elastic
+
+    @property
     def n(self) -> int:
         """The whole canvas."""
         return self.n_prompt + self.n_masked + self.n_suffix
@@ -60,22 +66,25 @@ class Curve:
     seconds: Sequence[float] = CURVE_ROWS  # unmeasured: in proportion
 
     def __call__(self, n_rows: float) -> float:
-        """Between two measured ones on a line, and beyond the last on the line through the last two; but where rows
-        cost nothing up to there, as on a GPU that waits for its memory, they will before there are FREE times as many.
-        """
-        at = min(max(bisect_left(self.rows, n_rows), 1), len(self.rows) - 1)
-        (left, right), (low, high) = self.rows[at - 1 : at + 1], self.seconds[at - 1 : at + 1]
-        straight = low + (high - low) * (n_rows - left) / (right - left)
-        return max(straight, self.seconds[-1] * n_rows / (FREE * self.rows[-1]))
+        """As measured, and between two measured sizes on a line. Beyond the last, rows that cost nothing up to there,
+        as on a GPU that waits for its memory, will before there are FREE times as many."""
+        most, whole = self.rows[-1], self.seconds[-1]
+        if n_rows >= most:
+            return max(whole + self._rise(len(self.rows) - 1) * (n_rows - most), whole * n_rows / (FREE * most))
+        at = max(bisect_right(self.rows, n_rows) - 1, 0)
+        return self.seconds[at] + self._rise(at) * (n_rows - self.rows[at])
 
-    @classmethod
-    def of(cls, seconds: Mapping[int, float]) -> Curve:
-        """Measured times; one that is shorter than that of fewer rows was disturbed less, not faster."""
-        rows = sorted(seconds)
-        times = [seconds[n] for n in rows]
-        for at in range(len(times) - 1, 0, -1):
-            times[at - 1] = min(times[at - 1], times[at])
-        return cls(tuple(rows), tuple(times))
+    def _rise(self, at: int) -> float:
+        """What each row more costs, from measured size number `at` on to the next.
+
+        Where that one takes less, another kernel begins there (ggml's attention does so at 64 rows): up to it rows go
+        on costing what they did. Behind the last, they cost what they did before it, or are in proportion.
+        """
+        steps = zip(self.rows, self.rows[1:], self.seconds, self.seconds[1:], strict=False)
+        rises = [(after - before) / (more - fewer) for fewer, more, before, after in steps]
+        if at == len(rises):
+            return rises[-1] if rises[-1] >= 0 else self.seconds[-1] / self.rows[-1]
+        return rises[at] if rises[at] >= 0 or at == 0 else max(rises[at - 1], 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +102,18 @@ class Way:
         """What an answer of the expected length costs: the first pass of each block, the others, and those of them that
         are refreshed."""
         block = min(self.block_length or BLOCK_LENGTH, shape.n_masked)
-        window = self.plan_options.get("window", shape.n_masked)
+        n_expected = min(shape.n_masked, EXPECTED)
+        n_masked = n_expected if shape.grows else shape.n_masked  # a canvas that grows has no more than it needs
+        window = self.plan_options.get("window", n_masked)
         # Where text follows, all is filled, and all is seen.
-        n_blocks = -(-(shape.n_masked if shape.n_suffix else min(shape.n_masked, EXPECTED)) // block)
+        n_blocks = -(-(shape.n_masked if shape.n_suffix else n_expected) // block)
         n_others = max(block / tokens_per_pass(block) - 1, 0)
         refresh = self.plan_options.get("refresh", 0)
         n_warm = n_others / refresh if refresh else 0.0
         is_partial = self.plan == "window" or not self.plan_options.get("whole", True)
         total = 0.0
         for b in range(n_blocks):
-            end = shape.n if shape.n_suffix else shape.n_prompt + min(shape.n_masked, (b + 1) * block + window)
+            end = shape.n if shape.n_suffix else shape.n_prompt + min(n_masked, (b + 1) * block + window)
             behind = end - shape.n_prompt - b * block
             first = behind + block if b > 0 and is_partial else end
             others = self._rows_of_others(block, behind, end)
@@ -127,6 +138,8 @@ def ways(quality: str, shape: Shape) -> list[Way]:
     window = {"window": seen}
     lazy = {"whole": False, **(window if shape.n_masked > lengths[0] + seen else {})}
     plans: list[tuple[str, dict[str, Any]]] = [("full", {}), ("prefix", {}), ("window", window)]
+    if shape.grows:  # how long it has to be is seen at its end
+        plans, lazy = plans[:-1], {"whole": False}
     if quality == "fast":
         plans += [("dual", lazy | {"refresh": REFRESH}), ("dual", lazy)]
     return [

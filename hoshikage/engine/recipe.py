@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ PLAN_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "vicinity": ("window", "refresh", "warm_up", "whole_refresh", "margin"),
 }
 PATCHING = ("dual", "vicinity")
+LOOKS_AT_END = "the end of an answer that grows is looked at"
 
 
 def nothing_wrong() -> str | None:
@@ -71,7 +72,12 @@ class Recipe:
 
 
 def recipe_of(
-    request: DiffusionRequest, shape: Shape, *, able: Able | None = None, curve: Callable[[], Curve] = Curve
+    request: DiffusionRequest,
+    shape: Shape,
+    *,
+    able: Able | None = None,
+    curve: Callable[[], Curve] = Curve,
+    changes: Sequence[str] = (),
 ) -> tuple[Recipe, tuple[str, ...]]:
     """What the request says, and its quality's way where it is silent; a warning for each value that changes nothing.
 
@@ -79,7 +85,8 @@ def recipe_of(
     (shifted): least entropy, timesteps. Blocks take the steps that they need: the models' schedules share steps out
     evenly, which is too few for all but a last block that is shorter. An algorithm or a schedule named: as many steps
     as people expect of those.
-    What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`.
+    What cannot be done becomes the nearest that can, with a warning, or is refused when `strict`; so are `changes` that
+    were made before.
     """
     able = able or Able()
     request, reordered = in_order(request)
@@ -90,11 +97,11 @@ def recipe_of(
     if shape.moves and algorithm == "credit":
         raise ParameterError("algorithm", "credit is given by place, and places move here", "use threshold")
     schedule = request.schedule or schedule_for(request, algorithm, way, shape)
-    plan, changes = plan_for(request.plan or way.plan, able)
+    plan, replanned = plan_for(request.plan or way.plan, able, shape)
     whole = schedule == "timestep" and plan == "full"
     usual = way.block_length or able.block_length or (shape.n_masked if whole else BLOCK_LENGTH)
     block_length, changed = block_length_for(request.block_length, usual, shape, able.most_rows)
-    changes += [*changed, *reordered]
+    changes = [*changes, *replanned, *changed, *reordered]
     n_blocks = -(-shape.n_masked // block_length)
     steps = request.steps or steps_for(request, schedule, shape, n_blocks)
     if steps < n_blocks:
@@ -104,7 +111,7 @@ def recipe_of(
     recipe = Recipe(
         algorithm, schedule, block_length, max(steps, n_blocks), plan,
         {**(way.rule_options if algorithm == way.algorithm else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
-        {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan)},
+        {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan, shape)},
     )  # fmt: skip
     return recipe, (*changes, *useless(request, recipe, shape))
 
@@ -165,8 +172,16 @@ def block_length_for(asked: int | None, usual: int, shape: Shape, most_rows: int
     return most, [f"block_length {asked} became {most}: {why}"]
 
 
-def plan_for(plan: str, able: Able) -> tuple[str, list[str]]:
+def plan_for(plan: str, able: Able, shape: Shape) -> tuple[str, list[str]]:
     """The plan, or the nearest that the model's contexts can follow, and what became of it."""
+    plan, changes = possible_plan(plan, able)
+    if plan == "window" and shape.grows:
+        return "prefix", [*changes, f"the window plan became prefix: {LOOKS_AT_END}"]
+    return plan, changes
+
+
+def possible_plan(plan: str, able: Able) -> tuple[str, list[str]]:
+    """The same, where it does not matter what the request is."""
     if plan != "full" and not able.caches:
         return "full", [f"the {plan} plan became full: the model is loaded without a cache"]
     if plan in PATCHING and (fault := able.block_fault()) is not None:
@@ -174,10 +189,11 @@ def plan_for(plan: str, able: Able) -> tuple[str, list[str]]:
     return plan, []
 
 
-def plan_options(request: DiffusionRequest, plan: str) -> dict[str, Any]:
+def plan_options(request: DiffusionRequest, plan: str, shape: Shape) -> dict[str, Any]:
     """What was asked for of those options that the plan has."""
     names = {"whole_refresh": "whole", "margin": "before"}
-    options = given(request, {name: names.get(name, name) for name in PLAN_OPTIONS[plan]})
+    asked = [name for name in PLAN_OPTIONS[plan] if not (name == "window" and shape.grows)]
+    options = given(request, {name: names.get(name, name) for name in asked})
     return options | ({"behind": options["before"]} if "before" in options else {})
 
 
@@ -203,6 +219,8 @@ def useless(request: DiffusionRequest, recipe: Recipe, shape: Shape) -> list[str
         warnings.append("most_edits has no effect on a masked model, whose blocks are left when they are full")
     if request.window is not None and shape.n_suffix:
         warnings.append("window has no effect where text follows: all of it is seen")
+    if request.window is not None and shape.grows:
+        warnings.append(f"window has no effect: {LOOKS_AT_END}")
     return warnings + idle_options(request, PLAN_OPTIONS, recipe.plan, f"{recipe.plan} plan")
 
 

@@ -98,6 +98,7 @@ class Hearing:
         if task is None:
             return  # it has ended meanwhile
         task.cancelled = True
+        task.board.cancel()
         self._loop.call(self._loop.cancel, task)
         if all(other.cancelled for other in list(self._loop.tasks.values())):  # nobody waits for the pass
             self._loop.board.cancel()
@@ -123,6 +124,6 @@ class Hearing:
             raise Cancelled
         assert loop.engine is not None
         if task.ask.kind in MAKERS:
-            loop.call(loop.join, task, answers_for(loop.engine, task.ask))
+            loop.call(loop.join, task, answers_for(loop.engine, task.ask, task.board))
         else:
             loop.end(task, Done(value=value_of(loop.engine, task.ask)))

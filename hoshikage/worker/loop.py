@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
@@ -46,6 +46,7 @@ class Task:
     number: int
     ask: Ask
     cancelled: bool = False
+    board: Board = field(default_factory=Board)  # of what is computed before its answers are there
     teller: Teller | None = None  # once it is at the desk
 
 
@@ -78,7 +79,8 @@ class Loop:
     def show_life(self) -> None:
         """A sign of it if a pass has moved since the last look: one may take minutes. The reading thread."""
         # The passes of a load are not seen from here, but one that hangs takes no time of a processor.
-        sign = int(time.process_time()) if self.loading else self.board.nodes
+        passes = [self.board, *(task.board for task in list(self.tasks.values()))]
+        sign = int(time.process_time()) if self.loading else sum(board.nodes for board in passes)
         if sign != self._sign_seen:
             self._sign_seen = sign
             self._speech.hint(steps=self.board.steps)
@@ -102,7 +104,7 @@ class Loop:
             if self.engine is not None:
                 raise InternalError("a model is loaded already")
             settings = replaced(Settings(), table(wanted.get("settings", {})))
-            self._use(self._loaded(wanted, settings, board), settings)
+            self._use(self._loaded(wanted, settings, board), settings, board)
         except Exception as error:
             self.loading = False
             self._speech.say(refused=as_ours(error))
@@ -123,17 +125,24 @@ class Loop:
 
     # -- inside
 
-    def _use(self, engine: Engine, settings: Settings) -> None:
+    def _use(self, engine: Engine, settings: Settings, board: Board) -> None:
         self._held = self._gate(settings)
-        try:
-            if settings.quality != "exact":
-                self._compute(engine.get_ready)
-        except Exception as error:  # it may do without, and a request that cannot is told
-            print(as_ours(error), file=sys.stderr)
+        if settings.quality != "exact":
+            self._get_ready(engine, board)
         engine.compute_by(self._do)
         self.engine, self._desk = engine, engine.desk(n_expected=settings.n_seq, gate=self._held)
         self.loading = False
         self._speech.say(loaded=facts_of(engine))
+
+    def _get_ready(self, engine: Engine, board: Board) -> None:
+        engine.compute_by(self._compute)
+        try:
+            engine.get_ready(board)
+        except Cancelled:
+            engine.close()
+            raise
+        except Exception as error:  # it may do without, and a request that cannot is told
+            print(as_ours(error), file=sys.stderr)
 
     def _compute(self, work: Callable[[], T]) -> T:
         with self._held:

@@ -1,4 +1,5 @@
-"""From an ask to the answers that are to be made, or to a value that takes no step. Nothing here computes a pass."""
+"""From an ask to the answers that are to be made, or to a value that takes no step. Nothing here computes a pass; the
+loop does where one has to be measured first, and the ask's board ends that."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from hoshikage._board import Board
 from hoshikage.checks import Check, Flag, Whole, nearest, shown
 from hoshikage.engine.answer import Answer
 from hoshikage.engine.engine import Engine, as_prompts
@@ -65,12 +67,12 @@ class Body:
         return dict(value)
 
 
-def answers_for(engine: Engine, ask: Ask) -> list[Answer]:
+def answers_for(engine: Engine, ask: Ask, board: Board | None = None) -> list[Answer]:
     """The answers that an ask wants."""
     body = Body(ask)
     n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
     check_length(engine, max(longest_text(body.get(name)) for name in READ))
-    return MAKERS[ask.kind](engine, body, n, body.table("options"))
+    return MAKERS[ask.kind](engine, body, n, body.table("options"), board)
 
 
 def check_length(engine: Engine, n_characters: int) -> None:
@@ -90,7 +92,7 @@ def longest_text(value: object) -> int:
     return 0
 
 
-def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+def generated(engine: Engine, body: Body, n: int, options: dict[str, Any], board: Board | None) -> list[Answer]:
     """Prompts, each answered `n` times."""
     prompts, single = as_prompts(body["prompts"])
     if single or not prompts:
@@ -103,16 +105,18 @@ def generated(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> li
     parse_special = body.checked("parse_special", Flag(), False)
     many = [engine.prompt_tokens(prompt, parse_special=parse_special) for prompt in prompts]
     return [
-        engine.answer(i * n + k, ids, {**options, "seed": seed})
+        engine.answer(i * n + k, ids, {**options, "seed": seed}, board)
         for i, ids in enumerate(many)
         for k, seed in enumerate(seeds(options.get("seed"), n))
     ]
 
 
-def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+def chatted(engine: Engine, body: Body, n: int, options: dict[str, Any], board: Board | None) -> list[Answer]:
     """A conversation, continued `n` times."""
     ids = chat_tokens(engine, body)
-    answers = [engine.answer(k, ids, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))]
+    answers = [
+        engine.answer(k, ids, {**options, "seed": seed}, board) for k, seed in enumerate(seeds(options.get("seed"), n))
+    ]
     in_thought = engine.ends_in_thought(ids) or goes_on_thinking(body)
     for answer in answers:
         answer.in_thought = in_thought
@@ -126,11 +130,12 @@ def goes_on_thinking(body: Body) -> bool:
     return text.startswith(THINK) and THOUGHT_ENDS not in text and body.get("continue_final_message") is not False
 
 
-def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any]) -> list[Answer]:
+def infilled(engine: Engine, body: Body, n: int, options: dict[str, Any], board: Board | None) -> list[Answer]:
     """A gap between two texts, or those of a template, filled `n` times."""
     pieces = pieces_of(engine, body)
     return [
-        engine.gaps_answer(k, pieces, {**options, "seed": seed}) for k, seed in enumerate(seeds(options.get("seed"), n))
+        engine.gaps_answer(k, pieces, {**options, "seed": seed}, board)
+        for k, seed in enumerate(seeds(options.get("seed"), n))
     ]
 
 
@@ -189,7 +194,7 @@ def described(engine: Engine, _: Body) -> dict[str, Any]:
     return asdict(facts_of(engine))
 
 
-MAKERS: dict[str, Callable[[Engine, Body, int, dict[str, Any]], list[Answer]]] = {
+MAKERS: dict[str, Callable[[Engine, Body, int, dict[str, Any], Board | None], list[Answer]]] = {
     "generate": generated,
     "chat": chatted,
     "infill": infilled,

@@ -15,6 +15,7 @@ from hoshikage import gguf
 from hoshikage._context import PARAMS_A_THREAD, threads_for, usable_cores
 from hoshikage._core import Board, Canvas, Model, Session
 from hoshikage._fake import FakeModel
+from hoshikage._raw import fault_of_block_passes
 from hoshikage.errors import (
     Cancelled,
     ContextOverflowError,
@@ -159,6 +160,33 @@ def test_a_cancel_ends_a_forward_pass(tiny_model: TinyModel) -> None:
         board.reset()
         session.run(board, max_steps=1)
         assert canvas.step == board.steps
+
+
+def test_a_pass_by_hand_is_cancelled(tiny_model: TinyModel) -> None:
+    """From another thread, which sees that it has begun; and before it begins."""
+    path = tiny_model("llada", n_layer=8, n_embd=128, n_ff=256, n_ctx_train=1024)
+    with Model(path) as model, Session(model, n_ctx=1024, n_rows=8, n_threads=1) as session:
+        board = Board()
+
+        def cancel_soon() -> None:
+            while board.nodes == 0:
+                pass
+            board.cancel()
+
+        other = threading.Thread(target=cancel_soon)
+        other.start()
+        with pytest.raises(Cancelled):
+            session.pass_by_hand([1] * 1024, 0, 1024, 1024, last=1, board=board)
+        other.join()
+        n_nodes = board.nodes
+        with pytest.raises(Cancelled):
+            session.pass_by_hand([1], 0, 1, 1, board=board)
+        with pytest.raises(Cancelled):
+            fault_of_block_passes(session, board)
+        assert board.nodes == n_nodes
+        board.reset()
+        assert session.pass_by_hand([1], 0, 1, 1, board=board).shape == (1, model.n_vocab)
+        assert fault_of_block_passes(session, board) is None
 
 
 def test_two_threads_do_not_share_a_session(tiny_model: TinyModel) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hoshikage._board import Board
 from hoshikage._core import Model, Session
 from hoshikage._raw import fault_of_block_passes
 from hoshikage.errors import DecodeError, ParameterError
@@ -145,10 +146,12 @@ def test_the_proof_fails_where_a_block_sees_something_else(tiny_model: TinyModel
             forward = session.forward
             forget = session.forget
 
-            def pass_by_hand(self, ids: list[int], lo: int, hi: int, end: int) -> NDArray[np.float32]:
+            def pass_by_hand(
+                self, ids: list[int], lo: int, hi: int, end: int, board: Board | None
+            ) -> NDArray[np.float32]:
                 if hi == end:
-                    return session.pass_by_hand(ids, lo, hi, end)
-                return session.pass_by_hand(ids, 0, end, end, 1)[lo:hi]
+                    return session.pass_by_hand(ids, lo, hi, end, board=board)
+                return session.pass_by_hand(ids, 0, end, end, 1, board=board)[lo:hi]
 
         assert "differ" in str(fault_of_block_passes(Lying()))  # type: ignore[arg-type]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from hoshikage import strategies
 from hoshikage.engine import curve
+from hoshikage.engine.curve import ALIKE, Times
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.quality import CURVE_ROWS, WORTH_IT, Curve, Shape, Way, chosen_way, ways
 from hoshikage.engine.recipe import PATCHING, PLAN_OPTIONS, RULE_OPTIONS, Able, quality_of, recipe_of
@@ -24,7 +24,7 @@ from tests.speaker import Speaker
 
 SHAPES = st.builds(Shape, st.integers(1, 2000), st.integers(0, 2000), st.integers(0, 50), st.booleans())
 CURVES = st.lists(st.floats(1e-4, 10.0), min_size=len(CURVE_ROWS), max_size=len(CURVE_ROWS)).map(
-    lambda seconds: Curve.of(dict(zip(CURVE_ROWS, seconds, strict=True)))
+    lambda seconds: Curve(CURVE_ROWS, seconds)
 )
 FLAT = Curve(CURVE_ROWS, (1.0,) * len(CURVE_ROWS))
 BROKEN = Able(block_fault=lambda: "it saw double")
@@ -39,11 +39,6 @@ def test_the_tables_name_what_there_is() -> None:
 
 
 # -- qualities
-
-
-@given(CURVES, st.integers(1, 10_000), st.integers(0, 500))
-def test_more_rows_never_cost_less(measured: Curve, n_rows: int, more: int) -> None:
-    assert measured(n_rows) <= measured(n_rows + more)
 
 
 @given(st.sampled_from(["balanced", "fast"]), SHAPES, CURVES, st.booleans(), st.booleans())
@@ -107,6 +102,23 @@ def test_blocks_and_refreshes_are_chosen_as_well() -> None:
     assert chosen(1000, Shape(256, 100)).block_length == 32
     assert chosen(0, Shape(256, 2000)).plan == "window", "beside the first pass over such a prompt it costs little more"
     assert chosen(50, Shape(256, 4, window=64)).plan_options["refresh"] == 4
+
+
+@given(st.sampled_from(["balanced", "fast"]), SHAPES, CURVES)
+def test_an_answer_that_grows_is_seen_to_its_end(quality: str, shape: Shape, measured: Curve) -> None:
+    """Behind a window masks would be added that nobody sees, and one pass would be as the other."""
+    growing = replace(shape, n_suffix=0, moves=True)
+    recipe, warnings = recipe_of(DiffusionRequest(quality=quality, grow=True), growing, curve=lambda: measured)
+    assert recipe.plan in ("full", "prefix", "dual")
+    assert "window" not in recipe.plan_options
+    assert warnings == ()
+
+
+def test_a_canvas_that_grows_costs_what_an_answer_is_expected_to_need() -> None:
+    """And not what it may come to: prefix is worth it where there is a prompt to be left out."""
+    way = Way("threshold", "adaptive", 32, "full")
+    assert way.seconds(Shape(2000, 10, moves=True), Curve()) < way.seconds(Shape(2000, 10), Curve()) / 10
+    assert chosen_way("balanced", Shape(2000, 10, moves=True), Curve, True, lambda: True).plan == "prefix"
 
 
 def test_exact_asks_for_no_measurement() -> None:
@@ -187,6 +199,28 @@ def test_the_impossible_becomes_the_nearest_or_is_refused(
         recipe_of(DiffusionRequest(**named, strict=True), Shape(20), able=able)
 
 
+def test_no_window_goes_with_growth() -> None:
+    growing = Shape(400, 10, moves=True)
+    recipe, warnings = recipe_of(DiffusionRequest(grow=True, plan="window"), growing)
+    assert (recipe.plan, *warnings) == (
+        "prefix", "the window plan became prefix: the end of an answer that grows is looked at"
+    )  # fmt: skip
+    with pytest.raises(ParameterError, match="became prefix"):
+        recipe_of(DiffusionRequest(grow=True, plan="window", strict=True), growing)
+    assert recipe_of(DiffusionRequest(grow=True, plan="dual"), growing, able=BROKEN)[0].plan == "prefix"
+    for plan in PLANS:
+        if plan != "window":
+            recipe, warnings = recipe_of(DiffusionRequest(grow=True, plan=plan, window=8, strict=True), growing)
+            assert (recipe.plan, recipe.plan_options.get("window")) == (plan, None)
+            assert warnings == ("window has no effect: the end of an answer that grows is looked at",)
+
+
+def test_what_was_changed_before_is_refused_as_well() -> None:
+    assert recipe_of(DiffusionRequest(), Shape(20), changes=["a became b"])[1] == ("a became b",)
+    with pytest.raises(ParameterError, match="a became b"):
+        recipe_of(DiffusionRequest(strict=True), Shape(20), changes=["a became b"])
+
+
 def test_what_a_model_is_used_to_asks_for_nothing() -> None:
     used = Able(block_length=8)
     for quality in ("exact", "balanced"):
@@ -227,88 +261,11 @@ def test_nonsense_is_refused_by_name(named: dict[str, Any]) -> None:
 # -- on an engine
 
 
-@pytest.fixture
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "hoshikage" / "curves"
-
-
-def test_a_curve_is_measured_once_and_kept(cache_home: Path) -> None:
-    for _ in range(2):
-        with Engine(Speaker(salt=3)) as engine:
-            assert engine.generate("a", max_tokens=40, quality="exact").counts.n_passes > 0
-            assert cache_home.exists() == bool(_)
-            engine.generate("a", max_tokens=40, quality="balanced")
-            files = list(cache_home.iterdir())
-            assert len(files) == 1
-        if _ == 0:
-            kept = json.loads(files[0].read_text())
-            files[0].write_text(json.dumps(dict.fromkeys(kept, 1.0)))  # and from now on that one holds
-    assert curve.stored(files[0]) == FLAT
-
-
-class Disturbed:
-    """A session on a machine that now and then has something else to do."""
-
-    def __init__(self) -> None:
-        self.now, self.n_passes = 0.0, 0
-
-    def pass_by_hand(self, ids: Any, lo: int, hi: int, end: int, *, last: int) -> None:
-        assert len(ids) >= hi == end
-        assert 1 <= last <= min(hi - lo, 32)
-        self.n_passes += 1
-        self.now += (hi - lo) / 1000 * (1 if self.n_passes % 4 else 50)
-
-    def forget(self) -> None:
-        pass
-
-
-def test_a_curve_has_the_quickest_pass_of_each_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Disturbed()
-    monkeypatch.setattr(curve, "LONG_ENOUGH", 100.0)
-    monkeypatch.setattr(curve.time, "perf_counter", lambda: session.now)
-    assert curve.measure(session, 100).seconds == pytest.approx([n / 1000 for n in CURVE_ROWS])
-
-
-def test_a_slow_machine_measures_each_length_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Disturbed()
-    monkeypatch.setattr(curve.time, "perf_counter", lambda: 10 * session.now)
-    curve.measure(session, 100)
-    assert session.n_passes == len(CURVE_ROWS) + 2
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"1": 1}', '{"a": 2}', "nonsense", "null", '{"1": "x"}'])
-def test_a_damaged_curve_is_none(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "curve.json"
-    path.write_text(content)
-    assert curve.stored(path) is None
-    assert curve.stored(tmp_path / "nowhere.json") is None
-
-
-def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    curve.store(tmp_path / "file" / "curve.json", Curve())
-    curve.store(tmp_path / "folder" / "curve.json", Curve())
-    assert curve.stored(tmp_path / "folder" / "curve.json") == Curve()
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["curve.json"]
-
-
-def test_a_curve_has_its_place_where_nothing_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container with a read-only root."""
-    monkeypatch.setattr("tempfile.gettempdir", lambda: pytest.fail("there is none"))
-    assert curve.place_of(Speaker(), Settings(), {"HOME": "/home/hoshikage"}).is_relative_to("/home/hoshikage/.cache")
-
-
-def test_each_setting_has_a_curve_of_its_own() -> None:
-    places = {curve.place_of(Speaker(), Settings(n_threads=n), {"HOME": "/home/hoshikage"}) for n in (1, 2)}
-    assert len(places) == 2
-
-
 @pytest.mark.parametrize("quality", ["balanced", "fast"])
-def test_qualities_answer_and_say_how(quality: str, cache_home: Path) -> None:
-    cache_home.mkdir(parents=True)
+def test_qualities_answer_and_say_how(quality: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with Engine(Speaker(salt=5)) as engine:
-        curve.store(curve.place_of(engine.model, engine.settings), Curve())
+        curve.store(curve.place_of(engine.model, engine.settings), Times({n: (n / 1000,) * ALIKE for n in CURVE_ROWS}))
         result = engine.generate("a question", max_tokens=200, quality=quality, early_stop=False)
         assert ("window plan" if quality == "balanced" else "dual plan") in result.how
         assert engine.model.mask_id not in result.canvas
@@ -319,8 +276,7 @@ def test_qualities_answer_and_say_how(quality: str, cache_home: Path) -> None:
         assert "full plan" in named.how
 
 
-def test_a_model_that_cannot_compute_blocks_alone_falls_back(cache_home: Path) -> None:
-    assert not cache_home.exists()
+def test_a_model_that_cannot_compute_blocks_alone_falls_back() -> None:
     model = Speaker(salt=5)
     model.patches = False
     with Engine(model) as engine:
@@ -341,3 +297,32 @@ def test_blocks_may_end_with_lines() -> None:
         assert adaptive.canvas != fixed.canvas
         assert not adaptive.warnings
         assert engine.model.mask_id not in adaptive.canvas
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"max_tokens": 600}, "max_tokens 600 became 511"),
+        ({"grow": True, "max_tokens": 90, "block_ends": "adaptive"}, "block_ends became fixed"),
+    ],
+)
+def test_nothing_becomes_something_else_where_that_is_not_wanted(options: dict[str, Any], word: str) -> None:
+    with Engine(Speaker(salt=5)) as engine:
+        assert any(word in warning for warning in engine.generate("a", **options).warnings)
+        with pytest.raises(ParameterError, match=word):
+            engine.generate("a", **options, strict=True)
+
+
+def test_a_length_that_nobody_asked_for_is_cut_in_any_case() -> None:
+    """The default is what is usual, and no promise."""
+    with Engine(Speaker(salt=5), Settings(n_ctx=64)) as engine:
+        result = engine.generate("a", strict=True)
+        assert (len(result.canvas), result.warnings) == (64, ())
+
+
+def test_a_stop_that_no_gap_can_have_is_refused_by_the_strict() -> None:
+    template = ["a", 3, "b", 3]
+    with Engine(Speaker(salt=5)) as engine:
+        assert engine.fill(template, stop=["x"]).warnings == ("stop became nothing: there are several gaps",)
+        with pytest.raises(ParameterError, match="several gaps"):
+            engine.fill(template, stop=["x"], strict=True)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hoshikage._board import Board
+from hoshikage.engine import curve
+from hoshikage.engine.curve import one_round
+from hoshikage.errors import Cancelled
 from hoshikage.worker import hearing
-from hoshikage.worker.ask import Ask
+from hoshikage.worker.ask import Answered, Ask, Done
+from hoshikage.worker.frames import error_of, event_of
 from hoshikage.worker.hearing import Hearing
 from hoshikage.worker.loop import Loop, Task
 from hoshikage.worker.speech import Speech
@@ -57,8 +63,15 @@ def test_one_that_moves_shows_life_and_one_that_hangs_does_not(ends: Ends) -> No
     assert ends.heard() == [{"steps": 3}]
 
 
+def test_a_measurement_for_an_ask_shows_life(ends: Ends) -> None:
+    ends.loop.tasks[1] = task = Task(1, Ask(kind="generate", body={}))
+    task.board = SimpleNamespace(nodes=7)  # type: ignore[assignment]  # all that is looked at
+    ends.loop.show_life()
+    assert ends.heard() == [{"steps": 3}]
+
+
 def test_a_load_shows_life_as_long_as_it_takes_time_of_a_processor(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a quality relies on is measured by passes that no board tells of."""
+    """Its board is not looked at: reading a file moves no pass."""
     ends.hearing._take({"load": {}})
     seconds = iter([0.9, 2.2, 2.9, 3.1])
     monkeypatch.setattr(time, "process_time", lambda: next(seconds))
@@ -101,6 +114,57 @@ def test_a_pass_ends_once_nobody_waits_for_it(ends: Ends) -> None:
     assert not ends.loop.board.cancelled
     ends.hearing._take({"cancel": 2})
     assert ends.loop.board.cancelled
+
+
+@pytest.fixture
+def no_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_curve")
+def test_a_load_is_cancelled_while_it_measures(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends.hearing._load_board = board = Board()
+
+    def round_that_is_cancelled(*arguments: Any) -> list[float]:
+        ends.hearing._take({"cancel_load": True})
+        return one_round(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curve, "one_round", round_that_is_cancelled)
+        ends.loop.load({"fake": {}}, board)
+    assert isinstance(error_of(ends.heard()[-1]["refused"]), Cancelled)
+    ends.loop.load({"fake": {}}, Board())
+    assert "loaded" in ends.heard()[-1]
+
+
+@pytest.mark.usefixtures("no_curve")
+def test_an_ask_is_cancelled_while_it_has_something_measured(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded for exact answers nothing is measured; the first who wants another waits for it, and may go."""
+    ends.loop.board = Board()
+    ends.loop.load({"fake": {}, "settings": {"quality": "exact"}}, Board())
+    body = {"prompts": ["a"], "options": {"quality": "balanced", "max_tokens": 9}}
+    ends.loop.tasks[1] = task = Task(1, Ask(kind="generate", body=body))
+    ends.heard()
+    n_rounds = 0
+
+    def round_that_is_cancelled(*arguments: Any) -> list[float]:
+        nonlocal n_rounds
+        n_rounds += 1
+        ends.hearing._take({"cancel": 1})
+        return one_round(*arguments)
+
+    monkeypatch.setattr(curve, "one_round", round_that_is_cancelled)
+    with ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(ends.hearing._prepare_one, task)
+        prepared.add_done_callback(lambda _: ends.loop.call(lambda: None))
+        while not prepared.done() or not ends.loop._calls.empty():
+            ends.loop._calls.get()()
+    prepared.result()
+    assert n_rounds == 1
+    *_, answered, done = [event_of(frame)[1] for frame in ends.heard()]
+    assert isinstance(answered, Answered)
+    assert (answered.stop_reason, isinstance(done, Done)) == ("cancelled", True)
+    assert ends.loop.tasks == {}
 
 
 def test_a_parent_that_does_not_listen_is_not_waited_for(ends: Ends) -> None:
