@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,8 +140,25 @@ def cases(
 
 
 @st.composite
-def batches(draw: st.DrawFn, /, max_size: int = 5, plan_names: Sequence[str] = ()) -> list[Case]:
-    """Unlike requests to one model."""
+def batches(
+    draw: st.DrawFn, /, max_size: int = 5, algorithms: Sequence[str] = ALGORITHMS, plan_names: Sequence[str] = ()
+) -> list[Case]:
+    """Unlike requests to one model; blocks of some end with a delimiter, and some canvases grow."""
     n_vocab, salt = draw(st.integers(4, 40)), draw(st.integers(0, 2**64 - 1))
-    one = cases(max_length=20, n_vocab=n_vocab, salt=salt, plan_names=plan_names)
-    return draw(st.lists(one, min_size=2, max_size=max_size))
+    one = cases(algorithms=algorithms, max_length=20, n_vocab=n_vocab, salt=salt, plan_names=plan_names)
+    return [varied(draw, case) for case in draw(st.lists(one, min_size=2, max_size=max_size))]
+
+
+def varied(draw: st.DrawFn, case: Case) -> Case:
+    """The same with a schedule that is served more often than the papers', and what changes blocks and lengths."""
+    more: dict[str, Any] = {}
+    if draw(st.booleans()):
+        more["schedule"] = "adaptive"
+    match draw(st.sampled_from(("as it is", "lines", "growth"))):
+        case "lines":
+            ends = st.lists(st.integers(0, case.n_vocab - 1), min_size=1, max_size=5, unique=True)
+            more |= {"delimiters": tuple(draw(ends)), "block_length": draw(st.integers(1, 8))}
+        case "growth" if case.options["algorithm"] != "credit":  # which counts by place, and places move
+            numbers = {"stride": draw(st.integers(2, 6)), "n_tail": draw(st.integers(1, 6))}
+            more |= {"grow": draw(st.integers(1, 20)), "grow_options": numbers}
+    return replace(case, options=case.options | more)

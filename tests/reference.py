@@ -190,8 +190,9 @@ def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int],
     """AdaBlock: in the next quarter of the answer the delimiter of highest confidence, if above .3 (Dream: .5), ends
     the block; otherwise it has its default length. The first masked position is always inside."""
     enough = 0.5 if recipe.shift else 0.3
-    _, x0 = proposals(logits, keys, recipe, margin)
-    doubt = np.where(np.isin(x0, recipe.delimiters), surprise_of(logits, x0), np.inf)
+    cut, x0 = proposals(logits, keys, recipe, margin)
+    scored = cut if recipe.algorithm in SCORED_AFTER_CUT else logits  # its code takes the confidence that Dream's has
+    doubt = np.where(np.isin(x0, recipe.delimiters), surprise_of(scored, x0), np.inf)
     c = np.exp(-doubt)
     margin.absolute(c, enough)
     best = int(np.argmin(doubt))

@@ -103,7 +103,7 @@ def test_blocks_that_end_with_a_delimiter() -> None:
     tally = Tally()
 
     @settings(max_examples=200)
-    @given(st.data(), st.sampled_from(("low_confidence", *PARALLEL)), st.sampled_from((*SCHEDULES, "adaptive")))
+    @given(st.data(), st.sampled_from((*ALGORITHMS, *PARALLEL)), st.sampled_from((*SCHEDULES, "adaptive")))
     def check(data: st.DataObject, algorithm: str, schedule: str) -> None:
         drawn = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
         # Few tokens, so that delimiters are proposed often.
@@ -119,11 +119,12 @@ def test_blocks_that_end_with_a_delimiter() -> None:
     tally.assert_ties_are_rare()
 
 
-def test_batched() -> None:
+@pytest.mark.parametrize("algorithms", [ALGORITHMS, PARALLEL], ids=["scheduled", "parallel"])
+def test_batched(algorithms: tuple[str, ...]) -> None:
     tally = Tally()
 
     @settings(max_examples=100)
-    @given(batches(plan_names=("full", *CACHING)), N_THREADS)
+    @given(batches(algorithms=algorithms, plan_names=("full", *CACHING)), N_THREADS)
     def check(batch: list[Case], n_threads: int) -> None:
         canvases = [make_canvas(case.tokens, case.mask_id, **case.options) for case in batch]
         with open_session(batch[0], n_threads, len(batch)) as session:
@@ -135,12 +136,13 @@ def test_batched() -> None:
     tally.assert_ties_are_rare()
 
 
-def test_joining_and_leaving_between_steps() -> None:
+@pytest.mark.parametrize("algorithms", [ALGORITHMS, PARALLEL], ids=["scheduled", "parallel"])
+def test_joining_and_leaving_between_steps(algorithms: tuple[str, ...]) -> None:
     """Canvases that come one step after the other, and one that is thrown out half-way, do not disturb the rest."""
     tally = Tally()
 
     @settings(max_examples=60)
-    @given(batches(plan_names=("full", *CACHING)), N_THREADS, st.integers(1, 4))
+    @given(batches(algorithms=algorithms, plan_names=("full", *CACHING)), N_THREADS, st.integers(1, 4))
     def check(batch: list[Case], n_threads: int, patience: int) -> None:
         canvases = [make_canvas(case.tokens, case.mask_id, **case.options) for case in batch]
         with open_session(batch[0], n_threads, len(batch)) as session:

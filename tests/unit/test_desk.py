@@ -20,6 +20,7 @@ from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.sizes import SHORT_ROWS, most_rows
 from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted
 from hoshikage.settings import Settings
+from tests.cases import PARALLEL
 from tests.speaker import Speaker
 
 VOCABULARIES = (300, 32_000, 126_464, 152_064)  # of large ones few rows fit in memory
@@ -27,15 +28,21 @@ BAN = -float("inf")
 EVERYTHING = dict.fromkeys(range(260), BAN)
 PROMPTS = ["", "a", "bcd", "hello there", "x" * 200]
 OPTIONS = st.fixed_dictionaries(
-    {"max_tokens": st.integers(1, 40), "seed": st.integers(0, 99), "temperature": st.sampled_from([0.0, 1.5])},
+    {
+        "max_tokens": st.integers(1, 40) | st.just(80),
+        "seed": st.integers(0, 99),
+        "temperature": st.sampled_from([0.0, 1.5]),
+    },
     optional={
         "early_stop": st.booleans(),
         "cfg_scale": st.just(1.0),
         "block_length": st.integers(1, 40),
         "plan": st.sampled_from(["prefix", "window", "dual", "vicinity"]),
-        "algorithm": st.sampled_from(["threshold", "factor", "saber"]),
+        "algorithm": st.sampled_from(PARALLEL),
+        "block_ends": st.just("adaptive"),
+        "grow": st.booleans(),
     },
-)
+).filter(lambda options: not (options.get("grow") and options.get("algorithm") == "credit"))
 COMERS = st.lists(
     st.tuples(
         st.integers(0, 12),  # the step at which it comes
