@@ -24,9 +24,9 @@ from hoshikage.settings import Settings
 
 # What else a machine does makes a pass longer and never shorter: so the shortest time is the one to believe, when
 # there are others like it.
-ALIKE, NEAR = 3, 1.15  # so many of the shortest times of a size, of which none is so many times as long as another
+ALIKE, NEAR = 3, 1.2  # so many of the shortest times of a size, of which none is so many times as long as another
 USUAL_ROUNDS, SHORT = 8, 0.5  # rounds of a quick model, and seconds: a burst of other work would fill three of them
-MOST_ROUNDS, PATIENCE = 32, 10.0  # the same for as long as times are not alike
+MOST_ROUNDS, PATIENCE = 32, 3.0  # the same for as long as times are not alike; then the next load goes on
 LONGEST = 60.0  # seconds for the rounds that there should be at least: about what 8 B take on a few old cores
 DECIDES = (  # what passes cost, of the settings
     *("n_threads", "n_threads_batch", "device_preference", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split"),

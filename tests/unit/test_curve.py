@@ -115,10 +115,10 @@ def test_a_quick_machine_takes_so_many_rounds_and_no_more(machine: Any) -> None:
 def test_a_size_that_was_disturbed_is_measured_until_it_is_certain(machine: Any) -> None:
     """Each pass of the first rounds takes longer by another factor: the quickest is the one to believe, when it was not
     the only one of its kind."""
-    busy = machine(lambda n_rows, n_round: n_rows / 1000 * (1 + (n_round * n_rows) % 3 if n_round < 6 else 1))
+    busy = machine(lambda n_rows, n_round: n_rows / 1e5 * (1 + (n_round * n_rows) % 3 if n_round < 6 else 1))
     times = busy.measured()
     assert times.certain
-    assert times.curve.seconds == pytest.approx([n / 1000 for n in CURVE_ROWS])
+    assert times.curve.seconds == pytest.approx([n / 1e5 for n in CURVE_ROWS])
     assert busy.n_rounds > ALIKE
 
 
