@@ -1,4 +1,4 @@
-"""Packs the source for a machine without network: only what the libraries are built from."""
+"""Packs the source for a machine without network: what the libraries and the benches' peers are built from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fetch import MARK, find_source
+from fetch import MARK, find_source, is_under
 from pin import Pin, PinError
 
 
@@ -34,11 +34,17 @@ def packed_files(pin: Pin, source: Path) -> Iterator[Path]:
     for name in sorted([*pin.pack, MARK]):
         path = source / name
         if path.is_dir():
-            yield from sorted(inner for inner in path.rglob("*") if inner.is_file())
+            inside = sorted(inner for inner in path.rglob("*") if inner.is_file())
+            yield from (inner for inner in inside if not is_left(pin, source, inner))
         elif path.is_file():
             yield path
         elif name in ("CMakeLists.txt", "ggml", "include", "src"):
             raise PinError(f"{source} has no {name}, so it cannot be packed. Remove it to have it fetched again.")
+
+
+def is_left(pin: Pin, source: Path, path: Path) -> bool:
+    """Whether the pin leaves it out: llama-server's files are in the tree only where somebody has asked for it."""
+    return is_under(path.relative_to(source).as_posix(), pin.leave)
 
 
 def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -41,6 +41,7 @@ TREE = {
     "src/base.c": "const char * ggml_commit(void) { return COMMIT; }\n",
     "src/ggml.c": "int ggml_answer(void) { return 42; }\n",
     "src/llama.c": "int ggml_answer(void);\nint llama_answer(void) { return ggml_answer(); }\n",
+    "tools/bench.c": "// a program\n",
     "tools/ui/page.html": "left out\n",
     "models/vocab.gguf": "left out\n",
 }
@@ -75,7 +76,7 @@ def make_pin(home: Path, archive: bytes) -> Pin:
         f'project = "{PROJECT}"\nrelease = "{RELEASE}"\narchive = "{STEM}.tar.gz"\n'
         f'sha256 = "{hashlib.sha256(archive).hexdigest()}"\ninside = "{INSIDE}"\ncommit = "0fake0fake"\n'
         'keep = ["CMakeLists.txt", "LICENSE", "ggml", "include", "src", "tools"]\nleave = ["tools/ui"]\n'
-        'pack = ["CMakeLists.txt", "LICENSE", "ggml", "include", "src"]\n'
+        'pack = ["CMakeLists.txt", "LICENSE", "ggml", "include", "src", "tools"]\n'
     )
     (home / "pin.toml").write_text(pinned, encoding="utf-8")
     return read_pin(home)

@@ -11,7 +11,7 @@ import pytest
 from fetch import MARK, find_source
 from libraries import build_libraries, place_libraries
 from pack import write_pack
-from pin import Pin, PinError
+from pin import Pin, PinError, read_pin
 
 from tests.house import ROOT
 from tests.house.conftest import Index
@@ -103,10 +103,14 @@ def test_libraries_that_do_not_belong_any_more_are_removed(pin: Pin, tmp_path: P
 def test_a_pack_builds_without_the_archive(
     pin: Pin, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    later = find_source(pin) / "tools" / "ui" / "page.html"  # as llama-server's files are when it has been asked for
+    later.parent.mkdir()
+    later.touch()
     pack = write_pack(pin, tmp_path / "dist")
     index.go_offline()
     with tarfile.open(pack) as tar:
-        assert not [name for name in tar.getnames() if "tools" in name or "models" in name]
+        assert [name.rpartition("/")[2] for name in tar.getnames() if "/tools/" in name] == ["bench.c"]
+        assert not [name for name in tar.getnames() if "models" in name]
         tar.extractall(tmp_path / "host")
     monkeypatch.setenv("HOSHIKAGE_LLAMA_CPP", str(tmp_path / "host" / f"llama.cpp-{pin.release}"))
     assert [path.name for path in build_libraries(pin)] == NAMES
@@ -126,4 +130,15 @@ def test_the_real_pack_is_small(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     (pack,) = tmp_path.iterdir()
-    assert pack.stat().st_size < 30e6
+    assert pack.stat().st_size < 10e6
+
+
+def test_the_real_pack_has_what_the_benches_compare_with(tmp_path: Path) -> None:
+    with tarfile.open(write_pack(read_pin(), tmp_path)) as tar:
+        inside = {name.partition("/")[2] for name in tar.getnames()}
+    assert {
+        "common/CMakeLists.txt",
+        "examples/diffusion/diffusion-cli.cpp",
+        "tools/llama-bench/llama-bench.cpp",
+    } <= inside
+    assert not any(name.startswith("tools/server") for name in inside)

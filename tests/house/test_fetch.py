@@ -25,7 +25,7 @@ def nothing_is_left(pin: Pin) -> bool:
 def test_fetches_verifies_and_unpacks_what_the_pin_keeps(pin: Pin) -> None:
     assert find_source(pin) == pin.source
     kept = ["CMakeLists.txt", "LICENSE", "ggml/include/ggml.h", "include/llama.h", "src/base.c"]
-    assert files_of(pin) == sorted([MARK, *kept, "src/ggml.c", "src/llama.c", "src/llama.cpp"])
+    assert files_of(pin) == sorted([MARK, *kept, "src/ggml.c", "src/llama.c", "src/llama.cpp", "tools/bench.c"])
 
 
 def test_nothing_is_fetched_twice(pin: Pin, index: Index, capsys: pytest.CaptureFixture[str]) -> None:
