@@ -1,14 +1,18 @@
 """How much faster are answers when a plan leaves a part of the canvas to the cache?
 
-    pytest bench/bench_plans.py -s
+    pytest bench/bench_plans.py -s                       the first of eight blocks
+    BENCH_BLOCKS=8 pytest bench/bench_plans.py -s        all 256 passes, some 8 minutes a round
 
 On a file with LLaDA's shape and random weights: prompt 128, 256 new tokens in blocks of 32, one of them a pass, 256
-passes on all sides; warm-up passes, scoring and bookkeeping are counted, the load is not. A pass costs the same each
-time that it computes as much, so that some of each kind are timed and all are counted; all take turns in each round.
+passes on all sides; warm-up passes, scoring and bookkeeping are counted, the load is not. llama-diffusion-cli has the
+same blocks, a prompt as long, and samples as it does by itself. A block's 32 passes are timed, of it and of the plans
+that a figure is asked for: the eight blocks of an answer cost the same but for our warm passes, which are counted as
+often as they come. All take turns in each round.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median
@@ -16,7 +20,7 @@ from time import perf_counter
 
 import pytest
 
-from bench.peers import diffusion_cli
+from bench.peers import diffusion_cli_passes
 from bench.results import record
 from bench.shapes import LLADA_SMALL, model
 from hoshikage._context import usable_cores
@@ -26,11 +30,12 @@ from hoshikage.strategies import make_edits, make_plan, make_rule, make_schedule
 
 N_PROMPT, N_NEW, BLOCK = 128, 256, 32
 N_ROUNDS = 3
-N_COLD = 4  # passes that leave something to the cache, timed in each round
-N_CLI = 6  # steps of the CLI in each round
+N_PASSES = BLOCK * int(os.environ.get("BENCH_BLOCKS", "1"))  # timed in each round
+N_FEWER = {"full": 4, "prefix": 8}  # of slow plans that no figure is asked for
 # Warm passes of 256: one at the start of each block, and where a plan warms up. The window's later ones compute less
 # than its first, which is the one that is timed.
 N_WARM = {"full": N_NEW, "prefix": 8, "window": 8, "dual": 8, "vicinity": 11}
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"  # the CLI's, as the file has no template
 ASKED_OF_CLI = {"full": None, "prefix": None, "window": 5.0, "dual": 7.0, "vicinity": None}
 COMMAND = "pytest bench/bench_plans.py -s"
 
@@ -42,9 +47,14 @@ def path() -> Path:
 
 @pytest.fixture(scope="module")
 def session(path: Path) -> Iterator[Session]:
-    with Model(path) as weights, Session(weights, n_ctx=N_PROMPT + N_NEW, n_rows=BLOCK) as session:
+    with Model(path) as weights, session_of(weights) as session:
         assert fault_of_block_passes(session) is None
         yield session
+
+
+def session_of(weights: Model) -> Session:
+    """Room for one answer."""
+    return Session(weights, n_ctx=N_PROMPT + N_NEW, n_rows=BLOCK)
 
 
 def seconds_per_pass(session: Session, plan: str) -> float:
@@ -58,17 +68,31 @@ def seconds_per_pass(session: Session, plan: str) -> float:
     )  # fmt: skip
     session.add(canvas)
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range({"full": 2, "vicinity": N_COLD + 4}.get(plan, N_COLD + 1)):
+    for _ in range(N_FEWER.get(plan, N_PASSES)):
         start = perf_counter()
         session.run(max_steps=1)
         seconds[canvas.warm].append(perf_counter() - start)
-    session.remove(canvas)
-    warm, cold = mean(seconds[True]), median(seconds[False] or [0.0])
+    if not canvas.done:
+        session.remove(canvas)
+    warm, cold = mean(seconds[True]), mean(seconds[False] or [0.0])
     return (N_WARM[plan] * warm + (N_NEW - N_WARM[plan]) * cold) / N_NEW
 
 
+def text_of_prompt(weights: Model) -> str:
+    """What the CLI makes a prompt as long as ours of."""
+    around = weights.tokenize(CHATML.format(""), add_special=True, parse_special=True)
+    text = "x" * (N_PROMPT - len(around))
+    assert len(weights.tokenize(CHATML.format(text), add_special=True, parse_special=True)) == N_PROMPT
+    return text
+
+
+def seconds_per_pass_of_cli(path: Path, prompt: str, *more: str) -> float:
+    """The mean of as many passes of its own, which settle and sample as many tokens as ours."""
+    return diffusion_cli_passes(path, N_PROMPT + N_NEW, BLOCK, N_PASSES, usable_cores(), *more, prompt=prompt)
+
+
 def test_plans_against_the_example(path: Path, session: Session) -> None:
-    n_threads, n_positions = usable_cores(), N_PROMPT + N_NEW
+    prompt = text_of_prompt(session.forward.model)
     taken: dict[str, list[float]] = {plan: [] for plan in (*N_WARM, "the CLI")}
     shares = []
     for _ in range(N_ROUNDS):
@@ -77,8 +101,7 @@ def test_plans_against_the_example(path: Path, session: Session) -> None:
             taken[plan].append(seconds_per_pass(session, plan))
             reading = session.reading_seconds - before[1]
             shares += [100 * reading / (session.forward_seconds - before[0] + reading)] if plan == "dual" else []
-        cli, _ = diffusion_cli(path, n_positions, n_positions // N_CLI, N_CLI, n_threads)
-        taken["the CLI"].append(cli)
+        taken["the CLI"].append(seconds_per_pass_of_cli(path, prompt))
         print("  ".join(f"{plan} {1000 * each[-1]:.0f} ms" for plan, each in taken.items()))
     times = {plan: median(each) for plan, each in taken.items()}
     for plan, asked in ASKED_OF_CLI.items():
@@ -87,7 +110,7 @@ def test_plans_against_the_example(path: Path, session: Session) -> None:
                 f"{plan} plan against {'the whole canvas' if peer == 'full' else 'llama-diffusion-cli'}",
                 times[peer] / times[plan], "times the tokens/s",
                 asked=f"{asked:g}" if asked and peer != "full" else "no figure",
-                detail=f"{1000 * times[plan]:.0f} and {1000 * times[peer]:.0f} ms a pass, {n_threads} threads",
+                detail=f"{1000 * times[plan]:.0f} and {1000 * times[peer]:.0f} ms a pass, {usable_cores()} threads",
                 command=COMMAND,
             )  # fmt: skip
     record(

@@ -4,8 +4,8 @@
     python bench/gpu.py --measure               only measures, with what a run before has built
 
 Needs nvcc, cmake, ninja and a C++ compiler, the Python of this checkout with its requirements (`make build` installs
-them), 30 GB of disk and 10 GB of GPU memory, and no network: SOURCE is what `make pack` made elsewhere. That has only
-what the libraries are built from; for the CLI beside it pack the whole source (`tar czf all.tar.gz -C llama.cpp src`).
+them), 30 GB of disk and 10 GB of GPU memory, and no network: SOURCE is what `make pack` made elsewhere. Where that has
+no source of the CLI (an older pack) the plans are compared with each other alone, and it says so.
 Results go to bench/results/<machine>.csv as those of the other benches do.
 
 It was written where there is no GPU and has not been run on one: the first to do so should read what it prints.
@@ -26,6 +26,11 @@ SOURCE = ROOT / "bench" / "cache" / "gpu" / "source"
 CUDA = {"CMAKE_ARGS": "-DGGML_CUDA=ON"}
 N_ROUNDS = 5
 COMMAND = "python bench/gpu.py"
+CLI = "llama-diffusion-cli"
+NO_PEER = (
+    f"bench: nothing is compared with {CLI}: {{}} has no examples/diffusion to build it from. "
+    "Remove that folder and name what `make pack` makes now."
+)
 sys.path.insert(0, str(ROOT))
 
 
@@ -51,7 +56,9 @@ def build() -> None:
     environment = {**os.environ, **CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
     commands = [[sys.executable, "setup.py", "build_ext", "--inplace"]]
     if has_programs():
-        commands.append([sys.executable, "llama.cpp", "programs", "llama-diffusion-cli"])
+        commands.append([sys.executable, "llama.cpp", "programs", CLI])
+    else:
+        print(NO_PEER.format(source()), file=sys.stderr)
     for command in commands:
         print("bench:", *command)
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
@@ -63,42 +70,44 @@ def has_programs() -> bool:
 
 
 def measure() -> None:
-    """Times a pass of each plan in turns, then the CLI's."""
+    """Times the passes of each plan and the CLI's in turns."""
     os.environ |= {**CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
-    from bench.bench_plans import BLOCK, N_NEW, N_PROMPT, N_WARM, seconds_per_pass
-    from bench.peers import diffusion_cli
+    from bench import bench_plans as plans
     from bench.results import record
     from bench.shapes import LLADA_8B, model
-    from hoshikage._core import Model, Session
+    from hoshikage._core import Model
     from hoshikage._model import gpu_offload
 
     if not gpu_offload():
         raise SystemExit("bench: llama.cpp finds no GPU: is this build one with CUDA, and nvidia-smi content?")
     path = model("llada-8b", LLADA_8B)
-    taken: dict[str, list[float]] = {plan: [] for plan in N_WARM}
-    with Model(path) as weights, Session(weights, n_ctx=N_PROMPT + N_NEW, n_rows=BLOCK) as session:
-        for plan in taken:
-            seconds_per_pass(session, plan)  # kernels are loaded and graphs made
-        for _ in range(N_ROUNDS):
-            for plan in taken:
-                taken[plan].append(seconds_per_pass(session, plan))
-        share = 100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds)
-    peers = {"the whole canvas": median(taken["full"])}
-    if has_programs():
-        n_steps = (N_PROMPT + N_NEW) // BLOCK
-        rounds = [diffusion_cli(path, N_PROMPT + N_NEW, BLOCK, n_steps, 8, "-ngl", "999") for _ in range(N_ROUNDS)]
-        peers["llama-diffusion-cli"] = median(seconds for seconds, _ in rounds)
+    taken: dict[str, list[float]] = {plan: [] for plan in (*plans.N_WARM, CLI)}
+    shares = []
+    for _ in range(N_ROUNDS):
+        # Loaded in each round, so that the CLI's turns have the GPU's memory to themselves.
+        with Model(path) as weights, plans.session_of(weights) as session:
+            prompt = plans.text_of_prompt(weights)
+            for plan in plans.N_WARM:
+                plans.seconds_per_pass(session, plan)  # kernels are loaded and graphs made
+                taken[plan].append(plans.seconds_per_pass(session, plan))
+            shares.append(100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds))
+        if has_programs():
+            taken[CLI].append(plans.seconds_per_pass_of_cli(path, prompt, "-ngl", "999"))
+    theirs = taken.pop(CLI)
+    peers = {"the whole canvas": median(taken["full"])} | ({CLI: median(theirs)} if theirs else {})
     for plan, times in taken.items():
-        for peer, theirs in peers.items():
-            detail = f"{1000 * median(times):.1f} and {1000 * theirs:.1f} ms a pass"
+        for peer, seconds in peers.items():
+            detail = f"{1000 * median(times):.1f} and {1000 * seconds:.1f} ms a pass"
             record(
-                f"8 B on a GPU: {plan} plan against {peer}", theirs / median(times), "times the tokens/s",
+                f"8 B on a GPU: {plan} plan against {peer}", seconds / median(times), "times the tokens/s",
                 asked="no figure", detail=detail, command=COMMAND,
             )  # fmt: skip
     record(
-        "8 B on a GPU: scoring and bookkeeping at temperature 0", share, "% of a pass", asked="at most 5",
+        "8 B on a GPU: scoring and bookkeeping at temperature 0", median(shares), "% of a pass", asked="at most 5",
         detail="over all plans", command=COMMAND,
     )  # fmt: skip
+    if not has_programs():
+        print(f"\n{NO_PEER.format(source())}", file=sys.stderr)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,11 +29,14 @@ def program(name: str) -> Path:
 def diffusion_command(
     model: Path, n_positions: int, n_steps: int, n_threads: int, *more: str, prompt: str = "hello"
 ) -> list[str | Path]:
-    """llama-diffusion-cli, at temperature 0 over a canvas of so many positions; `more` names at least its schedule."""
+    """llama-diffusion-cli over a canvas of so many positions; `more` names at least its schedule.
+
+    Its sampling is left as it comes (the 40 likeliest, of them 95 %, temperature 0.8) unless `more` says otherwise.
+    """
     return [
         program("llama-diffusion-cli"), "-m", model, "-p", prompt, "--no-escape", "--no-log-prefix",
         "-ub", str(n_positions), "-b", str(n_positions), "-c", str(n_positions), "-t", str(n_threads),
-        "-tb", str(n_threads), "--temp", "0", "--top-k", "0", "--diffusion-steps", str(n_steps), *more,
+        "-tb", str(n_threads), "--diffusion-steps", str(n_steps), *more,
     ]  # fmt: skip
 
 
@@ -53,6 +57,32 @@ def diffusion_cli(
     if found is None:
         raise RuntimeError(f"llama-diffusion-cli ended with {done.returncode}: {done.stderr[-500:]}")
     return float(found[1]) / 1000, float(found[2]) / 1000
+
+
+def diffusion_cli_passes(
+    model: Path, n_positions: int, block_length: int, n_passes: int, n_threads: int, *more: str, prompt: str
+) -> float:
+    """Seconds per pass of the first so many of llama-diffusion-cli at one token a pass; then it is ended.
+
+    It reports each step before its pass, loading is over with the first of them. Its blocks are reckoned over the whole
+    canvas, the prompt included, so that as many steps as positions are one for each token of a block.
+    """
+    command = diffusion_command(
+        model, n_positions, n_positions, n_threads, *in_blocks(block_length), *more, prompt=prompt
+    )
+    said, began = b"", 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stderr is not None
+        try:
+            while piece := process.stderr.read(4096):
+                now = perf_counter()
+                said += piece
+                began = began or (now if b"diffusion step: 0/" in said else 0.0)
+                if b"diffusion step: %d/" % n_passes in said:
+                    return (now - began) / n_passes
+        finally:
+            process.kill()
+    raise RuntimeError(f"llama-diffusion-cli ended before pass {n_passes}: {said[-500:].decode(errors='replace')}")
 
 
 def llama_bench(model: Path, n_tokens: int, n_threads: int) -> float:
