@@ -7,6 +7,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TRAIN := $(VENV)/train
 CLIENTS := $(VENV)/clients
 OTHERS := "litellm>=1.106,<2" "langchain-openai>=1.7,<2" "anthropic>=0.70,<2" "schemathesis>=4.32,<5" "llm-comply>=0.5,<1" "lm-eval[api]>=0.4.9,<1" "llm>=0.27,<1" "httpcore>=1.0.9"
+CURVES := nano-llada nano-dream
 TESTS ?= tests
 JOBS ?= auto
 
@@ -102,12 +103,16 @@ asan: build
 	@LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONMALLOC=malloc PYTHONPATH=$(ASAN)/lib $(PY) -P -m pytest --import-mode=append -p no:cacheprovider $(ASAN_TESTS)
 
+# All of them, whatever one of them finds; make fails in the end if any did.
 bench: build
-	@$(PY) -m pytest bench/bench_*.py -s
-	@for model in nano-llada nano-dream; do $(PY) bench/curves.py $$model --only none; done
+	@began=$$(date +%s); missed=; \
+		$(PY) -m pytest bench/bench_*.py -s || missed="pytest bench/bench_*.py"; \
+		$(PY) bench/curves.py $(CURVES) --only none || missed="$${missed:+$$missed, }bench/curves.py --only none"; \
+		took=$$(($$(date +%s) - began)); echo "make bench took $$((took / 60)) min $$((took % 60)) s"; \
+		test -z "$$missed" || { echo "make bench: not all figures are as asked, see above: $$missed"; exit 1; }
 
 bench-curves: build
-	@$(PY) bench/curves.py nano-llada
+	@$(PY) bench/curves.py $(CURVES)
 
 pack:
 	@$(PYTHON) llama.cpp pack dist

@@ -1,10 +1,12 @@
-"""Accuracy against tokens per second for every plan and rule, on a nano model: what speed costs, and where it is free.
+"""Accuracy against tokens per second for every plan and rule, on nano models: what speed costs, and where it is free.
 
     make bench-curves                                     1,008 questions, hours on two cores
+    python bench/curves.py nano-llada nano-dream --only none             the three qualities alone
     python bench/curves.py nano-llada --items 2 --only threshold
 
 Each question is asked in every way before the next one, so that the ways are paired and a busy machine slows all of
-them alike. Writes docs/curves.svg, docs/curves.md and the figures of the three qualities to bench/results/.
+them alike. Writes docs/curves.md with a picture for each model, and the figures of the three qualities to
+bench/results/; ends with status 1 where one of them misses what is asked of it, by the mean.
 
 AUP (area under accuracy against tokens per pass, d3LLM) is given for each plan, over the rules tried with it.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -119,16 +121,25 @@ def lost(way: Way, exact: Way) -> tuple[float, float]:
     return middle, 1.96 * spread / math.sqrt(len(losses))
 
 
-def table(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> str:
-    """The page: every way in a line, and each plan's AUP."""
-    n = len(ways[0].replies)
+def page(measured: Mapping[str, Sequence[Way]], max_tokens: int, command: str) -> str:
+    """The whole of it: each model's picture and tables."""
+    n = len(next(iter(measured.values()))[0].replies)
     lines = [
         "# What speed costs",
         "",
-        f"`{model}`, {n} questions of {len(TASKS)} kinds, answers of at most {max_tokens} tokens, temperature 0, one",
-        f"thread, one question at a time. Printed by `{command}`.",
+        f"{n} questions of {len(TASKS)} kinds, answers of at most {max_tokens} tokens, temperature 0, one thread, one",
+        f"question at a time. Printed by `{command}`.",
         "",
-        "![accuracy against tokens per second](curves.svg)",
+    ]
+    return "\n".join([*lines, *(section(ways, model) for model, ways in measured.items())])
+
+
+def section(ways: Sequence[Way], model: str) -> str:
+    """A model: every way in a line, and each plan's AUP."""
+    lines = [
+        f"## {model}",
+        "",
+        f"![accuracy against tokens per second]({picture_of(model)})",
         "",
         "| plan | rule | accuracy | 95 % interval | tokens/s | tokens a pass | rows a token |",
         "|---|---|---:|---|---:|---:|---:|",
@@ -144,6 +155,11 @@ def table(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> str
         points = [(w.score.tokens_per_pass or 0.0, 100 * w.score.accuracy) for w in ways if w.plan == plan]
         lines += [f"| {plan} | {aup(points):.0f} |"] if points else []
     return "\n".join([*lines, ""])
+
+
+def picture_of(model: str) -> str:
+    """The picture's file."""
+    return f"curves-{model}.svg"
 
 
 def picture(ways: Sequence[Way]) -> str:
@@ -193,9 +209,10 @@ def _text(x: float, y: float, text: str, more: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(text)}</text>'
 
 
-def record_qualities(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> None:
-    """How much faster than exact, and at what loss."""
+def record_qualities(ways: Sequence[Way], model: str, max_tokens: int, command: str) -> list[str]:
+    """How much faster than exact, and at what loss; a sentence for each figure that misses what is asked."""
     exact, *others = (way for way in ways if way.plan == "quality")
+    missed = []
     for way in others:
         times, points = ASKED[way.rule]
         loss, spread = lost(way, exact)
@@ -208,28 +225,45 @@ def record_qualities(ways: Sequence[Way], model: str, max_tokens: int, command: 
             f"{rows:.1f} rows a token, at most {max_tokens} tokens",
             command=command,
         )  # fmt: skip
+        if way.speed < times * exact.speed:
+            missed.append(f"{model}: {way.rule} has {way.speed / exact.speed:.1f} times the tokens/s, not {times:g}.")
+        if loss > points:
+            missed.append(f"{model}: {way.rule} loses {loss:.1f} points of accuracy, more than {points:g}.")
+    return missed
 
 
 def main() -> None:
-    """Ask, then write."""
+    """Ask, then write. Ends with status 1 and what was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", help="a GGUF file, or the name of an embedded model")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="GGUF files, or names of embedded models")
     parser.add_argument("--items", type=int, default=ITEMS, help=f"questions of each kind [{ITEMS}]")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help=f"the longest answer [{MAX_TOKENS}]")
     parser.add_argument("--only", default="", metavar="TEXT", help="ways whose name has this in it")
-    parser.add_argument("--out", type=Path, help="the folder for the page and its picture [docs, if all is asked]")
+    parser.add_argument("--out", type=Path, help="the folder for the page and its pictures [docs, if all is asked]")
     arguments = parser.parse_args()
-    model, command = Path(arguments.model).stem, f"python bench/curves.py {' '.join(sys.argv[1:])}"
+    command = f"python bench/curves.py {' '.join(sys.argv[1:])}"
     is_all = (arguments.items, arguments.max_tokens, arguments.only) == (ITEMS, MAX_TOKENS, "")
-    ways = all_ways(arguments.only)
-    ask_all(ways, arguments.model, arguments.items, arguments.max_tokens)
-    page = table(ways, model, arguments.max_tokens, command)
-    print(page)
-    if out := arguments.out or (DOCS if is_all else None):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "curves.md").write_text(page, encoding="utf-8")
-        (out / "curves.svg").write_text(picture(ways), encoding="utf-8")
-    record_qualities(ways, model, arguments.max_tokens, command)
+    out = arguments.out or (DOCS if is_all else None)
+    measured: dict[str, list[Way]] = {}
+    missed = []
+    for path in arguments.models:
+        model = Path(path).stem
+        ways = measured[model] = all_ways(arguments.only)
+        ask_all(ways, path, arguments.items, arguments.max_tokens)
+        print(section(ways, model))
+        if out:
+            write(out, measured, arguments.max_tokens, command)  # after each: the next one takes hours
+        missed += record_qualities(ways, model, arguments.max_tokens, command)
+    if missed:
+        raise SystemExit("\n".join(["bench: missed", *missed]))
+
+
+def write(folder: Path, measured: Mapping[str, Sequence[Way]], max_tokens: int, command: str) -> None:
+    """The page and a picture of each model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "curves.md").write_text(page(measured, max_tokens, command), encoding="utf-8")
+    for model, ways in measured.items():
+        (folder / picture_of(model)).write_text(picture(ways), encoding="utf-8")
 
 
 if __name__ == "__main__":

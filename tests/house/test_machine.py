@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sysconfig
@@ -73,6 +74,22 @@ def test_make_names_its_targets() -> None:
     said = make().stdout
     for target in ("serve", "test", "test-clients", "test-train", "build", "lint", "asan", "bench", "pack", "clean"):
         assert f"make {target}" in said
+
+
+@pytest.mark.parametrize(("failing", "named"), [
+    ("-m pytest", "pytest bench/bench_*.py"),
+    ("bench/curves.py", "bench/curves.py --only none"),
+    ("", ""),
+])  # fmt: skip
+def test_make_bench_runs_all_its_parts_and_fails_if_any_did(tmp_path: Path, failing: str, named: str) -> None:
+    python, ran = tmp_path / "python", tmp_path / "ran"
+    python.write_text(f'#!/bin/sh\necho "$*" >> {ran}\ncase "$*" in "{failing}"*) exit {int(bool(failing))};; esac\n')
+    python.chmod(0o755)
+    done = make("--assume-old=build", "bench", f"PY={python}")
+    assert [line[:15] for line in ran.read_text().splitlines()] == ["-m pytest bench", "bench/curves.py"]
+    assert re.search(r"make bench took \d+ min \d+ s", done.stdout)
+    assert (done.returncode != 0) == bool(failing)
+    assert done.stdout.rstrip().endswith(f"see above: {named}" if failing else " s")
 
 
 def test_make_serve_starts_the_server_and_says_how_to_talk_to_it() -> None:
