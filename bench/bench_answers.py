@@ -49,6 +49,7 @@ SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
     "confidence, whole canvas, temperature 0.2": (CANVAS, (*WHOLE, *SURER)),
 }
 N_FINALISTS = 2
+TRIES = 5  # a thread writes what the program says, and on a busy machine the program ends before the end is written
 MAX_TOKENS = CANVAS - 64  # the longest of these prompts leave room for it
 LONG_ANSWERS, LONG, LONGER = ("story", "calendar"), 60, 100  # tokens: what nano-llada has learnt to write, and more
 COMMAND = "pytest bench/bench_answers.py -s"
@@ -76,14 +77,13 @@ def one_of_each_first(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 def answer_of_cli(path: Path, item: Item, n_steps: int, schedule: tuple[str, ...]) -> tuple[str, float]:
     """Its text, which is the canvas behind the prompt without special tokens, and the seconds it took."""
-    done = subprocess.run(
-        diffusion_command(path, CANVAS, n_steps, usable_cores(), *schedule, prompt=item.turns[0].text),
-        check=True, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
-    told = re.search(r"total time: ([\d.]+)ms.*?\n(.*)\Z", done.stderr, re.DOTALL)
-    if told is None:
-        raise RuntimeError(f"llama-diffusion-cli said no time: {done.stderr[-500:]}")
-    return told[2].strip(), float(told[1]) / 1000
+    command = diffusion_command(path, CANVAS, n_steps, usable_cores(), *schedule, prompt=item.turns[0].text)
+    for _ in range(TRIES):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+        told = re.search(r"total time: ([\d.]+)ms.*?\n(.*)\Z", done.stderr, re.DOTALL)
+        if told is not None:
+            return told[2].strip(), float(told[1]) / 1000
+    raise RuntimeError(f"llama-diffusion-cli said no time: {done.stderr[-500:]}")
 
 
 def reply_of_cli(engine: Any, item: Item, setting: str) -> Reply:
