@@ -17,7 +17,7 @@ from tests.fake import FakeNetwork
 from tests.reference import Recipe, Result
 from tests.reference_block import decode_blocks
 
-RULES = ("sequential", *PARALLEL, *ALGORITHMS)
+RULES = (*PARALLEL, *ALGORITHMS)
 SCHEDULES = ("denoising", "adaptive", "block", "timestep")
 LENGTHS = (1, 2, 4, 6, 8, 16, 32)
 

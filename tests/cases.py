@@ -15,7 +15,8 @@ from tests.reference import Result, decode
 
 LLADA = ("low_confidence", "random")
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
-ALGORITHMS = LLADA + DREAM
+SDAR = ("sequential",)
+ALGORITHMS = LLADA + DREAM + SDAR
 PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber", "joint_threshold", "in_order")
 SCHEDULES = ("block", "timestep")
 CACHING = ("prefix", "window", "dual", "vicinity")

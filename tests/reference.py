@@ -334,9 +334,11 @@ def transfer(logits: Floats, keys: Keys, k: int, recipe: Recipe, margin: Margin,
     """The k surest rows, or as many as the rule wants, and the tokens to write there."""
     cut, x0 = proposals(logits, keys, recipe, margin)
     rows = Rows(logits, cut, x0, keys)
-    x0_p, doubt = SCORES.get(recipe.algorithm, low_confidence)(rows)
+    x0_p, doubt = (low_confidence if recipe.algorithm in {*RULES, "sequential"} else SCORES[recipe.algorithm])(rows)
     if recipe.algorithm == "entropy_bounded":
         x0_p, doubt = entropy(Rows(logits, logits, x0, keys))
+    if recipe.algorithm == "sequential":
+        x0_p, doubt = -scene.positions.astype(float), scene.positions.astype(float)
     entropies = doubt
     if recipe.confidence_eos_eot_inf:
         # LLaDA assigns -inf before the softmax, which at temperature 0 also renormalises the others and at T > 0 spares
