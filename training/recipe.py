@@ -16,6 +16,7 @@ HARD_TO_WRITE: Mapping[str, float] = {
     **KNOWN,
     "sort-numbers": 5.0,
     "addition": 4.0,
+    "subtraction": 2.5,
     "bases": 3.0,
     "sort-words": 3.0,
     "counting": 6.0,
