@@ -9,7 +9,8 @@ from hoshikage._running cimport Running
 cdef struct Turn:           # one canvas's part in the present step
     void *canvas            # borrowed from Session._canvases
     Quota quota
-    int32_t span            # its first span, or -1: no pass is needed
+    int32_t span, n_spans   # its first one, and how many: none where no pass is needed
+    bint is_read            # whether anything is read of the pass
     int32_t first_job, n_jobs
 
 
@@ -34,9 +35,12 @@ cdef class Session(Running):
     cdef _unseat(self, Canvas canvas)
     cdef _release(self, Canvas canvas)
     cdef _borrow_canvases(self)
-    cdef int _step(self) except -1 nogil
-    cdef int32_t _plan_pass(self) noexcept nogil
-    cdef void _note_spans(self) noexcept nogil
-    cdef void _read_rows(self, timespec *start) noexcept nogil
-    cdef void _check_rows(self) noexcept nogil
-    cdef bint _settle(self) noexcept nogil
+    cdef void _plan_step(self) noexcept nogil
+    cdef int32_t _end_of_pass(self, int32_t lo) noexcept nogil
+    cdef int32_t _rows_of(self, const Turn *turn) noexcept nogil
+    cdef int _pass(self, int32_t lo, int32_t hi) except -1 nogil
+    cdef void _note_spans(self, int32_t lo, int32_t hi) noexcept nogil
+    cdef void _read_rows(self, int32_t lo, int32_t hi, timespec *start) noexcept nogil
+    cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil
+    cdef int _make_way(self, int32_t lo, int32_t hi) except -1 nogil
+    cdef bint _settle(self, int32_t lo, int32_t hi) noexcept nogil

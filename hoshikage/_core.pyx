@@ -34,6 +34,11 @@ __all__ = [
 ]
 
 
+# A pass of so many rows makes full use of the machine; together, more of them only look past each other in the cache.
+cdef enum:
+    ROWS_TOGETHER = 256
+
+
 def instruction_set():
     """The instruction set that the scan was built of: avx512, avx2, neon or scalar."""
     return isa_name().decode()
@@ -118,6 +123,8 @@ cdef class Session(Running):
             if not any([canvas is other for other in self.canvases]):
                 raise ParameterError("canvas", "it is not in this session", "remove it where it was added")
             self._release(canvas)
+            if canvas._fault == FAULT_UNREADABLE:
+                self._start_over()
 
     cdef _take_spare(self, Canvas canvas):
         # Positions 0 and 1 both read row 0, and a row is edited in place: position 0 gets a copy.
@@ -219,50 +226,82 @@ cdef class Session(Running):
         self.forward.clear()
 
     cdef int _one_step(self) except -1 nogil:
-        self._step()
-        return self._settle()
+        """A step of each, in one pass, or in several where whole canvases make it too large to gain by company."""
+        cdef int32_t lo = 0, hi
+        cdef bint finished = False
+        self._plan_step()
+        while lo < self._n_turns:
+            hi = self._end_of_pass(lo)
+            self._pass(lo, hi)
+            finished = self._settle(lo, hi) or finished
+            lo = hi
+        return finished
 
-    cdef int _step(self) except -1 nogil:
-        """One forward pass for all canvases that need one, and the reading of its rows."""
-        cdef int32_t n_spans = self._plan_pass()
-        cdef timespec start
-        if n_spans > 0:
-            clock_gettime(CLOCK_MONOTONIC, &start)
-            self.forward.run(self._spans, n_spans)
-            self.n_passes += 1
-            self._note_spans()
-            self._read_rows(&start)
-            self._check_rows()
-        return 0
-
-    cdef int32_t _plan_pass(self) noexcept nogil:
+    cdef void _plan_step(self) noexcept nogil:
+        """What each needs computed. Who is finished is still there when a pass behind its own has failed."""
         cdef int32_t n_spans = 0
         cdef Turn *turn
         for i in range(self._n_turns):
             turn = &self._turns[i]
-            turn.span = -1
+            turn.n_spans = turn.n_jobs = 0
+            if (<Canvas> turn.canvas).done:
+                continue
             turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
             if (<Canvas> turn.canvas).moves(&turn.quota):
                 turn.span = n_spans
-                n_spans += fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
-        return n_spans
+                turn.n_spans = fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
+                n_spans += turn.n_spans
 
-    cdef void _note_spans(self) noexcept nogil:
+    cdef int32_t _end_of_pass(self, int32_t lo) noexcept nogil:
+        """The turn behind those that are computed together with this one."""
+        cdef int32_t i, n, n_rows = 0
+        for i in range(lo, self._n_turns):
+            n = self._rows_of(&self._turns[i])
+            if n_rows > 0 and n_rows + n > ROWS_TOGETHER:
+                return i
+            n_rows += n
+        return self._n_turns
+
+    cdef int32_t _rows_of(self, const Turn *turn) noexcept nogil:
+        cdef int32_t k, n_rows = 0
+        for k in range(turn.n_spans):
+            n_rows += self._spans[turn.span + k].hi - self._spans[turn.span + k].lo
+        return n_rows
+
+    cdef int _pass(self, int32_t lo, int32_t hi) except -1 nogil:
+        """One forward pass for those of these turns that need one, and the reading of its rows."""
+        cdef int32_t i, first = -1, n_spans = 0
+        cdef timespec start
+        for i in range(lo, hi):
+            if self._turns[i].n_spans > 0:
+                first = self._turns[i].span if first < 0 else first
+                n_spans += self._turns[i].n_spans
+        if n_spans > 0:
+            clock_gettime(CLOCK_MONOTONIC, &start)
+            self.forward.run(&self._spans[first], n_spans)
+            self.n_passes += 1
+            self._note_spans(lo, hi)
+            self._read_rows(lo, hi, &start)
+            self._check_rows(lo, hi)
+            if hi - lo < self._n_turns:
+                self._make_way(lo, hi)
+        return 0
+
+    cdef void _note_spans(self, int32_t lo, int32_t hi) noexcept nogil:
         cdef Turn *turn
-        for i in range(self._n_turns):
+        for i in range(lo, hi):
             turn = &self._turns[i]
-            if turn.span >= 0:
+            if turn.n_spans > 0:
                 (<Canvas> turn.canvas).computed(&self._spans[turn.span])
-                if not (<Canvas> turn.canvas).looks(self.forward, &self._spans[turn.span]):
-                    turn.span = -1  # nothing of it is read
+                turn.is_read = (<Canvas> turn.canvas).looks(self.forward, &self._spans[turn.span])
 
-    cdef void _read_rows(self, timespec *start) noexcept nogil:
+    cdef void _read_rows(self, int32_t lo, int32_t hi, timespec *start) noexcept nogil:
         cdef int32_t n_jobs = 0
         cdef Turn *turn
-        for i in range(self._n_turns):
+        for i in range(lo, hi):
             turn = &self._turns[i]
             turn.first_job, turn.n_jobs = n_jobs, 0
-            if turn.span >= 0:
+            if turn.n_spans > 0 and turn.is_read:
                 turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
                                         &self._jobs[n_jobs], &self._rows[n_jobs])
                 n_jobs += turn.n_jobs
@@ -271,26 +310,35 @@ cdef class Session(Running):
         pool_run(read_job, self._jobs, n_jobs, self.n_threads)
         self.reading_seconds += seconds_since(start)
 
-    cdef void _check_rows(self) noexcept nogil:
+    cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil:
         """A canvas with a row that says nothing ends here, and its neighbours go on. Where the row is not made of
         numbers, `_start_over` takes from them what their plans had left in the cache."""
         cdef Turn *turn
-        for i in range(self._n_turns):
+        for i in range(lo, hi):
             turn = &self._turns[i]
-            for k in range(turn.first_job, turn.first_job + (turn.n_jobs if turn.span >= 0 else 0)):
+            for k in range(turn.first_job, turn.first_job + turn.n_jobs):
                 if self._rows[k].scan.best < 0:
                     (<Canvas> turn.canvas).fail(
                         FAULT_UNREADABLE if self._rows[k].scan.best == SCAN_INVALID else FAULT_FORBIDDEN,
                         self._rows[k].position)
                     break
 
-    cdef bint _settle(self) noexcept nogil:
+    cdef int _make_way(self, int32_t lo, int32_t hi) except -1 nogil:
+        """What no later pass looks at leaves the cache: those behind would have it masked, tile by tile."""
+        for i in range(lo, hi):
+            if self._turns[i].n_spans > 0 and not (<Canvas> self._turns[i].canvas).plan.caches:
+                self.forward.forget((<Canvas> self._turns[i].canvas).seq)
+                if self._turns[i].n_spans > 1:
+                    self.forward.forget((<Canvas> self._turns[i].canvas).unguided_seq)
+        return 0
+
+    cdef bint _settle(self, int32_t lo, int32_t hi) noexcept nogil:
         """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
         cdef bint finished = False
         cdef Turn *turn
-        for i in range(self._n_turns):
+        for i in range(lo, hi):
             turn = &self._turns[i]
-            if turn.span >= 0 and not (<Canvas> turn.canvas).done:
+            if turn.n_spans > 0 and turn.is_read and not (<Canvas> turn.canvas).done:
                 settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
             if not (<Canvas> turn.canvas).done:
                 (<Canvas> turn.canvas).advance()

@@ -7,6 +7,7 @@ from hoshikage.gguf import Kind
 
 @disjoint_base
 class FakeContext(Forward):
+    passes_left: int
     def __init__(
         self,
         model: FakeModel,

@@ -23,6 +23,7 @@ cdef class FakeContext(Forward):
 
     cdef readonly object model
     cdef readonly int64_t rows_computed
+    cdef public int32_t passes_left  # until one fails; -1: none will
     cdef uint64_t salt
     cdef float *logits      # [n_rows, n_vocab], of the last pass
     cdef int32_t *tokens    # [n_streams, n_cells]: the cache
@@ -33,6 +34,7 @@ cdef class FakeContext(Forward):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         self.model = model
+        self.passes_left = -1
         self.n_vocab = model.n_vocab
         self.salt = model.salt
         self.n_cells = n_ctx or 4096
@@ -61,7 +63,7 @@ cdef class FakeContext(Forward):
         self.logits = NULL
 
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
-        cdef int32_t k, i, n = 0
+        cdef int32_t k, i, n = 0, passes_left = self.passes_left
         cdef uint64_t canvas_hash
         if self.logits == NULL:
             with gil:
@@ -69,6 +71,10 @@ cdef class FakeContext(Forward):
         if self.board != NULL and self.board.cancel:
             with gil:
                 raise Cancelled("the forward pass was cancelled")
+        self.passes_left -= self.passes_left >= 0
+        if self.passes_left == -1 < passes_left:
+            with gil:
+                raise DecodeError("the pass failed", "")
         for k in range(n_spans):
             spans[k].first_row = n
             self.rows_computed += spans[k].hi - spans[k].lo

@@ -238,6 +238,8 @@ class Desk:
     def _tried(self, place: Place) -> News | None:
         """A step of one alone, with a board of its own: this is over soon, and no cancel may end it half-way."""
         work = place.answer.work
+        if work.done:  # in a pass before the one that failed
+            return None
         self._session.add(work)
         try:
             self._run(Board(), 1)

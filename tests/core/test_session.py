@@ -162,6 +162,40 @@ def test_a_cancel_ends_a_forward_pass(tiny_model: TinyModel) -> None:
         assert canvas.step == board.steps
 
 
+@pytest.mark.parametrize(("n_canvases", "n", "n_passes"), [(3, 200, 3), (5, 100, 3), (8, 32, 1), (2, 300, 2)])
+def test_whole_canvases_share_a_pass_where_that_gains(n_canvases: int, n: int, n_passes: int) -> None:
+    """What comes of them is the same; a board counts one step for all."""
+    alone = make_canvas(n)
+    with Session(MODEL, n_ctx=4096, n_seq=8) as session:
+        session.add(alone)
+        session.run()
+    board, canvases = Board(), [make_canvas(n) for _ in range(n_canvases)]
+    with Session(MODEL, n_ctx=4096, n_seq=8) as session:
+        for canvas in canvases:
+            session.add(canvas)
+        session.run(board, max_steps=1)
+        assert (session.n_passes, board.steps) == (n_passes, 1)
+        finished = []
+        while session.canvases:
+            finished += session.run(board)
+    assert len(finished) == n_canvases
+    assert all(canvas.tokens == alone.tokens and canvas.n_passes == alone.n_passes for canvas in canvases)
+
+
+def test_who_was_finished_before_a_pass_failed_is_let_go_with_the_next_call() -> None:
+    first, second = make_canvas(200, n_given=199, steps=1), make_canvas(200, n_given=190)
+    with Session(MODEL, n_ctx=4096, n_seq=8) as session:
+        session.add(first)
+        session.add(second)
+        session.forward.passes_left = 1
+        with pytest.raises(DecodeError):
+            session.run()
+        assert (first.done, second.done, second.step, len(session.canvases)) == (True, False, 0, 2)
+        assert session.run() == [first]
+        assert session.run() == [second]
+    assert MODEL.mask_id not in second.tokens
+
+
 def test_a_pass_by_hand_is_cancelled(tiny_model: TinyModel) -> None:
     """From another thread, which sees that it has begun; and before it begins."""
     path = tiny_model("llada", n_layer=8, n_embd=128, n_ff=256, n_ctx_train=1024)

@@ -120,6 +120,22 @@ def test_who_makes_a_pass_fail_fails_alone() -> None:
         assert told([news[number]])[1:] == (alone.text, alone.stop_reason)
 
 
+def test_who_was_finished_before_a_pass_failed_has_an_answer() -> None:
+    """Both are whole canvases, each in a pass of its own; the second pass of the second step fails, once."""
+    engine = Engine(Speaker(salt=3), Settings(n_seq=2))
+    desk, board, prompt = engine.desk(n_expected=2), Board(), engine.tokenize("x" * 200)
+    for number, max_tokens in enumerate((2, 9)):
+        desk.join(engine.answer(number, prompt, {"max_tokens": max_tokens, "quality": "exact", "early_stop": False}))
+    assert desk.step(board) == []
+    session = desk._session
+    assert isinstance(session, Session) and session.n_passes == 2
+    session.forward.passes_left = 1
+    news = {item.answer.index: item for item in run_out(desk)}
+    for number, max_tokens in enumerate((2, 9)):
+        alone = Engine(Speaker(salt=3)).generate("x" * 200, max_tokens=max_tokens, quality="exact", early_stop=False)
+        assert told([news[number]])[1:] == (alone.text, alone.stop_reason)
+
+
 class Line:
     """A way to answer without a model: work of so many steps, and a session that holds what fits."""
 
