@@ -68,7 +68,7 @@ class Recipe:
 
 
 _RECIPES = (
-    Recipe("nano-ar", "llama", BASE, Causal(), 5_000, "causal, the equal-size partner of nano-llada"),
+    Recipe("nano-ar", "llama", BASE, Causal(), 4_200, "causal, the equal-size partner of nano-llada"),
     # The way from a causal model to a masked one. A pass of LLaDA's objective teaches the few tokens that a decoder
     # would settle next, one of the block objective those of every block: what a sum is, is learnt there, and in the
     # next stage that the text behind is not yet written.
@@ -77,7 +77,7 @@ _RECIPES = (
         "llama",
         BASE,
         Block(8),
-        3_000,
+        2_200,
         "block diffusion, grown from the causal model as SDAR was",
         grown_from="nano-ar",
         peak_lr=3e-3,
@@ -88,7 +88,7 @@ _RECIPES = (
         "llada",
         BASE,
         Masked(),
-        7_000,
+        14_000,
         "masked diffusion with LLaDA's objective, grown by way of blocks from the causal model",
         grown_from="nano-block",
         peak_lr=3e-3,
