@@ -239,7 +239,8 @@ def test_a_pass_over_whole_canvases_takes_no_more_than_inspect_says(
     )
     told = memory_of(gguf.inspect(path), gguf.Wish(), options["n_ctx"], Settings(n_threads=1, **given))
     assert told["cells"] == 1024
-    assert told["total"] * 2 // 3 < int(done.stdout) * 1024 <= told["total"]
+    least = told["total"] * 2 // 3 if n_requests == 1 else 0  # several are more rows than share a pass
+    assert least < int(done.stdout) * 1024 <= told["total"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"n_seq": 1}, {"cfg_scale": 1.0}, {"flash_attn": "off", "n_threads": 3}])

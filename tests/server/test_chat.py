@@ -167,9 +167,10 @@ def test_an_answer_goes_on_with_what_is_there(server: Server, model: str) -> Non
     assert answer["choices"][0]["message"]["content"] == " 12+35=47."
     anew = server.client.post(CHAT, {**wish, "continue_final_message": False}).json
     assert anew["usage"]["prompt_tokens"] > answer["usage"]["prompt_tokens"]
-    assert server.client.post(CHAT, {**wish, "add_generation_prompt": True}).json["usage"] == anew["usage"]
+    told = server.client.post(CHAT, {**wish, "add_generation_prompt": True}).json["usage"]
+    assert tokens_of(told) == tokens_of(anew["usage"])
     both = server.client.post(CHAT, {**wish, "continue_final_message": True, "add_generation_prompt": False}).json
-    assert both["usage"] == answer["usage"] and "warning" not in both  # as Open WebUI asks for it
+    assert tokens_of(both["usage"]) == tokens_of(answer["usage"]) and "warning" not in both  # as Open WebUI asks for it
     wrong = server.client.post(CHAT, {**wish, "messages": turns[:1], "continue_final_message": True})
     assert (wrong.status, wrong.error["param"]) == (400, "continue_final_message")
 
@@ -249,3 +250,8 @@ def test_keep_alive_and_time_limits_reach_the_manager(server: Server) -> None:
     assert server.client.chat(max_tokens=2, keep_alive=300).status == 200
     slow = server.client.chat(model="fake-slow", max_tokens=1500, early_stop=False, temperature=1, timeout=0.3)
     assert (slow.status, slow.error["code"], slow.headers["x-should-retry"]) == (504, "processing_timeout", "false")
+
+
+def tokens_of(usage: dict[str, Any]) -> dict[str, Any]:
+    """Without the work, which is less where a prompt is cached."""
+    return {name: n for name, n in usage.items() if name != "hoshikage"}

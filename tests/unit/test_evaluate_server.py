@@ -296,6 +296,7 @@ def test_ctrl_c_prints_what_a_server_was_found_to_be(stage: Stage) -> None:
     stage.before = interrupt
     command = [sys.executable, "-m", "hoshikage", *ask(stage, "--json")]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job begins without it
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HOSHIKAGE_CONFIG_PATH": ""}, **pipes) as process:
         try:
             out, err = process.communicate(timeout=60)
