@@ -92,20 +92,15 @@ def test_what_only_looks_like_an_answer(name: str, lines: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "reply"),
-    [
-        ("addition", "so 617+617=1234.", "The sum is 1,234."),
-        ("json", None, "```json\n{answer}\n```"),
-        ("bases", None, "{answer}."),
-        ("recall", None, "{answer}!"),
-    ],
+    ("name", "reply"), [("json", "```json\n{answer}\n```"), ("bases", "{answer}."), ("recall", "{answer}!")]
 )
-def test_a_right_answer_in_other_words(name: str, answer: str | None, reply: str) -> None:
-    task = TASKS[name]
-    items = [item for item in drawn(name) if answer is None or item.expected == last_number(answer)]
-    if answer is not None:
-        assert last_number(reply) == last_number(answer)
-    assert all(task.passes(item, reply.format(answer=item.answer)) for item in items)
+def test_a_right_answer_in_other_words(name: str, reply: str) -> None:
+    assert all(TASKS[name].passes(item, reply.format(answer=item.answer)) for item in drawn(name))
+
+
+def test_a_number_is_read_as_people_write_it() -> None:
+    assert last_number("The sum is 1,234.") == last_number("so 617+617=1234.") == 1234
+    assert last_number("about 1.372") is None
 
 
 def test_a_plain_sum_is_answered_with_its_working() -> None:
