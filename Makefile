@@ -19,7 +19,7 @@ help:
 	@echo "make serve                                 start the server with the embedded models"
 	@echo "make serve MODEL=model.gguf PROMPT='...'   answer in the terminal"
 	@echo "make test [TESTS=tests/unit] [JOBS=1]      build what changed and run the tests"
-	@echo "make test-long                             lives, kills and damaged files in full numbers, and a soak of ten minutes"
+	@echo "make test-long                             lives, kills, damaged files in full numbers, stock tools, and a soak of ten minutes"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
 	@echo "make models                                train the embedded models again from the seed (hours)"
 	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
@@ -45,7 +45,7 @@ test: build
 	@$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadfile $(TESTS)
 
 # What the other tests do a few times, in the numbers that the project promises. SOAK_SECONDS=3600 soaks for an hour.
-LONG_TESTS := tests/unit/test_manager.py tests/unit/test_manager_laws.py $(wildcard tests/model/test_manager*.py) tests/server/test_soak.py
+LONG_TESTS := tests/unit/test_manager.py tests/unit/test_manager_laws.py $(wildcard tests/model/test_manager*.py) tests/model/test_stock_tools.py tests/server/test_soak.py
 SOAK_SECONDS ?= 600
 test-long: build
 	@HOSHIKAGE_TEST_LONG=1 SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest $(LONG_TESTS)

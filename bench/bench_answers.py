@@ -15,16 +15,13 @@ model has it. So a low temperature and the likeliest token alone are tried as we
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hoshikage
-from bench.peers import diffusion_command, in_blocks
+from bench.peers import diffusion_answer, in_blocks
 from bench.results import record
 from hoshikage import nano
 from hoshikage._context import usable_cores
@@ -49,7 +46,6 @@ SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
     "confidence, whole canvas, temperature 0.2": (CANVAS, (*WHOLE, *SURER)),
 }
 N_FINALISTS = 2
-TRIES = 5  # a thread writes what the program says, and on a busy machine the program ends before the end is written
 MAX_TOKENS = CANVAS - 64  # the longest of these prompts leave room for it
 LONG_ANSWERS, LONG, LONGER = ("story", "calendar"), 60, 100  # tokens: what nano-llada has learnt to write, and more
 COMMAND = "pytest bench/bench_answers.py -s"
@@ -75,19 +71,10 @@ def one_of_each_first(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     return firsts, [item for item in items if item not in firsts]
 
 
-def answer_of_cli(path: Path, item: Item, n_steps: int, schedule: tuple[str, ...]) -> tuple[str, float]:
-    """Its text, which is the canvas behind the prompt without special tokens, and the seconds it took."""
-    command = diffusion_command(path, CANVAS, n_steps, usable_cores(), *schedule, prompt=item.turns[0].text)
-    for _ in range(TRIES):
-        done = subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
-        told = re.search(r"total time: ([\d.]+)ms.*?\n(.*)\Z", done.stderr, re.DOTALL)
-        if told is not None:
-            return told[2].strip(), float(told[1]) / 1000
-    raise RuntimeError(f"llama-diffusion-cli said no time: {done.stderr[-500:]}")
-
-
 def reply_of_cli(engine: Any, item: Item, setting: str) -> Reply:
-    text, seconds = answer_of_cli(nano.resolve(MODEL), item, *SETTINGS[setting])
+    n_steps, schedule = SETTINGS[setting]
+    prompt = item.turns[0].text
+    text, seconds = diffusion_answer(nano.resolve(MODEL), CANVAS, n_steps, usable_cores(), *schedule, prompt=prompt)
     n_tokens = len(engine.tokenize(text)) + 1  # with the end of text, as ours
     return Reply(TASKS[item.task].passes(item, text), text, n_tokens, seconds)
 
