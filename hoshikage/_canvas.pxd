@@ -130,6 +130,7 @@ cdef class Rule:
 cdef class Forward:
     cdef readonly int32_t n_vocab
     cdef readonly int32_t n_cells       # positions that fit, over all streams
+    cdef readonly int32_t n_tokens_max  # of them, those that one pass takes
     cdef readonly int32_t n_streams     # streams that fit
     cdef readonly int32_t n_rows        # rows that one pass may return
     cdef readonly int32_t n_rungs       # that a span may have

@@ -13,7 +13,6 @@ cdef class Context(Forward):
     cdef llama_batch batch      # room for n_cells tokens, each of n_rungs sequences
     cdef int32_t n_wanted       # rows flagged in the batch
     cdef int32_t *wanted        # [n_rows] their batch indices
-    cdef int32_t n_tokens_max   # tokens that one pass takes
     cdef llama_context_params bare_params
     cdef llama_context *bare     # a small context that stays empty, or NULL: see `open_bare`
     cdef llama_batch_ext *loose  # room for n_cells tokens, or NULL: a batch whose positions nobody compares
@@ -31,5 +30,5 @@ cdef class Context(Forward):
     cdef bint holds(self, const Span *span) noexcept nogil
     cdef int check_idle(self) except -1
     cdef void free_context(self) noexcept
-    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows)
+    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows, int n_tokens)
     cdef _open(self, llama_context_params params)

@@ -25,6 +25,7 @@ class Context(Forward):
         n_ctx: int = ...,
         n_seq: int = ...,
         n_rows: int = ...,
+        n_tokens: int = ...,
         n_rungs: int = ...,
         n_threads: int = ...,
         n_threads_batch: int = ...,

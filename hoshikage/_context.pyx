@@ -79,6 +79,11 @@ def ladders_hold(Context context):
     return fault_of_any_ladder is None
 
 
+cdef in_cells(n):
+    """As many positions as llama.cpp makes room for where so many are wanted."""
+    return (n + CELL_MULTIPLE - 1) // CELL_MULTIPLE * CELL_MULTIPLE
+
+
 cdef int32_t n_rungs_of(const Span *span) noexcept nogil:
     return 1 if span.rung == 0 else (span.hi - span.lo + span.rung - 1) // span.rung
 
@@ -87,21 +92,24 @@ cdef int32_t n_rungs_of(const Span *span) noexcept nogil:
 cdef class Context(Forward):
     """A context of `n_ctx` positions over at most `n_seq` streams, of which one pass returns at most `n_rows` rows.
 
-    A diffusion model attends in both directions. Its canvas must go through in one piece, so the
-    physical batch is as long as the context. A span of blocks may be a ladder of at most `n_rungs`, if there is room.
+    A masked model attends in both directions. Its canvas must go through in one piece, so a pass takes `n_tokens`
+    positions, the longest canvas's (0: all of them); what it computes with takes memory for as many. A span of blocks
+    may be a ladder of at most `n_rungs`, if there is room.
     """
 
-    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_rungs=1,
+    def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_tokens=0, int n_rungs=1,
                  int n_threads=0, int n_threads_batch=0, str flash_attn="auto", str type_k="f16", str type_v="f16"):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         model.check_open()
         self.model = model
         self.n_vocab = model.n_vocab
-        self._check_sizes(n_ctx, n_seq, n_rows)
+        self._check_sizes(n_ctx, n_seq, n_rows, n_tokens)
         cdef llama_context_params params = llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = self.n_cells
-        if not model.is_diffusion or model.block_length > 0:
+        if model.is_diffusion and model.block_length == 0:
+            params.n_batch = params.n_ubatch = min(self.n_cells, in_cells(n_tokens or self.n_cells))
+        else:
             params.n_ubatch = min(self.n_cells, max(CAUSAL_UBATCH, n_seq * model.block_length))
         if model.block_length > 0:
             self.n_rungs = max(1, min(n_rungs, llama_max_parallel_sequences() // n_seq,
@@ -116,9 +124,9 @@ cdef class Context(Forward):
         params.abort_callback, params.abort_callback_data = asked_to_stop, <void *> self
         self._open(params)
 
-    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows):
+    cdef _check_sizes(self, int n_ctx, int n_seq, int n_rows, int n_tokens):
         """Sizes that llama.cpp would answer with an abort are refused here."""
-        if n_ctx < 0 or n_seq < 1 or n_rows < 0:
+        if n_ctx < 0 or n_seq < 1 or n_rows < 0 or n_tokens < 0:
             raise ParameterError("n_ctx", "a context's sizes are not negative", "use 0 for the default")
         if n_seq > llama_max_parallel_sequences():
             raise ParameterError("n_seq", f"{n_seq} streams are too many",
@@ -126,7 +134,7 @@ cdef class Context(Forward):
         if n_ctx > (1 << 24):
             raise ParameterError("n_ctx", f"{n_ctx} positions are too many", f"use at most {1 << 24}")
         length = n_ctx or min(self.model.n_ctx_train or DEFAULT_CTX, DEFAULT_CTX)
-        self.n_cells = (length + CELL_MULTIPLE - 1) // CELL_MULTIPLE * CELL_MULTIPLE
+        self.n_cells = in_cells(length)
         self.n_streams = n_seq
         # Without a memory llama.cpp returns every row, wanted or not.
         self.n_rows = self.n_cells if self.model.native or n_rows == 0 else min(max(n_rows, n_seq), self.n_cells)

@@ -56,8 +56,8 @@ cdef double seconds_since(timespec *start) noexcept nogil:
 cdef class Session(Running):
     """A batch of canvases on one context.
 
-    `model` opens the context with whatever else is given here (`n_ctx`, `n_seq`, `n_rows`, `flash_attn`,
-    `type_k`, `type_v`, `n_threads_batch`). Canvases may join and leave between steps.
+    `model` opens the context with whatever else is given here (`n_ctx`, `n_seq`, `n_rows`, `n_tokens`,
+    `flash_attn`, `type_k`, `type_v`, `n_threads_batch`). Canvases may join and leave between steps.
     """
 
     def __init__(self, model, *, int n_threads=0, **context):
@@ -183,6 +183,8 @@ cdef class Session(Running):
             [other.n_most * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_cells > forward.n_cells:
             raise ContextOverflowError(n_cells, forward.n_cells)
+        if not canvas.in_blocks and canvas.n_most * n_streams > forward.n_tokens_max:
+            raise ContextOverflowError(canvas.n_most * n_streams, forward.n_tokens_max)
         n_rows = canvas.most_rows * n_streams + sum(
             [other.most_rows * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_rows > forward.n_rows:
@@ -257,7 +259,7 @@ cdef class Session(Running):
         cdef int32_t i, n, n_rows = 0
         for i in range(lo, self._n_turns):
             n = self._rows_of(&self._turns[i])
-            if n_rows > 0 and n_rows + n > ROWS_TOGETHER:
+            if n_rows > 0 and n_rows + n > min(ROWS_TOGETHER, self.forward.n_tokens_max):
                 return i
             n_rows += n
         return self._n_turns

@@ -15,6 +15,7 @@ class FakeContext(Forward):
         n_ctx: int = ...,
         n_seq: int = ...,
         n_rows: int = ...,
+        n_tokens: int = ...,
         n_rungs: int = ...,
         n_threads: int = ...,
     ) -> None: ...

@@ -30,7 +30,8 @@ cdef class FakeContext(Forward):
     cdef uint64_t *written  # [n_streams, n_cells]: the canvas that each cell was computed in
     cdef int32_t *lengths   # [n_streams]: cells in use, from 0 on
 
-    def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_rungs=1, int n_threads=0):
+    def __init__(self, model, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_tokens=0, int n_rungs=1,
+                 int n_threads=0):
         if self.model is not None:
             raise RuntimeError("a context is made once")
         self.model = model
@@ -38,6 +39,7 @@ cdef class FakeContext(Forward):
         self.n_vocab = model.n_vocab
         self.salt = model.salt
         self.n_cells = n_ctx or 4096
+        self.n_tokens_max = min(n_tokens or self.n_cells, self.n_cells)
         self.n_streams = n_seq
         self.n_rows = n_rows or self.n_cells
         self.n_rungs = n_rungs
@@ -63,7 +65,7 @@ cdef class FakeContext(Forward):
         self.logits = NULL
 
     cdef int run(self, Span *spans, int32_t n_spans) except -1 nogil:
-        cdef int32_t k, i, n = 0, passes_left = self.passes_left
+        cdef int32_t k, i, n = 0, n_tokens = 0, passes_left = self.passes_left
         cdef uint64_t canvas_hash
         if self.logits == NULL:
             with gil:
@@ -75,6 +77,11 @@ cdef class FakeContext(Forward):
         if self.passes_left == -1 < passes_left:
             with gil:
                 raise DecodeError("the pass failed", "")
+        for k in range(n_spans):
+            n_tokens += spans[k].hi - spans[k].lo
+        if n_tokens > self.n_tokens_max:
+            with gil:
+                raise DecodeError(f"a pass of {n_tokens} tokens is longer than {self.n_tokens_max}", "compute fewer")
         for k in range(n_spans):
             spans[k].first_row = n
             self.rows_computed += spans[k].hi - spans[k].lo

@@ -74,7 +74,7 @@ def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Setti
     shape = shape_from(header, [header, *other_parts(header)], wish)
     size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
     parts = bill_of(shape, size, Way.of(settings))
-    guided = guided_ctx(n_ctx, size.cells, settings.n_seq) if shape.kind == "masked" else 0
+    guided = guided_ctx(n_ctx, size.cells, size.n_tokens, settings.n_seq) if shape.kind == "masked" else 0
     counts = {"n_seq": settings.n_seq, "n_ctx": n_ctx, "guided_ctx": guided, "cells": size.cells}
     return {**counts, **parts, "total": sum(parts.values())}
 

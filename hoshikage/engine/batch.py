@@ -16,11 +16,13 @@ class Room:
     n_cells: int
     n_streams: int
     n_rows: int
+    n_longest: int  # positions that one answer may have
 
     def holds(self, answers: Sequence[Answer]) -> bool:
         """Whether these fit in together."""
         return (
             sum(answer.n_cells for answer in answers) <= self.n_cells
+            and all(answer.n_cells <= self.n_longest for answer in answers)
             and sum(answer.n_streams for answer in answers) <= self.n_streams
             and sum(answer.n_rows for answer in answers) <= self.n_rows
         )
@@ -35,10 +37,11 @@ def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows
 
     So it is with rows: `rows_for` gives more than the longest block has.
     """
-    n_rows = max(answer.n_rows for answer in answers)
+    n_longest, n_rows = max(answer.n_cells for answer in answers), max(answer.n_rows for answer in answers)
     n_rows_together = max(n_rows * n_together, n_rows + SHORT_ROWS) if n_together > 1 else n_rows
     return Room(
-        n_cells=cells_for(max(answer.n_cells for answer in answers), n_together, shared_cells),
+        n_cells=cells_for(n_longest, n_together, shared_cells),
         n_streams=max(answer.n_streams for answer in answers) * n_together,
         n_rows=max(n_rows, rows_for(n_rows_together)),
+        n_longest=n_longest,
     )

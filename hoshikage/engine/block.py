@@ -151,7 +151,8 @@ class BlockDenoiser:
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side."""
         room = room_for(answers, n_together, SHARED_CELLS["block"], self._sessions.rows_for)
-        return replace(room, n_cells=max(room.n_cells, min(self._sessions.n_ctx, KEPT_CELLS)))
+        n_cells = max(room.n_cells, min(self._sessions.n_ctx, KEPT_CELLS))
+        return replace(room, n_cells=n_cells, n_longest=n_cells)
 
     def open(self, room: Room) -> BlockSession:
         """A session of this size, with as many streams as there may ever be: what one has left serves another."""

@@ -135,7 +135,8 @@ class Writer:
         """A session's size for these, so many of them side by side."""
         room = room_for(answers, n_together, SHARED_CELLS["causal"], self._sessions.rows_for)
         # One at a time may have its prompt judged; the others take a row each.
-        return replace(room, n_rows=max(answer.n_rows for answer in answers) + n_together - 1)
+        n_rows = max(answer.n_rows for answer in answers) + n_together - 1
+        return replace(room, n_rows=n_rows, n_longest=room.n_cells)
 
     def open(self, room: Room) -> CausalSession:
         """A session of this size, with as many sequences as there may ever be.

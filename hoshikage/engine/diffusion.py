@@ -21,7 +21,16 @@ from hoshikage.engine.recipe import Able, Recipe, recipe_of
 from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import UNBOUNDED, Sessions
-from hoshikage.engine.sizes import SHARED_CELLS, guided_ctx, most_cells, most_rows, streams_of
+from hoshikage.engine.sizes import (
+    COARSE,
+    SHARED_CELLS,
+    guided_ctx,
+    most_cells,
+    most_rows,
+    most_tokens,
+    rounded_up,
+    streams_of,
+)
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.settings import Settings
@@ -168,11 +177,12 @@ class Denoiser:
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
         room = room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
-        return replace(room, n_cells=min(room.n_cells, self._most_cells))
+        n_longest = rounded_up(max(room.n_longest, COARSE))
+        return replace(room, n_cells=min(room.n_cells, self._most_cells), n_longest=min(n_longest, self._most_tokens))
 
     def open(self, room: Room) -> Session:
         """A session of this size."""
-        return self._sessions.open(room.n_cells, room.n_streams, room.n_rows)
+        return self._sessions.open(room.n_cells, room.n_streams, room.n_rows, room.n_longest)
 
     def get_ready(self, board: Board | None = None) -> None:
         """Prove and measure now what the first requests would. Raises Cancelled when the board says so."""
@@ -191,10 +201,18 @@ class Denoiser:
             return UNBOUNDED
         return most_cells("masked", settings.n_ctx, settings.n_seq, streams_of(settings.cfg_scale))
 
+    @cached_property
+    def _most_tokens(self) -> int:
+        """Positions that a pass was reckoned with, in the same way."""
+        settings = self._settings
+        return most_tokens(settings.n_ctx, streams_of(settings.cfg_scale)) if settings.n_ctx else UNBOUNDED
+
     def _n_ctx(self, request: DiffusionRequest) -> int:
         """Tokens that a request may have: fewer under guidance, where memory was reckoned without it."""
         n_ctx = self._sessions.n_ctx
-        return guided_ctx(n_ctx, self._most_cells, self._settings.n_seq) if request.cfg_scale > 0 else n_ctx
+        if request.cfg_scale == 0:
+            return n_ctx
+        return guided_ctx(n_ctx, self._most_cells, self._most_tokens, self._settings.n_seq)
 
     def _answer(
         self,

@@ -40,26 +40,27 @@ class Sessions(Generic[OneSession]):
         self._settings = settings
         self._kind = kind
         self._session: OneSession | None = None
-        self._size = (0, 0, 0)
+        self._size = (0, 0, 0, 0)
 
     @property
     def n_ctx(self) -> int:
         """Tokens that one request may have, prompt and answer together."""
         return self._settings.n_ctx or self._model.n_ctx_train or UNBOUNDED
 
-    def open(self, n_ctx: int, n_seq: int, n_rows: int = 0) -> OneSession:
-        """A session of at least these sizes: positions and streams over all work, rows of a pass (0: its choice)."""
-        needed = (rounded_up(n_ctx), n_seq, n_rows)
+    def open(self, n_ctx: int, n_seq: int, n_rows: int = 0, n_tokens: int = 0) -> OneSession:
+        """A session of at least these sizes: positions and streams over all work; of one pass the rows (0: its choice)
+        and the positions (0: all)."""
+        needed = (rounded_up(n_ctx), n_seq, n_rows, rounded_up(n_tokens or n_ctx))
         if self._session is None or any(have < need for have, need in zip(self._size, needed, strict=True)):
-            n_ctx, n_seq, n_rows = (max(pair) for pair in zip(self._size, needed, strict=True))
+            n_ctx, n_seq, n_rows, n_tokens = (max(pair) for pair in zip(self._size, needed, strict=True))
             self.close()
-            self._session = self._opened(n_ctx, n_seq, n_rows)
-            self._size = (n_ctx, n_seq, n_rows)
+            self._session = self._opened(n_ctx, n_seq, n_rows, n_tokens)
+            self._size = (n_ctx, n_seq, n_rows, n_tokens)
         return self._session
 
     def apart(self, n_ctx: int, n_rows: int) -> OneSession:
         """A small session beside the one that is kept, for a measurement; whoever asks for it closes it."""
-        return self._opened(n_ctx, 1, n_rows)
+        return self._opened(n_ctx, 1, n_rows, n_ctx)
 
     def check_fits(self, n_tokens: int) -> None:
         """Raises ContextOverflowError when no request may be so long."""
@@ -74,9 +75,9 @@ class Sessions(Generic[OneSession]):
         """Give the context's memory back."""
         if self._session is not None:
             self._session.close()
-        self._session, self._size = None, (0, 0, 0)
+        self._session, self._size = None, (0, 0, 0, 0)
 
-    def _opened(self, n_ctx: int, n_seq: int, n_rows: int) -> OneSession:
+    def _opened(self, n_ctx: int, n_seq: int, n_rows: int, n_tokens: int) -> OneSession:
         settings = self._settings
         return self._kind(
             self._model,
@@ -88,4 +89,5 @@ class Sessions(Generic[OneSession]):
             type_k=settings.type_k,
             type_v=settings.type_v,
             **({"n_rows": n_rows} if n_rows else {}),
+            **({"n_tokens": n_tokens} if n_tokens < n_ctx else {}),
         )

@@ -6,7 +6,7 @@ SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}  # positions that
 SHORT_CELLS = 512  # positions that stay free beside the longest answer: a short one need not wait for its end
 SHORT_ROWS = 64  # rows that stay free beside the longest block: two usual ones, or one under guidance
 SMALLEST = 256  # positions: llama.cpp's own granularity
-COARSE = 1024  # up to here sizes double
+COARSE = 1024  # positions; up to here sizes double
 MOST_ROWS = 512  # of a block, where they take more than what follows: twice a usual answer
 LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
 
@@ -31,10 +31,16 @@ def most_cells(kind: str, n_ctx: int, n_seq: int, n_streams: int = 1) -> int:
     return rounded_up(max(1, cells_for(n_ctx * n_streams, n_seq, SHARED_CELLS[kind])))
 
 
-def guided_ctx(n_ctx: int, n_cells: int, n_seq: int) -> int:
-    """Tokens that a request under guidance may have: its two canvases fit, and a short answer beside them."""
+def most_tokens(n_ctx: int, n_streams: int = 1) -> int:
+    """Positions that one pass of a masked model computes at most: a whole request's, however many share the session."""
+    return rounded_up(n_ctx * n_streams)
+
+
+def guided_ctx(n_ctx: int, n_cells: int, n_tokens: int, n_seq: int) -> int:
+    """Tokens that a request under guidance may have: its two canvases go through in one pass, and a short answer has
+    room beside them."""
     spare = min(SHORT_CELLS, n_ctx) if n_seq > 1 else 0
-    return min(n_ctx, (n_cells - spare) // 2)
+    return min(n_ctx, n_tokens // 2, (n_cells - spare) // 2)
 
 
 def streams_of(cfg_scale: float) -> int:

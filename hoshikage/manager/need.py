@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hoshikage.engine.sizes import SMALLEST, most_cells, rows_of_pass, streams_of
+from hoshikage.engine.sizes import SMALLEST, most_cells, most_tokens, rows_of_pass, streams_of
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -85,7 +85,10 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     more is kept for each, which costs next to nothing.
     """
     cells = most_cells(shape.kind, n_ctx, n_seq, n_streams)
-    n_tokens = cells if shape.kind == "masked" else min(cells, max(CAUSAL_UBATCH, n_seq * shape.block_length))
+    n_tokens = (
+        most_tokens(n_ctx, n_streams) if shape.kind == "masked" else max(CAUSAL_UBATCH, n_seq * shape.block_length)
+    )
+    n_tokens = min(cells, n_tokens)
     n_rows = n_tokens if shape.is_native else min(n_tokens, rows_of_pass(shape.n_vocab))
     n_seq *= 2 if shape.kind == "masked" else 1
     return Size(cells=cells, n_seq=n_seq, n_tokens=n_tokens, n_rows=max(n_rows, n_seq))

@@ -407,3 +407,40 @@ def test_a_small_model_has_fewer_threads_than_there_are_cores(tiny_model: TinyMo
     assert threads_for(10**12) == usable_cores()
     with Model(tiny_model()) as model, Session(model, n_ctx=64) as tiny, Session(model, n_ctx=64, n_threads=3) as told:
         assert (tiny.n_threads, told.n_threads) == (1, 3)
+
+
+def test_a_pass_takes_the_longest_canvas_and_not_all_of_them() -> None:
+    """What is computed with takes memory for `n_tokens` positions; the fake refuses a pass that is longer."""
+    alone = [Session(MODEL, n_ctx=64) for _ in range(3)]
+    lengths = (40, 64, 12)
+    for session, n in zip(alone, lengths, strict=True):
+        session.add(make_canvas(n, seed=n))
+    with_company = Session(MODEL, n_ctx=128, n_seq=4, n_tokens=64)
+    for n in lengths:
+        with_company.add(make_canvas(n, seed=n))
+    (first,), (second,), (third,) = (session.run() for session in alone)
+    finished = {canvas.n: canvas.tokens for canvas in with_company.run()}
+    assert finished == {canvas.n: canvas.tokens for canvas in (first, second, third)}
+    with pytest.raises(ContextOverflowError):
+        with_company.add(make_canvas(65))
+    guided = make_edits(MODEL.mask_id, cfg_scale=1.0)
+    with pytest.raises(ContextOverflowError):
+        with_company.add(make_canvas(33, edits=guided))
+    with_company.add(make_canvas(32, edits=guided))
+    assert len(with_company.run()) == 1
+
+
+def test_a_context_of_short_passes_computes_the_same(tiny_model: TinyModel) -> None:
+    """Eight canvases that llama.cpp would take in one pass, in passes of 256 positions."""
+    with Model(tiny_model("llada")) as model:
+        answers = []
+        for n_tokens in (0, 256):
+            with Session(model, n_ctx=1024, n_seq=8, n_rows=512, n_tokens=n_tokens, n_threads=1) as session:
+                assert session.forward.n_tokens_max == (n_tokens or 1024)
+                for n in range(8):
+                    tokens = [1] * (100 + n) + [model.mask_id] * (28 - n)
+                    rule, schedule = make_rule("low_confidence"), make_schedule("block")
+                    session.add(Canvas(tokens, mask_id=model.mask_id, rule=rule, schedule=schedule, steps=4))
+                answers.append(sorted(canvas.tokens for canvas in session.run()))
+                assert session.logits([[1] * 256]).shape == (1, 256, model.n_vocab)
+        assert answers[0] == answers[1]

@@ -148,7 +148,7 @@ class Line:
 
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         n_cells = max(answer.n_cells for answer in answers)
-        return Room(n_cells * n_together, n_together, n_together)
+        return Room(n_cells * n_together, n_together, n_together, n_cells)
 
     def open(self, room: Room) -> Line:
         assert not self.inside, "who is at work loses the session"
@@ -265,10 +265,10 @@ def test_a_larger_session_is_opened_when_nobody_is_at_work() -> None:
     desk = Desk(line, 4, n_expected=3)
     at_desk(desk, Work(3, 10))
     desk.step(Board())
-    assert line.opened == [Room(30, 3, 3)]
+    assert line.opened == [Room(30, 3, 3, 10)]
     at_desk(desk, Work(2, 100), Work(1, 10))
     run_out(desk)
-    assert line.opened == [Room(30, 3, 3), Room(300, 3, 3)]
+    assert line.opened == [Room(30, 3, 3, 10), Room(300, 3, 3, 100)]
 
 
 def test_without_memory_for_all_there_is_a_session_for_one_and_without_that_it_fails_alone() -> None:
