@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+# llama.cpp's switches are those of the last build unless others are given; CMAKE_ARGS= gives none.
+CMAKE_ARGS ?= $(shell cat $(VENV)/cmake-args 2>/dev/null)
+export CMAKE_ARGS
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 TRAIN := $(VENV)/train
 CLIENTS := $(VENV)/clients
@@ -30,7 +33,7 @@ help:
 	@echo "make bench-curves                          accuracy against speed for every plan and rule (hours)"
 	@echo "make pack                                  the source of llama.cpp in one file, for a machine without network"
 	@echo "make clean                                 remove what was built (keeps $(VENV) and the source of llama.cpp)"
-	@echo "CMAKE_ARGS=-DGGML_CUDA=ON make build       the same for CUDA"
+	@echo "CMAKE_ARGS=-DGGML_CUDA=ON make build       the same for CUDA, from then on; CMAKE_ARGS= make build ends it"
 
 # The prompt reaches the program as it was written: make expands nothing in it, and the shell sees it quoted.
 serve: export ANSWER_TO := $(value PROMPT)
@@ -69,7 +72,9 @@ models: build $(TRAIN)/ready
 
 build: $(VENV)/ready
 	@$(PY) setup.py --quiet build_ext --inplace
-	@test -e $(VENV)/installed || { PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --no-deps --editable . && touch $(VENV)/installed; }
+	@printf '%s' "$$CMAKE_ARGS" > $(VENV)/cmake-args
+	@test "$$(cat $(VENV)/installed 2>/dev/null)" = "$(CURDIR)" || { PYTHONWARNINGS=ignore \
+		$(PIP) install --no-build-isolation --no-deps --editable . && printf '%s' "$(CURDIR)" > $(VENV)/installed; }
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -86,9 +86,10 @@ def text_of_prompt(weights: Model) -> str:
     return text
 
 
-def seconds_per_pass_of_cli(path: Path, prompt: str, *more: str) -> float:
+def seconds_per_pass_of_cli(path: Path, prompt: str, *more: str, first: int = 0) -> float:
     """The mean of as many passes of its own, which settle and sample as many tokens as ours."""
-    return diffusion_cli_passes(path, N_PROMPT + N_NEW, BLOCK, N_PASSES, usable_cores(), *more, prompt=prompt)
+    n_positions = N_PROMPT + N_NEW
+    return diffusion_cli_passes(path, n_positions, BLOCK, N_PASSES, usable_cores(), *more, prompt=prompt, first=first)
 
 
 def test_plans_against_the_example(path: Path, session: Session) -> None:

@@ -23,7 +23,8 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "bench" / "cache" / "gpu" / "source"
-CUDA = {"CMAKE_ARGS": "-DGGML_CUDA=ON"}
+# NCCL is for several GPUs. A driver that the linker does not find is there when the program starts.
+SWITCHES = "-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined"
 N_ROUNDS = 5
 COMMAND = "python bench/gpu.py"
 CLI = "llama-diffusion-cli"
@@ -32,6 +33,8 @@ NO_PEER = (
     "Remove that folder and name what `make pack` makes now."
 )
 sys.path.insert(0, str(ROOT))
+
+from bench.peers import program  # noqa: E402
 
 
 def unpack(packed: Path) -> None:
@@ -52,16 +55,23 @@ def source() -> Path:
 
 
 def build() -> None:
-    """Our libraries and, where the source has it, llama-diffusion-cli: both of this source and both with CUDA."""
-    environment = {**os.environ, **CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
-    commands = [[sys.executable, "setup.py", "build_ext", "--inplace"]]
+    """Our modules, and llama.cpp with CUDA once, of the same source: where it has llama-diffusion-cli, together with
+    that, whose libraries are ours as well."""
+    plain = {**os.environ, "HOSHIKAGE_LLAMA_CPP": str(source())}
+    with_cuda = {**plain, "CMAKE_ARGS": SWITCHES}
+    modules = [sys.executable, "setup.py", "build_ext", "--inplace"]
     if has_programs():
-        commands.append([sys.executable, "llama.cpp", "programs", CLI])
+        run(modules, plain)
+        run([sys.executable, "llama.cpp", "programs", CLI], with_cuda)
     else:
         print(NO_PEER.format(source()), file=sys.stderr)
-    for command in commands:
-        print("bench:", *command)
-        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+        run(modules, with_cuda)
+
+
+def run(command: list[str], environment: dict[str, str]) -> None:
+    """And show what is run."""
+    print("bench:", *command, flush=True)
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)
 
 
 def has_programs() -> bool:
@@ -71,40 +81,47 @@ def has_programs() -> bool:
 
 def measure() -> None:
     """Times the passes of each plan and the CLI's in turns."""
-    os.environ |= {**CUDA, "HOSHIKAGE_LLAMA_CPP": str(source())}
+    os.environ |= {"CMAKE_ARGS": SWITCHES, "HOSHIKAGE_LLAMA_CPP": str(source())}
+    if has_programs():
+        os.environ["HOSHIKAGE_LIB_PATH"] = str(program(CLI).parent)
     from bench import bench_plans as plans
     from bench.results import record
     from bench.shapes import LLADA_8B, model
     from hoshikage._core import Model
-    from hoshikage._model import gpu_offload
+    from hoshikage._devices import gpus
+    from hoshikage._raw import fault_of_block_passes
 
-    if not gpu_offload():
+    if not gpus():
         raise SystemExit("bench: llama.cpp finds no GPU: is this build one with CUDA, and nvidia-smi content?")
+    name = gpus()[0]["description"]
     path = model("llada-8b", LLADA_8B)
     taken: dict[str, list[float]] = {plan: [] for plan in (*plans.N_WARM, CLI)}
     shares = []
     for _ in range(N_ROUNDS):
         # Loaded in each round, so that the CLI's turns have the GPU's memory to themselves.
         with Model(path) as weights, plans.session_of(weights) as session:
+            if fault := fault_of_block_passes(session):
+                raise SystemExit(f"bench: a block alone is not computed rightly on {name}: {fault}")
             prompt = plans.text_of_prompt(weights)
             for plan in plans.N_WARM:
                 plans.seconds_per_pass(session, plan)  # kernels are loaded and graphs made
                 taken[plan].append(plans.seconds_per_pass(session, plan))
             shares.append(100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds))
         if has_programs():
-            taken[CLI].append(plans.seconds_per_pass_of_cli(path, prompt, "-ngl", "999"))
+            # Its first block as well is not counted, in which kernels are loaded.
+            taken[CLI].append(plans.seconds_per_pass_of_cli(path, prompt, "-ngl", "999", first=plans.BLOCK))
     theirs = taken.pop(CLI)
     peers = {"the whole canvas": median(taken["full"])} | ({CLI: median(theirs)} if theirs else {})
     for plan, times in taken.items():
         for peer, seconds in peers.items():
-            detail = f"{1000 * median(times):.1f} and {1000 * seconds:.1f} ms a pass"
+            detail = f"{1000 * median(times):.1f} and {1000 * seconds:.1f} ms a pass, {name}"
             record(
                 f"8 B on a GPU: {plan} plan against {peer}", seconds / median(times), "times the tokens/s",
                 asked="no figure", detail=detail, command=COMMAND,
             )  # fmt: skip
     record(
         "8 B on a GPU: scoring and bookkeeping at temperature 0", median(shares), "% of a pass", asked="at most 5",
-        detail="over all plans", command=COMMAND,
+        detail=f"over all plans, {name}", command=COMMAND,
     )  # fmt: skip
     if not has_programs():
         print(f"\n{NO_PEER.format(source())}", file=sys.stderr)

@@ -77,9 +77,16 @@ def diffusion_answer(
 
 
 def diffusion_cli_passes(
-    model: Path, n_positions: int, block_length: int, n_passes: int, n_threads: int, *more: str, prompt: str
+    model: Path,
+    n_positions: int,
+    block_length: int,
+    n_passes: int,
+    n_threads: int,
+    *more: str,
+    prompt: str,
+    first: int = 0,
 ) -> float:
-    """Seconds per pass of the first so many of llama-diffusion-cli at one token a pass; then it is ended.
+    """Seconds per pass of so many of llama-diffusion-cli at one token a pass, from the `first` on; then it is ended.
 
     It reports each step before its pass, loading is over with the first of them. Its blocks are reckoned over the whole
     canvas, the prompt included, so that as many steps as positions are one for each token of a block.
@@ -94,12 +101,13 @@ def diffusion_cli_passes(
             while piece := process.stderr.read(4096):
                 now = perf_counter()
                 said += piece
-                began = began or (now if b"diffusion step: 0/" in said else 0.0)
-                if b"diffusion step: %d/" % n_passes in said:
+                began = began or (now if b"diffusion step: %d/" % first in said else 0.0)
+                if b"diffusion step: %d/" % (first + n_passes) in said:
                     return (now - began) / n_passes
         finally:
             process.kill()
-    raise RuntimeError(f"llama-diffusion-cli ended before pass {n_passes}: {said[-500:].decode(errors='replace')}")
+    last = said[-500:].decode(errors="replace")
+    raise RuntimeError(f"llama-diffusion-cli ended before pass {first + n_passes}: {last}")
 
 
 def llama_bench(model: Path, n_tokens: int, n_threads: int) -> float:

@@ -16,10 +16,10 @@ LLADA_SMALL = Shape(
 )  # fmt: skip
 # The same as a causal model, and one with a vocabulary as llama's: for tokens per second.
 LLADA_SMALL_CAUSAL = replace(LLADA_SMALL, architecture="llama", with_mask=False)
-# LLaDA-8B itself, for a GPU: 8.5 GB.
+# LLaDA-8B itself, for a GPU: 8.5 GB, of which a processor makes a second layer as slowly as the first.
 LLADA_8B = Shape(
     architecture="llada", n_vocab=126_464, n_embd=4096, n_layer=32, n_head=32, n_head_kv=32, n_ff=12_288,
-    n_ctx_train=4096, weights="Q8_0",
+    n_ctx_train=4096, weights="Q8_0", alike=True,
 )  # fmt: skip
 LLAMA_SMALL = Shape(
     architecture="llama", n_vocab=32_000, n_embd=1024, n_layer=12, n_head=16, n_head_kv=16, n_ff=3072,

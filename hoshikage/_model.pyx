@@ -126,6 +126,9 @@ cdef class Model:
         watch.words, watch.failures, watch.failed = &board.words, <void *> failures, False
         watch.report = <void *> progress if progress is not None else NULL
         params.n_gpu_layers, params.main_gpu, params.split_mode = n_gpu_layers, main_gpu, SPLIT_MODES[split_mode]
+        if n_gpu_layers == 0:
+            # llama.cpp would still open every GPU and lend it the products of large passes; this is its word for none.
+            params.main_gpu, params.split_mode = -1, SPLIT_MODES["none"]
         params.load_mode = LLAMA_LOAD_MODE_NONE if retagged is not None or mmap is False else LLAMA_LOAD_MODE_MMAP
         params.check_tensors = check_tensors
         params.progress_callback, params.progress_callback_user_data = load_progress, &watch

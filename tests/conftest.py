@@ -25,6 +25,10 @@ TinyModel = Callable[..., Path]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# A GPU's matrix products are rounded to fewer bits, and much here is compared bit by bit.
+if not os.environ.get("HOSHIKAGE_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:

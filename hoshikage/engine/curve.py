@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from hoshikage.settings import Settings
 ALIKE, NEAR = 3, 1.2  # so many of the shortest times of a size, of which none is so many times as long as another
 USUAL_ROUNDS, SHORT = 8, 0.5  # rounds of a quick model, and seconds: a burst of other work would fill three of them
 MOST_ROUNDS, PATIENCE = 32, 3.0  # the same for as long as times are not alike; then the next load goes on
+AGAIN, QUICK = 4, 0.05  # times that a size is timed in a round, in as many seconds
 LONGEST = 60.0  # seconds for the rounds that there should be at least: about what 8 B take on a few old cores
 DECIDES = (  # what passes cost, of the settings
     *("n_threads", "n_threads_batch", "device_preference", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split"),
@@ -69,18 +71,29 @@ class Times:
 
 
 def one_round(session: MeasuredSession, n_vocab: int, board: Board | None = None) -> list[float]:
-    """Seconds that a pass of each size takes in a new session, whose first passes also pay for its buffers. No more
-    rows of logits are fetched than those of a block: a real pass reads no others."""
+    """Seconds that a pass of each size takes in a new session. No more rows of logits are fetched than a block has: a
+    real pass reads no others."""
     ids = [i % n_vocab for i in range(N_CTX)]
     first = N_CTX - max(CURVE_ROWS)
     session.pass_by_hand(ids, 0, first, first, last=1, board=board)
     session.pass_by_hand(ids, first, first + 1, first + 1, last=1, board=board)
     seconds = []
     for n_rows in CURVE_ROWS:
-        start, end = time.perf_counter(), first + n_rows
-        session.pass_by_hand(ids, first, end, end, last=min(n_rows, BLOCK_LENGTH), board=board)
-        seconds.append(time.perf_counter() - start)
+        end, last = first + n_rows, min(n_rows, BLOCK_LENGTH)
+        seconds.append(shortest(partial(session.pass_by_hand, ids, first, end, end, last=last, board=board)))
     return seconds
+
+
+def shortest(compute: Callable[[], object]) -> float:
+    """Seconds of the quickest of a few, unless they take long. A session's first pass of a size also pays for buffers
+    and a graph, which one that a request makes finds there: on a GPU they cost more than the pass."""
+    began = time.perf_counter()
+    times: list[float] = []
+    while not times or (len(times) < AGAIN and time.perf_counter() - began < QUICK):
+        start = time.perf_counter()
+        compute()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def measured(another: Callable[[], Sequence[float]], times: Times) -> Iterator[Times]:

@@ -1,6 +1,6 @@
 """What GPUs there are and how much of each is free: asked in a short-lived process of its own. Any thread; blocks.
 
-A build without a GPU's library is not asked at all. Where asking fails, there is no GPU, and the log says why.
+A build without a GPU's library is not asked at all. Where asking fails or finds none, the log says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ def gpus(lib_path: str | None = None) -> tuple[Gpu, ...]:
     if not may_have_gpus(folder):
         return ()
     try:
-        return understood(asked(lib_path))
+        found = understood(asked(lib_path))
+        if not found:
+            log.warning(
+                "no GPU is used: the library for one in %s finds none (its driver? a container's --gpus?)", folder
+            )
+        return found
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.warning("no GPU is used: asking for them failed: %s", error)
         return ()

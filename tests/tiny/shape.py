@@ -41,6 +41,7 @@ class Shape:
     mask_text: str | None = None  # how the mask token is written; None: as LLaDA writes it
     with_expand: bool = False  # has DreamOn's token, so that it finds the length of a gap
     seed: int = 0
+    alike: bool = False  # every layer is the first one again: a large file is soon written
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)  # further keys; bool, int, float, str, [int]
 
     def __post_init__(self) -> None:

@@ -32,9 +32,11 @@ def tensors(shape: Shape) -> Iterator[tuple[str, Tensor]]:
     """(name, values) of every tensor, in the file's order; NumPy shapes, the reverse of ggml's."""
     dice = Dice(shape.seed)
     yield "token_embd.weight", dice.matrix(shape.n_vocab, shape.n_embd, gain=2.5)
+    layer: list[tuple[str, Tensor]] = []
     for i in range(shape.n_layer):
-        parts = (attention(shape, dice), experts(shape, dice) if shape.architecture in MOE else dense(shape, dice))
-        for name, values in (pair for part in parts for pair in part):
+        if not (layer and shape.alike):
+            layer = [*attention(shape, dice), *(experts if shape.architecture in MOE else dense)(shape, dice)]
+        for name, values in layer:
             yield f"blk.{i}.{name}", values
     yield "output_norm.weight", dice.norm(shape.n_embd)
     if not shape.tied:

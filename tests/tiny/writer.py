@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
@@ -37,8 +38,9 @@ def write_with(writer: GGUFWriter, shape: Shape) -> None:
     add_vocabulary(writer, shape)
     for key, value in shape.metadata.items():
         add_value(writer, key, value)
+    written: dict[int, tuple[Tensor, Any]] = {}  # of layers that are alike, each matrix as it stands in the file
     for name, values in tensors(shape):
-        add_tensor(writer, name, values, shape.weights)
+        add_tensor(writer, name, values, shape.weights, written if shape.alike else {})
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -106,7 +108,9 @@ def add_value(writer: GGUFWriter, key: str, value: bool | int | float | str | li
         writer.add_string(key, value)
 
 
-def add_tensor(writer: GGUFWriter, name: str, values: Tensor, weights: str) -> None:
+def add_tensor(
+    writer: GGUFWriter, name: str, values: Tensor, weights: str, written: dict[int, tuple[Tensor, Any]]
+) -> None:
     """Vectors and the router stay F32, as in llama.cpp's own quantised files."""
     if values.ndim == 1 or "ffn_gate_inp" in name or weights == "F32":
         writer.add_tensor(name, values)
@@ -114,4 +118,6 @@ def add_tensor(writer: GGUFWriter, name: str, values: Tensor, weights: str) -> N
         writer.add_tensor(name, values.astype(np.float16))
     else:
         kind = GGMLQuantizationType[weights]
-        writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
+        if id(values) not in written:
+            written[id(values)] = values, quantize(values, kind)
+        writer.add_tensor(name, written[id(values)][1], raw_dtype=kind)

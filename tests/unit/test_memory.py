@@ -123,6 +123,7 @@ def test_any_other_answer_is_refused(text: str) -> None:
         ("import os; os.abort()", "ended with -6"),
         ("print('nonsense')", "Expecting value"),
         ("print('{}')", "no list of devices"),
+        ("""print('{"gpus": []}')""", "finds none"),
     ],
 )
 def test_where_asking_fails_there_is_none_and_the_log_says_why(
