@@ -58,10 +58,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s MODEL [PROMPT] [flags]"
     parser.add_argument("model", metavar="MODEL", help="a GGUF file, or the name of a model")
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="the prompt; - for standard input, as for a pipe")
-    parser.add_argument("--chat", action="store_true", help="a message in the model's own chat format")
-    parser.add_argument("--system", metavar="TEXT", help="the system message of --chat")
-    parser.add_argument("--suffix", metavar="TEXT", help="fill the gap between PROMPT and this text")
-    parser.add_argument("--parse-special", action="store_true", help="read special tokens written in PROMPT as such")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--chat", action="store_true", help="PROMPT is a message: usual where the file has a chat format")
+    ways.add_argument("--raw", action="store_true", help="PROMPT is a text to be continued: usual where it has none")
+    ways.add_argument("--suffix", metavar="TEXT", help="fill the gap between PROMPT and this text")
+    parser.add_argument("--system", metavar="TEXT", help="the system message of a chat")
+    parser.add_argument(
+        "--parse-special", action="store_true", help="read special tokens written in a raw PROMPT as such"
+    )
     parser.add_argument("--watch", action="store_true", help="show the canvas while it is denoised")
     parser.add_argument("--json", action="store_true", help="print the result with its counts as JSON")
     for title, rows in options():
@@ -105,10 +109,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuses flags that contradict each other, before a large file is loaded for them."""
-    if arguments.chat and arguments.suffix is not None:
-        raise ParameterError("--suffix", "a chat has no gap to fill", "leave out --suffix or --chat")
-    if arguments.system is not None and not arguments.chat:
-        raise ParameterError("--system", "only a chat has a system message", "add --chat")
+    if arguments.system is not None and (arguments.raw or arguments.suffix is not None):
+        raise ParameterError("--system", "only a chat has a system message", "leave it out, or write it into the text")
+    if arguments.parse_special and (arguments.chat or arguments.system is not None):
+        raise ParameterError("--parse-special", "a chat's message is plain text", "leave it out")
 
 
 def prompt_of(arguments: argparse.Namespace) -> str:
@@ -152,13 +156,20 @@ def work(
 
 def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[str, object]) -> Iterator[Snapshot]:
     """The snapshots of what was asked for."""
-    if arguments.chat:
+    if is_chat(arguments, engine.has_chat_template):
         system = [{"role": "system", "content": arguments.system}] if arguments.system else []
         return iter(engine.chat([*system, {"role": "user", "content": prompt}], **how))
     how["parse_special"] = arguments.parse_special
     if arguments.suffix is not None:
         return iter(engine.infill(prompt, arguments.suffix, **how))
     return iter(engine.generate(prompt, **how))
+
+
+def is_chat(arguments: argparse.Namespace, has_format: bool) -> bool:
+    """Whether the prompt is a message: what was taught to converse continues a bare text badly."""
+    if arguments.raw or arguments.suffix is not None or arguments.parse_special:
+        return False
+    return has_format or arguments.chat or arguments.system is not None
 
 
 def as_json(result: Result) -> dict[str, Any]:

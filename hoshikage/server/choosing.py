@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hoshikage.errors import UnknownModelError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry import Facts, Model, Registry
+from hoshikage.registry.entry import EMBEDDED
 from hoshikage.server.fields import Given
 
 if TYPE_CHECKING:
@@ -75,15 +76,19 @@ async def label_of(services: Services, given: Given, *, gap: bool = False) -> st
 
 
 async def default_label(services: Services, *, gap: bool = False) -> str:
-    """The model that somebody means who names none; of a gap, one that can fill it."""
+    """The model that somebody means who names none; of a gap, one that can fill it. A person's own model before an
+    embedded one, and one that is in memory before both."""
     known = await asyncio.to_thread(services.manager.models)
     states = [state for state in known if fills_gaps(state)] if gap else known
-    resident = [state.label for state in states if state.state == "resident"]
     if gap and not states:
         raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
     if not states:
         raise UnknownModelError("there is no model")
-    return resident[0] if len(resident) == 1 else states[0].label
+    return min(states, key=lambda state: (state.state != "resident", is_embedded(state))).label
+
+
+def is_embedded(state: ModelState) -> bool:
+    return state.model is not None and state.model.origin == EMBEDDED
 
 
 def fills_gaps(state: ModelState) -> bool:

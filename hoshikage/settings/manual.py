@@ -10,13 +10,15 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from hoshikage.checks import Choice
 from hoshikage.envfile import quoted
-from hoshikage.settings.row import PARTS, Part
+from hoshikage.settings.row import PARTS, Part, Row
 from hoshikage.settings.table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE, MANUAL = ROOT / ".env.example", ROOT / "docs" / "settings.md"
 TABLES = re.compile(r"(?<=<!-- tables -->\n).*(?=<!-- end of tables -->\n)", re.DOTALL)
+NOT_OF_A_FILE = ("config_path",)  # it says which file is read
 OPENING = """\
 # Hoshikage's settings, with their defaults. Copy this to ~/.config/hoshikage/.env, or to .env in the folder that
 # hoshikage is started in, and take the # from the lines that are to hold. The environment and flags are stronger.
@@ -24,7 +26,7 @@ OPENING = """\
 
 
 def env_example() -> str:
-    """A `.env` file that changes nothing and names everything."""
+    """A `.env` file that changes nothing and names everything that one may set."""
     return OPENING + "".join(example_lines())
 
 
@@ -32,6 +34,8 @@ def example_lines() -> Iterator[str]:
     for part, title in PARTS.items():
         yield f"\n# --- {title} ---\n"
         for row in table(part):
+            if row.name in NOT_OF_A_FILE:
+                continue
             yield "\n" + textwrap.indent(textwrap.fill(row.meaning, 110), "# ") + "\n"
             yield f"#{row.variable}={quoted(row.spelled(row.default))}\n"
 
@@ -42,11 +46,22 @@ def manual_tables() -> str:
 
 
 def manual_table(part: Part, title: str) -> str:
-    rows = [
-        f"| `{row.variable}` | {f'`{default}`' if (default := row.spelled(row.default)) else ''} | {row.meaning} |\n"
-        for row in table(part)
-    ]
-    return f"## {title[0].upper()}{title[1:]}\n\n| variable | default | meaning |\n|---|---|---|\n{''.join(rows)}"
+    head = "| variable | flag | default | meaning |\n|---|---|---|---|\n"
+    return f"## {title[0].upper()}{title[1:]}\n\n{head}{''.join(map(manual_line, table(part)))}"
+
+
+def manual_line(row: Row) -> str:
+    default = row.spelled(row.default)
+    flag = f"--{row.name.replace('_', '-')}"
+    return f"| `{row.variable}` | `{flag}` | {f'`{default}`' if default else ''} | {row.meaning}{choices_of(row)} |\n"
+
+
+def choices_of(row: Row) -> str:
+    """What it can be, where its meaning does not name all of that."""
+    names = list(dict.fromkeys(row.check.names.values())) if isinstance(row.check, Choice) else []
+    if all(name in row.meaning for name in names):
+        return ""
+    return f" ({', '.join(names)})"
 
 
 def main() -> None:

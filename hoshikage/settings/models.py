@@ -32,7 +32,10 @@ class Finding:
         "MODEL_DIR", Place(), None, "a folder whose GGUF files can be asked for by name; unset: none"
     )
     config_path: str | None = setting(
-        "HOSHIKAGE_CONFIG_PATH", Place(), None, "the one `.env` file to read, instead of that at home and that here"
+        "HOSHIKAGE_CONFIG_PATH",
+        Place(),
+        None,
+        "the one `.env` file to read, instead of that at home and that here; no such file can say it",
     )
 
 
@@ -88,7 +91,10 @@ class Loading:
         "positions of a block model's blocks, where its file does not say; of a masked one's, where a request does not",
     )
     sub_block: int | None = setting(
-        "HOSHIKAGE_SUB_BLOCK", Whole(1, 2**20), None, "parts in which a block is settled; unset: the model's own"
+        "HOSHIKAGE_SUB_BLOCK",
+        Whole(1, 2**20),
+        None,
+        "a block is settled in parts of this length; unset: the model's own",
     )
     usual_window: int = setting(
         "HOSHIKAGE_USUAL_WINDOW",

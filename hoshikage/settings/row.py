@@ -14,7 +14,7 @@ PARTS: dict[Part, str] = {
     "request": "every request, unless it says otherwise",
     "manager": "which models are in memory, and who is served",
     "server": "the server",
-    "reynard": "Reynard's routes",
+    "reynard": "Reynard's routes, /api/diffusion, and no others",
 }
 OF_A_MODEL: tuple[Part, ...] = ("loading", "request")
 

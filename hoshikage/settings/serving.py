@@ -81,7 +81,8 @@ class Serving:
         "HOSHIKAGE_ADMIN_KEY",
         Key(512),
         None,
-        "the key of the admin routes; unset: they answer this machine only, while HOST is a loopback address",
+        "the key of the owner's routes; unset: they answer this machine only, while HOST is a loopback address and no "
+        "HOSHIKAGE_API_KEYS are set",
         secret=True,
     )
     allowed_hosts: tuple[str, ...] = setting(

@@ -62,6 +62,20 @@ def test_an_answer_goes_to_standard_output_and_nothing_else_does(command: Comman
     assert told["seed"] == 1
 
 
+def n_prompt(command: Command, *words: str) -> int:
+    counts: dict[str, int] = json.loads(command("run", *words, *SHORT, "--json").out)["counts"]
+    return counts["n_prompt"]
+
+
+def test_a_model_with_a_chat_format_is_asked_in_it(command: Command, model: str, tiny_model: TinyModel) -> None:
+    message = n_prompt(command, model, "hello")
+    assert message == n_prompt(command, model, "hello", "--chat") < n_prompt(command, model, "hello", "--system", "a")
+    assert n_prompt(command, model, "hello", "--raw") == n_prompt(command, model, "hello", "--parse-special") < message
+    plain = str(tiny_model("llada"))
+    assert n_prompt(command, plain, "hello") == n_prompt(command, plain, "hello", "--raw") < message
+    assert "the model file has no chat template" in command("run", plain, "hello", "--chat", *SHORT).err
+
+
 def test_every_way_of_asking(command: Command, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("run", model, "hello", "--chat", "--system", "be kind", *SHORT).code == 0
     assert command("run", model, "hello", "--suffix", "the end", *SHORT).code == 0
@@ -120,8 +134,11 @@ def test_settings_come_from_a_file_and_flags_win(command: Command, model: str, t
         (["run", "MODEL", "a", "--logit-bias", "5"], "is not ID=BIAS"),
         (["run", "MODEL", "a", "--logit-bias", "999999=1"], "outside the vocabulary"),
         (["run", "MODEL", "a", "--n-ctx", "-1"], "--n-ctx: -1 is out of range"),
-        (["run", "missing.gguf", "a", "--system", "b"], "only a chat has a system message; add --chat"),
-        (["run", "missing.gguf", "a", "--chat", "--suffix", "b"], "a chat has no gap"),
+        (["run", "missing.gguf", "a", "--raw", "--system", "b"], "--system: only a chat has a system message"),
+        (["run", "missing.gguf", "a", "--suffix", "c", "--system", "b"], "only a chat has a system message"),
+        (["run", "missing.gguf", "a", "--chat", "--suffix", "b"], "--suffix: not allowed with argument --chat"),
+        (["run", "missing.gguf", "a", "--raw", "--chat"], "--chat: not allowed with argument --raw"),
+        (["run", "missing.gguf", "a", "--chat", "--parse-special"], "--parse-special: a chat's message is plain text"),
         (["run", "missing.gguf", "a"], "missing.gguf: there is no such file"),
         (["run", ".", "a"], "hoshikage: .: "),
         (["inspect", "missing.gguf"], "missing.gguf: there is no such file"),
@@ -143,12 +160,12 @@ def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None
     more = json.loads(command("inspect", model, "--json", "--ctx", "8192").out)["memory"]
     parts = [n for part, n in memory.items() if part not in (*COUNTS, "total")]
     assert memory["total"] == sum(parts)
-    assert [memory[name] for name in COUNTS] == [8, 512, 512, 4096]
+    assert [memory[name] for name in COUNTS] == [8, 512, 256, 4096]
     assert memory["second_context"] > 0
     assert memory["weights"] == more["weights"] and memory["cache"] < more["cache"]
     told = command("inspect", model, "--ctx", "4096").out
     assert "second context" in told
-    assert "for 8 requests at once, of up to 4096 tokens (2304 under guidance), that share 5120 positions" in told
+    assert "for 8 requests at once, of up to 4096 tokens (2048 under guidance), that share 5120 positions" in told
     alone = command("inspect", model, "--json", "--ctx", "512", "--n-seq", "1", "--flash-attn", "off").out
     assert json.loads(alone)["memory"]["cells"] == 512
     assert "for 1 request at once" in command("inspect", model, "--ctx", "512", "--n-seq", "1").out
@@ -293,7 +310,7 @@ def test_the_output_may_be_full_or_closed(model: str) -> None:
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_text_is_utf_8_in_any_locale(model: str, locale: str) -> None:
     plain = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    words = [*COMMAND, "run", model, *SHORT, "--seed", "1", "--json"]
+    words = [*COMMAND, "run", model, "--raw", *SHORT, "--seed", "1", "--json"]
     text = "h\u00e9llo \u4e16\u754c"
     told = [
         subprocess.run([*words, text], capture_output=True, check=True, env=os.environ | plain),

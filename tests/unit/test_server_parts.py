@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
@@ -14,7 +17,10 @@ from hypothesis import strategies as st
 from hoshikage import errors
 from hoshikage.checks import nearest
 from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.manager.state import ModelState
+from hoshikage.registry.entry import EMBEDDED, REGISTERED, Model
 from hoshikage.server import jsons, sse
+from hoshikage.server.choosing import default_label
 from hoshikage.server.fields import Table
 from hoshikage.server.inbox import Inbox
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
@@ -24,6 +30,7 @@ from hoshikage.server.shell.hosts import Hosts
 from hoshikage.worker.ask import Answered, Done, Event, Loading, Said
 
 COUNTS = {"n_prompt": 1, "n_tokens": 1}
+OWN, OTHER, TOY, SECOND_TOY = "own", "other", "toy", "second-toy"
 
 
 def said(index: int, delta: str, step: int = 0) -> Said:
@@ -187,3 +194,38 @@ def test_hosts_on_a_public_address() -> None:
     with pytest.raises(Problem):
         hosts.check_host("evil.example")
     Hosts("0.0.0.0", ["*"]).check_host("evil.example")
+
+
+class Manager:
+    """One that knows these models, in this order; some of them are in memory."""
+
+    def __init__(self, labels: list[str], resident: set[str]) -> None:
+        self._labels, self._resident = labels, resident
+
+    def models(self) -> list[ModelState]:
+        return [
+            ModelState(
+                label=label,
+                state="resident" if label in self._resident else "cold",
+                model=Model(label, Path(label), EMBEDDED if label.endswith(TOY) else REGISTERED),
+            )
+            for label in self._labels
+        ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "resident", "meant"),
+    [
+        ([TOY], set(), TOY),
+        ([TOY, SECOND_TOY], {SECOND_TOY}, SECOND_TOY),
+        ([TOY, OWN], set(), OWN),
+        ([TOY, OWN, OTHER], {TOY, OTHER}, OTHER),
+        ([TOY, OWN], {TOY}, TOY),
+        ([OWN, OTHER, TOY], {OWN, OTHER, TOY}, OWN),
+    ],
+)
+def test_who_names_no_model_means_one_in_memory_and_rather_an_own_one(
+    labels: list[str], resident: set[str], meant: str
+) -> None:
+    services: Any = SimpleNamespace(manager=Manager(labels, resident))
+    assert asyncio.run(default_label(services)) == meant

@@ -93,7 +93,11 @@ GAP_LENGTH = Field(
 )
 JSON_SCHEMA = Field(name="json_schema", check=Mapped(most=1024), meaning="a schema that the answer follows")
 TOP_K = alias("top_k", "top_k", check=Unset(Whole(0, 2**31 - 1)), meaning="draw among so many tokens; 0 and -1: all")
-MODEL = Field(name="model", check=LABEL, meaning="the name of a model; unset: the one in memory, or the first")
+MODEL = Field(
+    name="model",
+    check=LABEL,
+    meaning="the name of a model; unset: one in memory, or else the first; your own before embedded ones",
+)
 COMMON = [
     MODEL,
     STREAM,
@@ -184,7 +188,11 @@ CHAT = Table(
 )
 
 # OpenAI's own address wants a name; clients that know llama-server's may leave it out.
-NAMED = replace(MODEL, required=True, meaning="the name of a model; empty: the one in memory, or the first")
+NAMED = replace(
+    MODEL,
+    required=True,
+    meaning="the name of a model; empty: one in memory, or else the first; your own before embedded ones",
+)
 OPENAI_CHAT = Table([NAMED if row is MODEL else row for row in CHAT.fields], CHAT.idle)
 
 COMPLETIONS = Table(
