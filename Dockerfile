@@ -38,15 +38,16 @@ ENTRYPOINT ["hoshikage"]
 CMD ["serve"]
 
 # The same with CUDA. NCCL is left out: it is as large as the rest, and serves several GPUs only. Bases with another CUDA
-# than 12.8 have a libcublas of another name, which has to be said below; without it the CPU computes. The architectures
-# are those of GPUs from Ampere on, in machine code: what is not there a driver compiles at first use, for minutes.
+# than 12.8 have a libcublas of another name, which has to be said below; without it the CPU computes. Ampere to Hopper
+# and RTX 50 have machine code; for others a driver compiles the nearest at first use, for minutes. A CUDA before 12.8
+# does not know the last one: say others with CMAKE_ARGS.
 FROM ${CUDA_BUILD} AS cuda-build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake ninja-build python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 ARG CMAKE_ARGS=
 ENV HOSHIKAGE_PORTABLE=1 CMAKE_ARGS="-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF \
-    -DCMAKE_CUDA_ARCHITECTURES=75-virtual;80-real;86-real;89-real;90-real;120a-real ${CMAKE_ARGS}"
+    -DCMAKE_CUDA_ARCHITECTURES=61-virtual;70-virtual;75-virtual;80-real;86-real;89-real;90;120a-real ${CMAKE_ARGS}"
 WORKDIR /source
 COPY llama.cpp llama.cpp
 RUN python3 -m venv /opt/hoshikage && /opt/hoshikage/bin/python llama.cpp build --portable /tmp/libraries

@@ -47,7 +47,7 @@ serve:
 test: build
 	@$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadfile $(TESTS)
 
-# What the other tests do a few times, in the numbers that the project promises. SOAK_SECONDS=3600 soaks for an hour.
+# What the other tests do a few times, in the numbers that the project promises, and what takes long to build. SOAK_SECONDS=3600 soaks for an hour.
 LONG_TESTS := tests/unit/test_manager.py tests/unit/test_manager_laws.py $(wildcard tests/model/test_manager*.py) tests/model/test_stock_tools.py tests/server/test_soak.py
 SOAK_SECONDS ?= 600
 test-long: build

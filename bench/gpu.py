@@ -63,6 +63,7 @@ def build() -> None:
     if has_programs():
         run(modules, plain)
         run([sys.executable, "llama.cpp", "programs", CLI], with_cuda)
+        print("bench: the CUDA libraries are those of the CLI; this checkout's own are for the CPU until `make build`")
     else:
         print(NO_PEER.format(source()), file=sys.stderr)
         run(modules, with_cuda)

@@ -15,7 +15,7 @@ cdef class Context(Forward):
     cdef int32_t *wanted        # [n_rows] their batch indices
     cdef llama_context_params bare_params
     cdef llama_context *bare     # a small context that stays empty, or NULL: see `open_bare`
-    cdef llama_batch_ext *loose  # room for n_cells tokens, or NULL: a batch whose positions nobody compares
+    cdef llama_batch_ext *loose  # room for n_tokens_max tokens, or NULL: a batch whose positions nobody compares
 
     cdef void clear_batch(self) noexcept nogil
     cdef void put(self, int32_t token, int32_t position, int32_t seq, bint wants_row) noexcept nogil

@@ -207,7 +207,8 @@ class LLaDAForCausalLM:
         for canvas in canvases:
             if canvas.n > self.engine.n_ctx:
                 raise ContextOverflowError(canvas.n, self.engine.n_ctx)
-        with self.engine.session(sum(canvas.n for canvas in canvases), len(canvases), len(canvases)) as session:
+        lengths = [canvas.n for canvas in canvases]
+        with self.engine.session(sum(lengths), len(canvases), len(canvases), max(lengths)) as session:
             return one_step(session, canvases)
 
     def forward_logits_batch(self, input_ids: Any, attention_mask: Any = None) -> Any:

@@ -21,7 +21,7 @@ from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher
 from hoshikage.engine.request import BlockRequest, CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot, Token
-from hoshikage.errors import Cancelled, ParameterError
+from hoshikage.errors import Cancelled, ParameterError, TemplateError
 from hoshikage.registry import Registry
 
 Event: TypeAlias = float | Snapshot  # how far the loading is; then the answer
@@ -158,7 +158,10 @@ def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[st
     """The snapshots of what was asked for."""
     if is_chat(arguments, engine.has_chat_template):
         system = [{"role": "system", "content": arguments.system}] if arguments.system else []
-        return iter(engine.chat([*system, {"role": "user", "content": prompt}], **how))
+        try:
+            return iter(engine.chat([*system, {"role": "user", "content": prompt}], **how))
+        except TemplateError as error:
+            raise TemplateError(error.cause, "say --raw to have the prompt continued as it is") from error
     how["parse_special"] = arguments.parse_special
     if arguments.suffix is not None:
         return iter(engine.infill(prompt, arguments.suffix, **how))
@@ -166,10 +169,12 @@ def answer(engine: Any, arguments: argparse.Namespace, prompt: str, how: dict[st
 
 
 def is_chat(arguments: argparse.Namespace, has_format: bool) -> bool:
-    """Whether the prompt is a message: what was taught to converse continues a bare text badly."""
-    if arguments.raw or arguments.suffix is not None or arguments.parse_special:
-        return False
-    return has_format or arguments.chat or arguments.system is not None
+    """Whether the prompt is a message: what was taught to converse continues a bare text badly. One whose own tokens
+    are to be judged is meant as it stands."""
+    if arguments.chat or arguments.system is not None:
+        return True
+    is_text = arguments.raw or arguments.parse_special or arguments.prompt_logprobs is not None
+    return has_format and not is_text and arguments.suffix is None
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -34,6 +34,7 @@ DECIDES = (  # what passes cost, of the settings
     *("n_threads", "n_threads_batch", "device_preference", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split"),
     *("flash_attn", "type_k", "type_v"),
 )
+METHOD = 2  # one more whenever times are taken in another way: older ones are left aside
 N_CTX = 256  # positions of the session that is measured: the most rows, and some that are cached
 
 
@@ -160,6 +161,7 @@ def place_of(model: Any, settings: Settings, environment: Mapping[str, str] = os
     home = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME") or tempfile.gettempdir()) / ".cache")
     machine = (platform.machine(), processor(), usable_cores(), *(gpu["description"] for gpu in gpus()))
     about = [
+        METHOD,
         *(str(getattr(model, name, "")) for name in ("served_as", "description", "n_params", "size", "n_vocab")),
         *(getattr(settings, name) for name in DECIDES),
         *machine,

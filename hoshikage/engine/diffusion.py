@@ -28,7 +28,6 @@ from hoshikage.engine.sizes import (
     most_cells,
     most_rows,
     most_tokens,
-    rounded_up,
     streams_of,
 )
 from hoshikage.engine.text import TextReader
@@ -177,7 +176,8 @@ class Denoiser:
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
         room = room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
-        n_longest = rounded_up(max(room.n_longest, COARSE))
+        # Whoever is longer waits until nobody is at work: it doubles, so that this comes seldom.
+        n_longest = 1 << (max(room.n_longest, COARSE) - 1).bit_length()
         return replace(room, n_cells=min(room.n_cells, self._most_cells), n_longest=min(n_longest, self._most_tokens))
 
     def open(self, room: Room) -> Session:

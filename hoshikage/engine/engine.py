@@ -272,14 +272,15 @@ class Engine:
             return session.logits(tokens.astype(np.int32), real)
 
     @contextmanager
-    def session(self, n_ctx: int, n_seq: int = 1, n_rows: int = 0) -> Iterator[Session]:
+    def session(self, n_ctx: int, n_seq: int = 1, n_rows: int = 0, n_tokens: int = 0) -> Iterator[Session]:
         """A session of at least this size, for direct work with `hoshikage._core`; other threads wait meanwhile.
 
-        `n_rows` is how many rows of logits a pass returns, by default one for each position. Leave no canvas in it.
+        `n_rows` is how many rows of logits a pass returns, by default one for each position; `n_tokens` how many
+        positions it computes, by default all. Leave no canvas in it.
         """
         with self._turn:
             self._check_open()
-            yield self._sessions.open(n_ctx, n_seq, n_rows or n_ctx)
+            yield self._sessions.open(n_ctx, n_seq, n_rows or n_ctx, n_tokens)
 
     # -- text and tokens
 

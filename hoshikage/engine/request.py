@@ -257,7 +257,7 @@ def fitted(
     shorter = replace(request, max_tokens=n_free)
     if given.get("max_tokens") is None:
         return shorter, ()
-    why = "under guidance two canvases share the context" if is_halved else "the context ends there"
+    why = "under guidance two canvases share a pass" if is_halved else "the context ends there"
     return shorter, (f"max_tokens {request.max_tokens} became {n_free}: {why}",)
 
 

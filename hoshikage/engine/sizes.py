@@ -7,6 +7,7 @@ SHORT_CELLS = 512  # positions that stay free beside the longest answer: a short
 SHORT_ROWS = 64  # rows that stay free beside the longest block: two usual ones, or one under guidance
 SMALLEST = 256  # positions: llama.cpp's own granularity
 COARSE = 1024  # positions; up to here sizes double
+BOTH_CANVASES = 2048  # positions of a pass up to which it holds both canvases of a request under guidance
 MOST_ROWS = 512  # of a block, where they take more than what follows: twice a usual answer
 LARGEST_LOGITS = 1 << 28  # bytes that rows of logits may take when their number is ours to choose
 
@@ -32,8 +33,9 @@ def most_cells(kind: str, n_ctx: int, n_seq: int, n_streams: int = 1) -> int:
 
 
 def most_tokens(n_ctx: int, n_streams: int = 1) -> int:
-    """Positions that one pass of a masked model computes at most: a whole request's, however many share the session."""
-    return rounded_up(n_ctx * n_streams)
+    """Positions that one pass of a masked model computes at most: a whole request's, however many share the session.
+    Where that is little, both canvases of one that asks for guidance by itself."""
+    return rounded_up(max(n_ctx * n_streams, min(2 * n_ctx, BOTH_CANVASES)))
 
 
 def guided_ctx(n_ctx: int, n_cells: int, n_tokens: int, n_seq: int) -> int:

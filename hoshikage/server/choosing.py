@@ -76,15 +76,20 @@ async def label_of(services: Services, given: Given, *, gap: bool = False) -> st
 
 
 async def default_label(services: Services, *, gap: bool = False) -> str:
-    """The model that somebody means who names none; of a gap, one that can fill it. A person's own model before an
-    embedded one, and one that is in memory before both."""
+    """The model that somebody means who names none; of a gap, one that can fill it. One that can be used, first of all;
+    then one in memory; then a person's own before an embedded one."""
     known = await asyncio.to_thread(services.manager.models)
     states = [state for state in known if fills_gaps(state)] if gap else known
     if gap and not states:
         raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
     if not states:
         raise UnknownModelError("there is no model")
-    return min(states, key=lambda state: (state.state != "resident", is_embedded(state))).label
+    return min(states, key=lambda state: (not is_usable(state), state.state != "resident", is_embedded(state))).label
+
+
+def is_usable(state: ModelState) -> bool:
+    """Whether nothing is known to be wrong with it."""
+    return state.error is None and state.model is not None
 
 
 def is_embedded(state: ModelState) -> bool:

@@ -421,24 +421,24 @@ def test_a_pass_takes_the_longest_canvas_and_not_all_of_them() -> None:
     (first,), (second,), (third,) = (session.run() for session in alone)
     finished = {canvas.n: canvas.tokens for canvas in with_company.run()}
     assert finished == {canvas.n: canvas.tokens for canvas in (first, second, third)}
-    with pytest.raises(ContextOverflowError):
+    with pytest.raises(ParameterError, match="n_tokens: a pass of 65 positions is needed and the context computes 64"):
         with_company.add(make_canvas(65))
     guided = make_edits(MODEL.mask_id, cfg_scale=1.0)
-    with pytest.raises(ContextOverflowError):
+    with pytest.raises(ParameterError, match="n_tokens: a pass of 66 positions"):
         with_company.add(make_canvas(33, edits=guided))
     with_company.add(make_canvas(32, edits=guided))
     assert len(with_company.run()) == 1
 
 
 def test_a_context_of_short_passes_computes_the_same(tiny_model: TinyModel) -> None:
-    """Eight canvases that llama.cpp would take in one pass, in passes of 256 positions."""
+    """Canvases of 40 positions, six of which share a pass: whether it may have 256 or 512 changes nothing."""
     with Model(tiny_model("llada")) as model:
         answers = []
         for n_tokens in (0, 256):
-            with Session(model, n_ctx=1024, n_seq=8, n_rows=512, n_tokens=n_tokens, n_threads=1) as session:
-                assert session.forward.n_tokens_max == (n_tokens or 1024)
+            with Session(model, n_ctx=512, n_seq=8, n_rows=256, n_tokens=n_tokens, n_threads=1) as session:
+                assert session.forward.n_tokens_max == (n_tokens or 512)
                 for n in range(8):
-                    tokens = [1] * (100 + n) + [model.mask_id] * (28 - n)
+                    tokens = [1] * (30 + n % 2) + [model.mask_id] * (10 - n % 2)
                     rule, schedule = make_rule("low_confidence"), make_schedule("block")
                     session.add(Canvas(tokens, mask_id=model.mask_id, rule=rule, schedule=schedule, steps=4))
                 answers.append(sorted(canvas.tokens for canvas in session.run()))

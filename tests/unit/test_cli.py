@@ -74,6 +74,9 @@ def test_a_model_with_a_chat_format_is_asked_in_it(command: Command, model: str,
     plain = str(tiny_model("llada"))
     assert n_prompt(command, plain, "hello") == n_prompt(command, plain, "hello", "--raw") < message
     assert "the model file has no chat template" in command("run", plain, "hello", "--chat", *SHORT).err
+    broken = str(tiny_model("llada", chat_template="{{ raise_exception('no') }}"))
+    assert "say --raw" in command("run", broken, "hello", *SHORT).err
+    assert command("run", broken, "hello", "--raw", *SHORT).code == 0
 
 
 def test_every_way_of_asking(command: Command, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +163,7 @@ def test_inspect_says_what_memory_it_takes(command: Command, model: str) -> None
     more = json.loads(command("inspect", model, "--json", "--ctx", "8192").out)["memory"]
     parts = [n for part, n in memory.items() if part not in (*COUNTS, "total")]
     assert memory["total"] == sum(parts)
-    assert [memory[name] for name in COUNTS] == [8, 512, 256, 4096]
+    assert [memory[name] for name in COUNTS] == [8, 512, 512, 4096]
     assert memory["second_context"] > 0
     assert memory["weights"] == more["weights"] and memory["cache"] < more["cache"]
     told = command("inspect", model, "--ctx", "4096").out

@@ -112,6 +112,21 @@ def test_a_quick_machine_takes_so_many_rounds_and_no_more(machine: Any) -> None:
     assert slower.now > SHORT
 
 
+def test_what_the_first_pass_of_a_size_pays_for_is_not_counted(machine: Any) -> None:
+    """Buffers, a graph and on a GPU kernels, which a request's passes find there. What takes long is not done again."""
+    for seconds, is_repeated in ((1e-6, True), (1e-1, False)):
+        seen: list[tuple[int, int]] = []
+
+        def cold(n_rows: int, n_round: int, seconds: float = seconds, seen: Any = seen) -> float:
+            seen.append((n_rows, n_round))
+            return seconds * n_rows * (10 if seen.count((n_rows, n_round)) == 1 else 1)
+
+        times = machine(cold).measured()
+        factor = 1 if is_repeated else 10
+        new = slice(1, -1)  # sizes that have not filled the session's cache before
+        assert times.curve.seconds[new] == pytest.approx([factor * seconds * n for n in CURVE_ROWS[new]])
+
+
 def test_a_size_that_was_disturbed_is_measured_until_it_is_certain(machine: Any) -> None:
     """Each pass of the first rounds takes longer by another factor: the quickest is the one to believe, when it was not
     the only one of its kind."""

@@ -246,7 +246,7 @@ def test_two_canvases_of_guidance_share_the_memory_that_was_reckoned_with() -> N
     """Unless guidance is what requests usually have, or nobody said how long they are."""
     engine, options = Engine(Speaker(), Settings(n_ctx=2048, n_seq=1)), {"cfg_scale": 1.0, "max_tokens": 1500}
     cut = engine.answer(0, [5] * 24, options)
-    assert cut.warnings[0] == "max_tokens 1500 became 1000: under guidance two canvases share the context"
+    assert cut.warnings[0] == "max_tokens 1500 became 1000: under guidance two canvases share a pass"
     assert (cut.n_cells, cut.n_streams) == (2048, 2)
     with pytest.raises(ContextOverflowError, match="1024, in which guidance needs two canvases; leave cfg_scale out"):
         engine.answer(0, [5] * 1024, options)

@@ -30,7 +30,7 @@ from hoshikage.server.shell.hosts import Hosts
 from hoshikage.worker.ask import Answered, Done, Event, Loading, Said
 
 COUNTS = {"n_prompt": 1, "n_tokens": 1}
-OWN, OTHER, TOY, SECOND_TOY = "own", "other", "toy", "second-toy"
+OWN, OTHER, TOY, SECOND_TOY, BROKEN, GONE = "own", "other", "toy", "second-toy", "broken", "gone"
 
 
 def said(index: int, delta: str, step: int = 0) -> Said:
@@ -207,7 +207,8 @@ class Manager:
             ModelState(
                 label=label,
                 state="resident" if label in self._resident else "cold",
-                model=Model(label, Path(label), EMBEDDED if label.endswith(TOY) else REGISTERED),
+                model=None if label == GONE else Model(label, Path(label), EMBEDDED if TOY in label else REGISTERED),
+                error=HoshikageError("it is cut") if label == BROKEN else None,
             )
             for label in self._labels
         ]
@@ -222,6 +223,9 @@ class Manager:
         ([TOY, OWN, OTHER], {TOY, OTHER}, OTHER),
         ([TOY, OWN], {TOY}, TOY),
         ([OWN, OTHER, TOY], {OWN, OTHER, TOY}, OWN),
+        ([BROKEN, TOY], set(), TOY),
+        ([BROKEN, GONE, TOY, OWN], {GONE}, OWN),
+        ([BROKEN], set(), BROKEN),
     ],
 )
 def test_who_names_no_model_means_one_in_memory_and_rather_an_own_one(
