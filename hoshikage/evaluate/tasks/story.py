@@ -1,7 +1,8 @@
 """Short stories from a grammar: one hero, one friend, one place, nobody changes kind on the way.
 
-Anybody may be the hero; the friends are few and have names of their own. Where a hero's name could be a friend's, too,
-the likeliest of many equally likely names was the hero's own, and Tom met Tom.
+Anybody may be the hero, and any animal. The friends are few, people with a job and with names of their own: where a
+hero's name could be a friend's, too, the likeliest of many equally likely names was the hero's own, and Tom met Tom.
+Their jobs are those that the tokenizer has a token for: what is chosen freely is chosen at once.
 """
 
 # ruff: noqa: SIM905 -- word lists read better as sentences
@@ -21,7 +22,7 @@ _ASK = (
     "A story about a {a} named {h} in the {p}, please.",
 )
 _FRIENDS = "Pip Dot Momo Fay Abe Ivy Sid Rex".split()
-_KINDS = ANIMALS[:8]
+_JOBS = "doctor teacher pilot judge".split()
 _MOODS = "small brave old happy quiet clever".split()
 _TIMES = ("One day", "One morning", "In the evening", "One night")
 _OPEN = ("{h} was a {m} {a} in the {p}.",)
@@ -44,15 +45,14 @@ _END = (
 )
 
 
-_CAST = {"h": NAMES, "a": ANIMALS, "p": PLACES, "f": _FRIENDS, "b": _KINDS, "x": THINGS, "m": _MOODS, "t": _TIMES}
+_CAST = {"h": NAMES, "a": ANIMALS, "p": PLACES, "f": _FRIENDS, "b": _JOBS, "x": THINGS, "m": _MOODS, "t": _TIMES}
 
 
 def make(rng: Random) -> Item:
     hero, animal = rng.choice(NAMES), rng.choice(ANIMALS)
-    friend = rng.choice(_FRIENDS)
-    other = rng.choice([kind for kind in _KINDS if kind != animal])
+    friend, job = rng.choice(_FRIENDS), rng.choice(_JOBS)
     place, thing = rng.choice(PLACES), rng.choice(THINGS)
-    cast = {"h": hero, "f": friend, "a": animal, "b": other, "p": place, "x": thing}
+    cast = {"h": hero, "f": friend, "a": animal, "b": job, "p": place, "x": thing}
     cast |= {"t": rng.choice(_TIMES), "m": rng.choice(_MOODS)}
     sentences = [rng.choice(kind) for kind in (_OPEN, _MEET, _MIDDLE, _END)]
     story = articled(" ".join(sentence.format(**cast) for sentence in sentences))
@@ -62,12 +62,12 @@ def make(rng: Random) -> Item:
 
 def check(item: Item, reply: str) -> bool:
     """Sentence by sentence one of ours, in their order: the hero, the animal and the place are those asked for, and
-    one friend, its kind and one thing stay the same throughout."""
+    one friend, the friend's job and one thing stay the same throughout."""
     text = " ".join(reply.split())
     for pattern in _patterns():
         if told := pattern.fullmatch(text):
             cast = told.groupdict()
-            return (cast["h"], cast["a"], cast["p"]) == item.expected and cast["a"] != cast["b"]
+            return (cast["h"], cast["a"], cast["p"]) == item.expected
     return False
 
 

@@ -12,7 +12,7 @@ NAMES = (
 ).split()
 ANIMALS = "fox cat dog owl bear mouse horse rabbit frog duck goat lion tiger wolf crow deer hen pig bee turtle".split()
 CITIES = "Oslo Rome Paris Tokyo Berlin Madrid Lima Cairo Osaka Dublin Vienna Prague Kyoto London Athens Lisbon".split()
-PLACES = "forest garden village valley desert castle harbor meadow mountain island".split()
+PLACES = "forest garden village valley desert castle harbor meadow tower cave".split()
 FRUITS = "apple pear plum lemon mango grape banana melon quince fig orange kiwi".split()
 THINGS = "lamp book key drum boat hat cup stone rope bell coin map kite box ladder violin".split()
 COLOURS = "red blue green yellow black white brown pink".split()
