@@ -93,8 +93,8 @@ cdef class Context(Forward):
     """A context of `n_ctx` positions over at most `n_seq` streams, of which one pass returns at most `n_rows` rows.
 
     A masked model attends in both directions. Its canvas must go through in one piece, so a pass takes `n_tokens`
-    positions, the longest canvas's (0: all of them); what it computes with takes memory for as many. (A block model's or a
-    causal one's pass has its own length.) A span of blocks may be a ladder of at most `n_rungs`, if there is room.
+    positions, the longest canvas's (0: all of them); what it computes with takes memory for as many. (A block model's
+    or a causal one's pass has its own length.) A span of blocks may be a ladder of at most `n_rungs`, if there is room.
     """
 
     def __init__(self, Model model not None, *, int n_ctx=0, int n_seq=1, int n_rows=0, int n_tokens=0, int n_rungs=1,

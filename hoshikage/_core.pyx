@@ -184,8 +184,8 @@ cdef class Session(Running):
         if n_cells > forward.n_cells:
             raise ContextOverflowError(n_cells, forward.n_cells)
         if not canvas.in_blocks and canvas.n_most * n_streams > forward.n_tokens_max:
-            raise ParameterError("n_tokens", f"a pass of {canvas.n_most * n_streams} positions is needed and the context "
-                                             f"computes {forward.n_tokens_max}", "open the session with a larger one")
+            raise ParameterError("n_tokens", f"a pass of {canvas.n_most * n_streams} positions is needed and the "
+                                             f"context computes {forward.n_tokens_max}", "open a larger session")
         n_rows = canvas.most_rows * n_streams + sum(
             [other.most_rows * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_rows > forward.n_rows:

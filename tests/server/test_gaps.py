@@ -66,7 +66,8 @@ def test_gaps_are_judged_over_http_as_here(
 ) -> None:
     """Several turns, Japanese and the end of a turn behind the gap: all of it reaches the model as it does here."""
     asked = over_http(server.url, model, None, {})
-    with hoshikage.load(model, **nano.settings_of(model)) as engine:
+    rounded_alike = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_threads_batch": 1}
+    with hoshikage.load(model, **{**nano.settings_of(model), **rounded_alike}) as engine:
         here = filler(engine, model, {})
         for item in questions(2):
             one, other = here.answer(item), asked.answer(item)

@@ -67,7 +67,7 @@ def check(item: Item, reply: str) -> bool:
     for pattern in _patterns():
         if told := pattern.fullmatch(text):
             cast = told.groupdict()
-            return (cast["h"], cast["a"], cast["p"]) == item.expected
+            return bool((cast["h"], cast["a"], cast["p"]) == item.expected)
     return False
 
 
