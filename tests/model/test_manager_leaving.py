@@ -35,7 +35,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 
 
 def steady(manager: Manager) -> Heard:
-    return submit(manager, "slow", "steady", max_tokens=30)[0]
+    return submit(manager, "slow", "steady", max_tokens=120)[0]
 
 
 def text(heard: Heard) -> str:
@@ -46,6 +46,10 @@ def text(heard: Heard) -> str:
 
 def n_descriptors_and_threads() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))  # noqa: PTH208
+
+
+def no_more_than(before: tuple[int, int]) -> bool:
+    return all(now <= then for now, then in zip(n_descriptors_and_threads(), before, strict=True))
 
 
 def begun(heard: Heard) -> None:
@@ -88,7 +92,7 @@ def test_hundreds_that_come_and_go(manager: Manager) -> None:
     """Some are cancelled before they begin, some in their first pass, some too late; the counts come out even."""
     alone, beside = text(steady(manager)), steady(manager)
     begun(beside)
-    comes(manager, "slow", lambda state: state.n_active == 1)
+    comes(manager, "slow", lambda state: state.n_active <= 1)  # a quick machine may be done with both
     before = n_descriptors_and_threads()
     left = []
     for i in range(N_LEAVING):
@@ -103,7 +107,7 @@ def test_hundreds_that_come_and_go(manager: Manager) -> None:
         heard.end()
     assert text(beside) == alone
     comes(manager, "slow", lambda state: (state.n_active, state.n_waiting) == (0, 0))
-    assert eventually(lambda: n_descriptors_and_threads() == before)
+    assert eventually(lambda: no_more_than(before)), (before, n_descriptors_and_threads())
     pulse = manager.pulse()
     assert (pulse.n_waiting, pulse.n_active) == (0, 0)
 
