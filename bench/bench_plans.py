@@ -78,6 +78,12 @@ def seconds_per_pass(session: Session, plan: str) -> float:
     return (N_WARM[plan] * warm + (N_NEW - N_WARM[plan]) * cold) / N_NEW
 
 
+def share_beside_passes(session: Session, before: tuple[float, float] = (0.0, 0.0)) -> float:
+    """What of the steps since then was no pass, in percent: scoring and bookkeeping."""
+    step, forward = session.step_seconds - before[0], session.forward_seconds - before[1]
+    return 100 * (step - forward) / step
+
+
 def text_of_prompt(weights: Model) -> str:
     """What the CLI makes a prompt as long as ours of."""
     around = weights.tokenize(CHATML.format(""), add_special=True, parse_special=True)
@@ -98,10 +104,10 @@ def test_plans_against_the_example(path: Path, session: Session) -> None:
     shares = []
     for _ in range(N_ROUNDS):
         for plan in N_WARM:
-            before = session.forward_seconds, session.reading_seconds
+            before = session.step_seconds, session.forward_seconds
             taken[plan].append(seconds_per_pass(session, plan))
-            reading = session.reading_seconds - before[1]
-            shares += [100 * reading / (session.forward_seconds - before[0] + reading)] if plan == "dual" else []
+            if plan == "dual":
+                shares.append(share_beside_passes(session, before))
         taken["the CLI"].append(seconds_per_pass_of_cli(path, prompt))
         print("  ".join(f"{plan} {1000 * each[-1]:.0f} ms" for plan, each in taken.items()))
     times = {plan: median(each) for plan, each in taken.items()}

@@ -107,7 +107,7 @@ def measure() -> None:
             for plan in plans.N_WARM:
                 plans.seconds_per_pass(session, plan)  # kernels are loaded and graphs made
                 taken[plan].append(plans.seconds_per_pass(session, plan))
-            shares.append(100 * session.reading_seconds / (session.forward_seconds + session.reading_seconds))
+            shares.append(plans.share_beside_passes(session))
         if has_programs():
             # Its first block as well is not counted, in which kernels are loaded.
             taken[CLI].append(plans.seconds_per_pass_of_cli(path, prompt, "-ngl", "999", first=plans.BLOCK))

@@ -12,7 +12,7 @@ cdef class BlockCanvas(Canvas):
     cdef readonly int32_t grid          # length of the model's blocks, counted from the first token
     cdef readonly int32_t n_prompt, max_tokens
     cdef readonly int32_t clean         # positions, from 0 on, whose cached keys and values are those of whole blocks
-    cdef readonly int32_t n_reused      # of these, what was in the cache when it came into the session
+    cdef readonly int32_t n_reused      # of these, what was in the cache when it first came into a session
     cdef int32_t most_rungs             # blocks that one pass may compute
     cdef int32_t settled_to             # all before it is settled for good
     cdef int32_t n_after                # passes of this block that began without a mask in it

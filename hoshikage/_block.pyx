@@ -34,6 +34,9 @@ cdef class Blockwise(Plan):
     def __cinit__(self):
         self.caches = self.in_blocks = True
 
+    cdef int32_t sees(self, Canvas canvas) noexcept nogil:
+        return (<BlockCanvas> canvas).present() + (<BlockCanvas> canvas).grid
+
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
         (<BlockCanvas> canvas).fill(out)
 
@@ -175,6 +178,7 @@ cdef class BlockCanvas(Canvas):
                 self.clean = self.block_hi      # the last pass was made of the tokens that stand there
             self.enter_block(self.block + 1)
         self.look_for_end()
+        self.pause()
 
     cdef void look_for_end(self) noexcept nogil:
         """Done, when an end is settled for good, or as much as was asked for."""
@@ -224,7 +228,9 @@ cdef class BlockSession(Session):
         self.forward.cut(seq, n)
         self._kept[seq] = []
         self._free_streams.remove(seq)
-        one.seq, one.clean, one.n_reused, one.most_rungs = seq, n, n, self.forward.n_rungs
+        one.seq, one.clean, one.most_rungs = seq, n, self.forward.n_rungs
+        if one.step == 0:
+            one.n_reused = n
         self._make_room(one)
 
     cdef _unseat(self, Canvas canvas):
@@ -261,7 +267,7 @@ cdef class BlockSession(Session):
     def _make_room(self, BlockCanvas newcomer):
         """What the canvases may come to take is kept for them, at the expense of what was left longest ago."""
         cdef Canvas canvas
-        n_taken = newcomer.n + sum([canvas.n for canvas in self._canvases])
+        n_taken = newcomer.n_kept + sum([canvas.n_kept for canvas in self._canvases])
         for seq in sorted(self._free_streams, key=self._left_at.__getitem__):
             if n_taken + sum([len(kept) for kept in self._kept]) <= self.forward.n_cells:
                 return

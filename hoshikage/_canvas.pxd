@@ -79,6 +79,7 @@ cdef class Plan:
     cdef readonly bint caches           # leaves something before the span to the cache
     cdef readonly bint patches          # and something behind it
     cdef readonly bint in_blocks        # for the canvases of block models alone
+    cdef int32_t sees(self, Canvas canvas) noexcept nogil
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil
 
 
@@ -160,6 +161,7 @@ cdef class Canvas:
     cdef readonly Growth growth                     # None: it stays as long as it is
     cdef readonly Form form                         # None: any token may stand anywhere
     cdef readonly int32_t n_most                    # positions it may come to have
+    cdef readonly int32_t n_kept                    # of them, those that a session keeps room for
     cdef readonly int32_t most_rows                 # that a pass returns for one of its streams
     cdef readonly tuple edits
     cdef readonly int32_t n_top         # alternatives kept of each place; 0: none, and `tops` is None
@@ -182,6 +184,7 @@ cdef class Canvas:
     cdef readonly int32_t n_block, n_masked         # masks of this block at its start, and now
     cdef readonly int32_t n_passes, n_rows          # so far, and the positions computed in them
     cdef readonly bint done
+    cdef readonly bint paused                       # it has left its session, which keeps no room for the next block
     cdef int32_t _fault, _fault_at                  # why it ended before it was finished, and at which position
     # what its plan has to know: of this stay in a session
     cdef readonly int32_t cached                    # positions that the context holds of it, from 0 on
@@ -199,6 +202,8 @@ cdef class Canvas:
     cdef _take_distinct(self)
     cdef _take_tops(self, int32_t n_top)
     cdef _cut_blocks(self, int32_t block_length)
+    cdef _keep(self, int32_t share)
+    cdef void pause(self) noexcept nogil
     cdef void enter_block(self, int32_t block) noexcept nogil
     cdef void count_block(self) noexcept nogil
     cdef bint chooses_end(self) noexcept nogil
@@ -210,7 +215,6 @@ cdef class Canvas:
     cdef void computed(self, const Span *span) noexcept nogil
     cdef bint looks(self, Forward forward, const Span *span) noexcept nogil
     cdef bint ends_with(self, int32_t token) noexcept nogil
-    cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil
     cdef void write(self, Row *row) noexcept nogil
     cdef void erase(self, int32_t position) noexcept nogil
     cdef void insert(self, int32_t at, int32_t n) noexcept nogil

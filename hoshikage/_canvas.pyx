@@ -15,11 +15,15 @@ from hoshikage._tops cimport Tops
 
 import math
 
-from hoshikage.errors import DecodeError, NoTokenLeft, ParameterError
+from hoshikage.errors import ParameterError, fault_named
 
 
 cdef class Plan:
     """What to recompute. This one, the exact one: the whole canvas, and the rows of the block."""
+
+    cdef int32_t sees(self, Canvas canvas) noexcept nogil:
+        """The end of what a pass of the present block looks at."""
+        return canvas.n
 
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
         out.lo = 0
@@ -176,6 +180,10 @@ cdef class Canvas:
 
     `tokens` holds the given text and `mask_id` wherever a token is wanted: behind a prompt, or anywhere
     between fixed text. `steps` are spread over the blocks of `block_length` positions (0: one block).
+
+    With a `share`, its session keeps room for what lies before the first mask and so many positions behind it, as far
+    as its plan looks no further in the first block. When a block comes that needs more it leaves the session, `paused`,
+    and goes on where it is added again, with a share twice as large. That is between blocks, so that it costs no pass.
     """
 
     def __cinit__(self):
@@ -184,7 +192,7 @@ cdef class Canvas:
     def __init__(self, tokens, *, int32_t mask_id, Rule rule not None, Schedule schedule not None, edits=(),
                  Plan plan=None, int32_t steps, int32_t block_length=0, seed=0, double temperature=0.0, int32_t top_k=0,
                  double top_p=1.0, bint shift=False, bint eos_last=False, int32_t eos_id=-1, int32_t eot_id=-1,
-                 int32_t n_top=0, Ends ends=None, Growth growth=None, Form form=None):
+                 int32_t n_top=0, Ends ends=None, Growth growth=None, Form form=None, share=None):
         if self._tokens != NULL:
             raise RuntimeError("a canvas is made once")
         self.mask_id, self.eos_id, self.eot_id = mask_id, eos_id, eot_id
@@ -206,6 +214,7 @@ cdef class Canvas:
         self._take_edits(edits)
         self._take_tops(n_top)
         self._cut_blocks(_checked("block_length", block_length, least=0))
+        self._keep(0 if share is None else _checked("share", share, least=1, most=1 << 30))
         if form is not None:
             form.taken = True
 
@@ -286,6 +295,18 @@ cdef class Canvas:
         self.block_lo = self.block_hi = self.lo
         self.enter_block(0)
 
+    cdef _keep(self, int32_t share):
+        # What changes its length changes it in any block.
+        self.n_kept = self.n_most
+        if share > 0 and self.growth is None:
+            self.n_kept = min(max(self.lo + share, self.plan.sees(self)), self.n_most)
+
+    cdef void pause(self) noexcept nogil:
+        """Leave the session if it keeps no room for the present block, and ask for more."""
+        self.paused = not self.done and self.plan.sees(self) > self.n_kept
+        if self.paused:
+            self.n_kept = min(max(2 * self.n_kept - self.lo, self.plan.sees(self)), self.n_most)
+
     cdef void enter_block(self, int32_t block) noexcept nogil:
         """Stand at the start of the first block behind this one that has something masked; `done` if none has."""
         self.last_lo = self.block_lo
@@ -334,6 +355,7 @@ cdef class Canvas:
         self.block_step += 1
         if self.n_masked == 0 and (self.schedule.open or self.block_step >= self.block_steps):
             self.enter_block(self.block + 1)
+            self.pause()
 
     cdef void fail(self, int32_t fault, int32_t position) noexcept nogil:
         """End it here: it cannot go on at this position."""
@@ -346,6 +368,8 @@ cdef class Canvas:
 
     cdef void computed(self, const Span *span) noexcept nogil:
         """A pass over `span` has succeeded."""
+        self.n_passes += 1
+        self.n_rows += (span.hi - span.lo) * (1 + (self._unguided != NULL))
         self.cached = span.end
         self.warm = span.warm
         self.n_warm += span.warm
@@ -355,21 +379,6 @@ cdef class Canvas:
     cdef bint ends_with(self, int32_t token) noexcept nogil:
         """Whether this token would be the end of the text."""
         return token == self.eos_id or token == self.eot_id
-
-    cdef int32_t withhold_ends(self, Row *rows, int32_t n_rows) noexcept nogil:
-        """Take the rows out that would end the text, when old keys and values may have made them so sure of it.
-
-        The others move together; returns how many they are.
-        """
-        cdef int32_t i, n_kept = 0
-        self.only_ends = False
-        if self.warm:
-            return n_rows
-        for i in range(n_rows):
-            if not self.masked(rows[i].position) or not self.ends_with(rows[i].token):
-                rows[n_kept] = rows[i]
-                n_kept += 1
-        return n_kept
 
     cdef void write(self, Row *row) noexcept nogil:
         """Settle a row: its token stands for good."""
@@ -458,19 +467,9 @@ cdef class Canvas:
     @property
     def error(self):
         """The exception that tells why it could not be finished, or None."""
-        where = f"at position {self._fault_at}"
-        if self._fault == FAULT_UNREADABLE:
-            return DecodeError(f"the model's logits {where} are not numbers",
-                               "the file may be damaged, or its quantisation unsuited to this device; try another")
-        if self._fault == FAULT_FORBIDDEN:
-            return NoTokenLeft(f"every token is forbidden {where}", "loosen the bias")
-        if self._fault == FAULT_DEAD_END:
-            return NoTokenLeft(f"the grammar and the bias forbid every token {where}",
-                               "loosen them; the vocabulary may lack what the grammar asks for")
-        if self._fault == FAULT_FORM:
-            return NoTokenLeft(f"llama.cpp's grammar gave up {where}",
-                               "make it less ambiguous; avoid token elements such as <id> behind text")
-        return None
+        name = {FAULT_UNREADABLE: "unreadable", FAULT_FORBIDDEN: "forbidden", FAULT_DEAD_END: "dead end",
+                FAULT_FORM: "given up"}.get(self._fault)
+        return None if name is None else fault_named(name, f"at position {self._fault_at}")
 
     @property
     def tokens(self):

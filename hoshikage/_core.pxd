@@ -18,7 +18,8 @@ cdef class Session(Running):
     cdef readonly Forward forward
     cdef readonly int32_t n_threads
     cdef readonly int64_t n_passes
-    cdef readonly double forward_seconds, reading_seconds   # of all passes: computing rows, reading them
+    cdef readonly double forward_seconds    # that all passes took
+    cdef readonly double step_seconds       # that all steps took: passes, and everything we do around them
     cdef list _canvases     # keeps alive what `_turns` borrows
     cdef list _free_streams
     cdef Turn *_turns       # [n_streams], like the others NULL when closed
@@ -40,7 +41,8 @@ cdef class Session(Running):
     cdef int32_t _rows_of(self, const Turn *turn) noexcept nogil
     cdef int _pass(self, int32_t lo, int32_t hi) except -1 nogil
     cdef void _note_spans(self, int32_t lo, int32_t hi) noexcept nogil
-    cdef void _read_rows(self, int32_t lo, int32_t hi, timespec *start) noexcept nogil
+    cdef void _await(self, const Span *spans, int32_t n_spans) noexcept nogil
+    cdef void _read_rows(self, int32_t lo, int32_t hi) noexcept nogil
     cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil
     cdef int _make_way(self, int32_t lo, int32_t hi) except -1 nogil
     cdef bint _settle(self, int32_t lo, int32_t hi) noexcept nogil

@@ -114,6 +114,7 @@ cdef class Session(Running):
                 self._take_spare(canvas)
             self._seat(canvas)
             canvas.cached = 0
+            canvas.paused = False
             self._canvases.append(canvas)
             self._borrow_canvases()
 
@@ -179,12 +180,12 @@ cdef class Session(Running):
         if n_streams > len(self._free_streams):
             raise ParameterError("n_seq", f"{n_streams} streams are needed and {len(self._free_streams)} of "
                                           f"{forward.n_streams} are free", "open the session with a larger n_seq")
-        n_cells = canvas.n_most * n_streams + sum(
-            [other.n_most * (2 if other._unguided != NULL else 1) for other in self._canvases])
+        n_cells = canvas.n_kept * n_streams + sum(
+            [other.n_kept * (2 if other._unguided != NULL else 1) for other in self._canvases])
         if n_cells > forward.n_cells:
             raise ContextOverflowError(n_cells, forward.n_cells)
-        if not canvas.in_blocks and canvas.n_most * n_streams > forward.n_tokens_max:
-            raise ParameterError("n_tokens", f"a pass of {canvas.n_most * n_streams} positions is needed and the "
+        if not canvas.in_blocks and canvas.n_kept * n_streams > forward.n_tokens_max:
+            raise ParameterError("n_tokens", f"a pass of {canvas.n_kept * n_streams} positions is needed and the "
                                              f"context computes {forward.n_tokens_max}", "open a larger session")
         n_rows = canvas.most_rows * n_streams + sum(
             [other.most_rows * (2 if other._unguided != NULL else 1) for other in self._canvases])
@@ -202,7 +203,7 @@ cdef class Session(Running):
         self.forward.board = board
 
     cdef list _let_go(self):
-        finished = [canvas for canvas in self._canvases if canvas.done]
+        finished = [canvas for canvas in self._canvases if canvas.done or canvas.paused]
         for canvas in finished:
             self._release(canvas)
         if any([(<Canvas> canvas)._fault == FAULT_UNREADABLE for canvas in finished]):
@@ -232,12 +233,15 @@ cdef class Session(Running):
         """A step of each, in one pass, or in several where whole canvases make it too large to gain by company."""
         cdef int32_t lo = 0, hi
         cdef bint finished = False
+        cdef timespec start
+        clock_gettime(CLOCK_MONOTONIC, &start)
         self._plan_step()
         while lo < self._n_turns:
             hi = self._end_of_pass(lo)
             self._pass(lo, hi)
             finished = self._settle(lo, hi) or finished
             lo = hi
+        self.step_seconds += seconds_since(&start)
         return finished
 
     cdef void _plan_step(self) noexcept nogil:
@@ -247,7 +251,7 @@ cdef class Session(Running):
         for i in range(self._n_turns):
             turn = &self._turns[i]
             turn.n_spans = turn.n_jobs = 0
-            if (<Canvas> turn.canvas).done:
+            if (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused:
                 continue
             turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
             if (<Canvas> turn.canvas).moves(&turn.quota):
@@ -279,16 +283,26 @@ cdef class Session(Running):
             if self._turns[i].n_spans > 0:
                 first = self._turns[i].span if first < 0 else first
                 n_spans += self._turns[i].n_spans
+                (<Canvas> self._turns[i].canvas).cached = 0     # unknown, until the pass has succeeded
         if n_spans > 0:
             clock_gettime(CLOCK_MONOTONIC, &start)
             self.forward.run(&self._spans[first], n_spans)
+            self._await(&self._spans[first], n_spans)
+            self.forward_seconds += seconds_since(&start)
             self.n_passes += 1
             self._note_spans(lo, hi)
-            self._read_rows(lo, hi, &start)
+            self._read_rows(lo, hi)
             self._check_rows(lo, hi)
             if hi - lo < self._n_turns:
                 self._make_way(lo, hi)
         return 0
+
+    cdef void _await(self, const Span *spans, int32_t n_spans) noexcept nogil:
+        """A device hands its rows over with the first that is asked for: only then is the pass over."""
+        for i in range(n_spans):
+            if spans[i].row_hi > spans[i].row_lo:
+                self.forward.row(spans[i].first_row)
+                return
 
     cdef void _note_spans(self, int32_t lo, int32_t hi) noexcept nogil:
         cdef Turn *turn
@@ -298,7 +312,7 @@ cdef class Session(Running):
                 (<Canvas> turn.canvas).computed(&self._spans[turn.span])
                 turn.is_read = (<Canvas> turn.canvas).looks(self.forward, &self._spans[turn.span])
 
-    cdef void _read_rows(self, int32_t lo, int32_t hi, timespec *start) noexcept nogil:
+    cdef void _read_rows(self, int32_t lo, int32_t hi) noexcept nogil:
         cdef int32_t n_jobs = 0
         cdef Turn *turn
         for i in range(lo, hi):
@@ -308,10 +322,7 @@ cdef class Session(Running):
                 turn.n_jobs = fill_jobs(<Canvas> turn.canvas, self.forward, &self._spans[turn.span],
                                         &self._jobs[n_jobs], &self._rows[n_jobs])
                 n_jobs += turn.n_jobs
-        # A device hands its rows over with the first that is asked for: only here is the pass over.
-        self.forward_seconds += seconds_since(start)
         pool_run(read_job, self._jobs, n_jobs, self.n_threads)
-        self.reading_seconds += seconds_since(start)
 
     cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil:
         """A canvas with a row that says nothing ends here, and its neighbours go on. Where the row is not made of
@@ -336,16 +347,16 @@ cdef class Session(Running):
         return 0
 
     cdef bint _settle(self, int32_t lo, int32_t hi) noexcept nogil:
-        """Every canvas's rule settles what it wants of its rows; true when a canvas is finished by that."""
+        """Every canvas's rule settles what it wants of its rows; true when a canvas leaves by that."""
         cdef bint finished = False
         cdef Turn *turn
         for i in range(lo, hi):
             turn = &self._turns[i]
             if turn.n_spans > 0 and turn.is_read and not (<Canvas> turn.canvas).done:
                 settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
-            if not (<Canvas> turn.canvas).done:
+            if not (<Canvas> turn.canvas).done and not (<Canvas> turn.canvas).paused:
                 (<Canvas> turn.canvas).advance()
-            finished = finished or (<Canvas> turn.canvas).done
+            finished = finished or (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused
         return finished
 
     # -- raw logits
@@ -405,18 +416,14 @@ cdef void free_arrays(Session session) noexcept:
 
 
 cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
-    """What the plan wants of a canvas's one or two streams. Nothing is known of its cache until the pass succeeds."""
+    """What the plan wants of a canvas's one or two streams."""
     canvas.plan.span(canvas, spans)
     canvas.add_tail(spans)
-    canvas.cached = 0
     spans[0].seq, spans[0].tokens, spans[0].n = canvas.seq, canvas._tokens, canvas.n
-    canvas.n_passes += 1
-    canvas.n_rows += spans[0].hi - spans[0].lo
     if canvas._unguided == NULL:
         return 1
     spans[1] = spans[0]
     spans[1].seq, spans[1].tokens = canvas.unguided_seq, canvas._unguided
-    canvas.n_rows += spans[1].hi - spans[1].lo
     return 2
 
 
@@ -432,12 +439,27 @@ cdef void settle_rows(Canvas canvas, Turn *turn, Job *jobs, Row *rows) noexcept 
         if n_free <= 0:
             canvas.fail(FAULT_FORM if n_free < 0 else FAULT_DEAD_END, rows[0].position)
             return
-    n_rows = canvas.withhold_ends(rows, n_free)
+    n_rows = withhold_ends(canvas, rows, n_free)
     canvas.rule.settle(canvas, rows, n_rows, turn.quota)
     canvas.only_ends = 0 < canvas.n_masked and (
         n_rows == 0 < n_free or canvas.n_masked == n_free - n_rows)
     if canvas.growth is not None:
         canvas.growth.after(canvas, rows, turn.n_jobs if n_rows == n_free else n_rows)
+
+
+cdef int32_t withhold_ends(Canvas canvas, Row *rows, int32_t n_rows) noexcept nogil:
+    """Take the rows out that would end the text, when old keys and values may have made them so sure of it.
+
+    The others move together; returns how many they are.
+    """
+    cdef int32_t i, n_kept = 0
+    if canvas.warm:
+        return n_rows
+    for i in range(n_rows):
+        if not canvas.masked(rows[i].position) or not canvas.ends_with(rows[i].token):
+            rows[n_kept] = rows[i]
+            n_kept += 1
+    return n_kept
 
 
 cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:

@@ -13,7 +13,7 @@ from hoshikage._tops cimport Tops
 import operator
 
 from hoshikage.checks import Whole
-from hoshikage.errors import DecodeError, NoTokenLeft, ParameterError
+from hoshikage.errors import ParameterError, fault_named
 
 MAX_ID = 0x7FFFFFFF
 
@@ -140,16 +140,8 @@ cdef class Stream:
     @property
     def error(self):
         """The exception that tells why no token could follow, or None."""
-        if self._end == END_UNREADABLE:
-            return DecodeError(f"the model's logits after token {self._n - 1} are not numbers",
-                               "the file may be damaged, or its quantisation unsuited to this device; try another")
-        if self._end == END_NO_TOKEN:
-            return NoTokenLeft(f"every token is forbidden after {self.n_tokens} tokens",
-                               "loosen the grammar or the bias; the vocabulary may lack what the grammar asks for")
-        if self._end == END_SAMPLER:
-            return NoTokenLeft(f"llama.cpp's sampler gave up after {self.n_tokens} tokens",
-                               "make the grammar less ambiguous; avoid token elements such as <id> behind text")
-        return None
+        name = {END_UNREADABLE: "unreadable", END_NO_TOKEN: "forbidden", END_SAMPLER: "given up"}.get(self._end)
+        return None if name is None else fault_named(name, f"after {self.n_tokens} written tokens")
 
     # -- inside a session
 

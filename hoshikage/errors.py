@@ -151,6 +151,36 @@ class NoTokenLeft(DecodeError):  # noqa: N818 -- a state, not a mistake
     """What a request allows and forbids leaves it no token to go on with: asking again ends the same way."""
 
 
+FAULTS = {  # why a text cannot go on: what is wrong at a place, and the remedy
+    "unreadable": (
+        DecodeError,
+        "the model's logits {} are not numbers",
+        "the file may be damaged, or its quantisation unsuited to this device; try another",
+    ),
+    "forbidden": (
+        NoTokenLeft,
+        "every token is forbidden {}",
+        "loosen the bias or the grammar; the vocabulary may lack what a grammar asks for",
+    ),
+    "dead end": (
+        NoTokenLeft,
+        "the grammar and the bias forbid every token {}",
+        "loosen them; the vocabulary may lack what the grammar asks for",
+    ),
+    "given up": (
+        NoTokenLeft,
+        "llama.cpp's grammar gave up {}",
+        "make it less ambiguous; avoid token elements such as <id> behind text",
+    ),
+}
+
+
+def fault_named(name: str, where: str) -> DecodeError:
+    """The exception for one of the faults."""
+    kind, cause, remedy = FAULTS[name]
+    return kind(cause.format(where), remedy)
+
+
 class MemoryExhausted(HoshikageError):  # noqa: N818 -- a state, not a mistake
     """Not enough memory on the host or on a device."""
 

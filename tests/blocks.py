@@ -34,8 +34,8 @@ class BlockCase:
         network = FakeNetwork(self.n_vocab, self.salt)
         return decode_blocks(network, self.prompt, self.mask_id, **self.options)
 
-    def canvas(self) -> BlockCanvas:
-        return make_block_canvas(self.prompt, self.mask_id, **self.options)
+    def canvas(self, share: int | None = None) -> BlockCanvas:
+        return make_block_canvas(self.prompt, self.mask_id, share=share, **self.options)
 
 
 def make_block_canvas(
@@ -47,6 +47,7 @@ def make_block_canvas(
     sub_block: int = 0,
     stop_ids: Sequence[int] = (),
     n_top: int = 0,
+    share: int | None = None,
     **options: Any,
 ) -> BlockCanvas:
     """A canvas that is decoded as the oracle decodes with the same options."""
@@ -78,6 +79,7 @@ def make_block_canvas(
         eos_id=recipe.eos_id,
         eot_id=recipe.eot_id,
         n_top=n_top,
+        share=share,
     )
 
 

@@ -18,7 +18,9 @@ from tests.reference import Recipe, Result
 NEAR_TIE = 1e-6  # below this margin of the oracle's, float32 may decide otherwise
 
 
-def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: Any) -> Canvas:
+def make_canvas(
+    tokens: Sequence[int], mask_id: int, n_top: int = 0, share: int | None = None, **options: Any
+) -> Canvas:
     """A canvas that is decoded as `tests.reference.decode` decodes with the same options."""
     recipe = Recipe(**options)
     growth = growth_of(recipe)
@@ -57,6 +59,7 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
         eos_id=recipe.eos_id,
         eot_id=recipe.eot_id,
         n_top=n_top,
+        share=share,
     )
 
 

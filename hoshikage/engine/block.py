@@ -17,7 +17,7 @@ from hoshikage.engine.recipe import RULE_OPTIONS, given, in_order, useless_rule_
 from hoshikage.engine.request import BlockRequest, check_bias, fitted, read
 from hoshikage.engine.result import Result
 from hoshikage.engine.sessions import Sessions
-from hoshikage.engine.sizes import SHARED_CELLS
+from hoshikage.engine.sizes import SHARED_CELLS, SHARES
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
@@ -186,5 +186,6 @@ def make_block_canvas(
             n_credited=n if recipe.algorithm == "credit" else 0,
         ),
         steps=recipe.steps,
+        share=SHARES["block"],
         **common_options(model, request),
     )

@@ -13,13 +13,12 @@ from hoshikage.engine.batch import Room, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.engine.sessions import Sessions
-from hoshikage.engine.sizes import SHARED_CELLS
+from hoshikage.engine.sizes import SHARED_CELLS, SHARES
 from hoshikage.engine.text import TextReader
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Settings
 
 SCORED_ROWS = 128  # rows that a prompt whose tokens are judged gets in a pass
-SHARE = 512  # tokens of an answer that positions are kept for at first, however many it may have
 NOT_OF_THE_SAMPLER = ("max_tokens", "stop", "logprobs", "prompt_logprobs")
 
 
@@ -127,7 +126,7 @@ class Writer:
                 stop_ids=ends,
                 n_top=request.n_top,
                 score_prompt=request.prompt_logprobs is not None,
-                share=SHARE,
+                share=SHARES["causal"],
             ),
         )
 

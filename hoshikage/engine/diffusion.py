@@ -24,6 +24,7 @@ from hoshikage.engine.sessions import UNBOUNDED, Sessions
 from hoshikage.engine.sizes import (
     COARSE,
     SHARED_CELLS,
+    SHARES,
     guided_ctx,
     most_cells,
     most_rows,
@@ -60,7 +61,11 @@ class CanvasAnswer(Answer):
 
     @property
     def n_cells(self) -> int:
-        return self.work.n_most * self.n_streams
+        return self.work.n_kept * self.n_streams
+
+    @property
+    def paused(self) -> bool:
+        return self.work.paused
 
     @property
     def n_streams(self) -> int:
@@ -342,6 +347,7 @@ def make_canvas(
         growth=growth,
         steps=recipe.steps,
         block_length=recipe.block_length,
+        share=SHARES["masked"],
         **common_options(model, request),
     )
 

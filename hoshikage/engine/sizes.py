@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SHARED_CELLS = {"masked": 4096, "block": 8192, "causal": 8192}  # positions that answers share, unless one is longer
+SHARES = {"masked": 256, "block": 512, "causal": 512}  # tokens that positions are kept for at first, then twice as many
 SHORT_CELLS = 512  # positions that stay free beside the longest answer: a short one need not wait for its end
 SHORT_ROWS = 64  # rows that stay free beside the longest block: two usual ones, or one under guidance
 SMALLEST = 256  # positions: llama.cpp's own granularity

@@ -30,10 +30,13 @@ cdef class Local(Plan):
         self.caches = self.before < EVERYTHING
         self.patches = self.caches and self.behind < EVERYTHING
 
+    cdef int32_t sees(self, Canvas canvas) noexcept nogil:
+        # Given text is always seen, whatever is masked before it.
+        return max(min(canvas.block_hi + self.window, canvas.hi), canvas.given_end)
+
     cdef void span(self, Canvas canvas, Span *out) noexcept nogil:
         canvas.row_span(&out.row_lo, &out.row_hi)
-        # Given text is always seen, whatever is masked before it.
-        out.end = max(min(canvas.block_hi + self.window, canvas.hi), canvas.given_end)
+        out.end = self.sees(canvas)
         out.warm = self.is_due(canvas)
         if not out.warm:
             out.lo = max(min(out.row_lo, canvas.block_lo - self.before), 0)

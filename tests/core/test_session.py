@@ -196,6 +196,29 @@ def test_who_was_finished_before_a_pass_failed_is_let_go_with_the_next_call() ->
     assert MODEL.mask_id not in second.tokens
 
 
+@pytest.mark.parametrize("n_before", [0, 3])
+def test_a_pass_that_was_not_made_is_not_counted(n_before: int) -> None:
+    """Nor does a plan forget what is cached because a pass before its own has failed."""
+    options = {"plan": make_plan("dual"), "block_length": 4, "steps": 20}
+    alone = make_canvas(200, n_given=180, **options)
+    with Session(MODEL, n_ctx=4096, n_seq=8) as session:
+        session.add(alone)
+        session.run()
+    first, failing, other = make_canvas(300), make_canvas(300), make_canvas(200, n_given=180, **options)
+    with Session(MODEL, n_ctx=4096, n_seq=8) as session:
+        for canvas in (first, failing, other):
+            session.add(canvas)
+        for _ in range(n_before):
+            session.step()
+        session.forward.passes_left = 1
+        with pytest.raises(DecodeError):
+            session.run()
+        assert [canvas.n_passes for canvas in (first, failing, other)] == [n_before + 1, n_before, n_before]
+        while session.canvases:
+            session.run()
+    assert (other.tokens, other.n_passes, other.n_rows) == (alone.tokens, alone.n_passes, alone.n_rows)
+
+
 def test_a_pass_by_hand_is_cancelled(tiny_model: TinyModel) -> None:
     """From another thread, which sees that it has begun; and before it begins."""
     path = tiny_model("llada", n_layer=8, n_embd=128, n_ff=256, n_ctx_train=1024)

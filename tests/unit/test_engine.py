@@ -247,18 +247,18 @@ def test_two_canvases_of_guidance_share_the_memory_that_was_reckoned_with() -> N
     engine, options = Engine(Speaker(), Settings(n_ctx=2048, n_seq=1)), {"cfg_scale": 1.0, "max_tokens": 1500}
     cut = engine.answer(0, [5] * 24, options)
     assert cut.warnings[0] == "max_tokens 1500 became 1000: under guidance two canvases share a pass"
-    assert (cut.n_cells, cut.n_streams) == (2048, 2)
+    assert (cut.work.n_most, cut.n_streams) == (1024, 2)
     with pytest.raises(ContextOverflowError, match="1024, in which guidance needs two canvases; leave cfg_scale out"):
         engine.answer(0, [5] * 1024, options)
     with pytest.raises(ContextOverflowError, match="guidance"):
         engine.gaps_answer(0, [[5] * 24, Gap(1001, 1001)], options)
-    assert engine.gaps_answer(0, [[5] * 24, Gap(1000, 1000)], options).n_cells == 2048
+    assert engine.gaps_answer(0, [[5] * 24, Gap(1000, 1000)], options).work.n_most == 1024
     with pytest.raises(ContextOverflowError, match="use a shorter prompt"):
         engine.answer(0, [5] * 2048, {})
     for settings in (Settings(n_ctx=2048, n_seq=1, cfg_scale=1.0), Settings()):
         speaker = Speaker()
         speaker.n_ctx_train = 2048
-        assert Engine(speaker, settings).answer(0, [5] * 24, options).n_cells == 2 * 1524
+        assert Engine(speaker, settings).answer(0, [5] * 24, options).work.n_most == 1524
 
 
 def test_a_larger_request_opens_a_larger_context(engine: Engine) -> None:
@@ -266,6 +266,31 @@ def test_a_larger_request_opens_a_larger_context(engine: Engine) -> None:
     large = engine.generate("a" * 300, max_tokens=200, seed=1)
     assert len(large.canvas) == 500
     assert same(engine.generate("a", max_tokens=4, seed=1), small)
+
+
+def test_room_for_a_long_answer_is_taken_as_it_grows() -> None:
+    """Eight that may come to have 1,200 tokens are at work at once where three such would fit; when they become as long
+    they wait for each other, and each is as it is alone."""
+    endless = LETTERS | dict.fromkeys(range(256, 259), BAN)
+    options = {"max_tokens": 1200, "plan": "window", "algorithm": "threshold", "logit_bias": endless, "seed": 3}
+    speaker = Speaker(salt=7)
+    speaker.n_ctx_train = 2048
+    with Engine(speaker, Settings(n_seq=8)) as engine:
+        desk, board, results = engine.desk(), Board(), {}
+        answers = [engine.answer(i, [97, 98, 97 + i], options) for i in range(8)]
+        for answer in answers:
+            desk.join(answer)
+        desk.step(board)
+        assert all(answer.progress[0] > 0 for answer in answers)
+        while desk.busy:
+            results |= {item.answer.index: item.result for item in desk.step(board)}
+        assert all(answer.n_cells > 1024 for answer in answers)
+        for i, result in results.items():
+            alone = engine.generate([97, 98, 97 + i], **options)
+            assert len(result.tokens) == 1200
+            assert same(result, alone) and result.counts.n_passes == alone.counts.n_passes
+    exact = Engine(Speaker()).answer(0, [97], {"plan": "full", "max_tokens": 500})
+    assert exact.n_cells == 501, "a whole canvas is seen from the first pass on"
 
 
 # -- bad input: a sentence, and the next call works
