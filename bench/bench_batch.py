@@ -28,7 +28,7 @@ from hoshikage._context import usable_cores
 from hoshikage.engine.engine import Engine
 
 LENGTHS = {32: (8, 4, 6, 4, 8, 4, 6, 4), 256: (3, 1, 2, 1, 3, 1, 2, 1)}  # of the answers, by that of their prompts
-N_AT_ONCE, N_ROUNDS, SAME = 8, 6, 0.97
+N_AT_ONCE, N_ROUNDS, SAME = 8, 4, 0.97
 WAYS: dict[str, dict[str, Any]] = {
     "exact": {"plan": "full"},
     "dual": {"plan": "dual", "algorithm": "threshold"},

@@ -24,7 +24,7 @@ from hoshikage._context import usable_cores
 from hoshikage._core import Canvas, Model, Session
 from hoshikage.strategies import make_edits, make_rule, make_schedule
 
-N_POSITIONS, BLOCK, N_STEPS, N_ROUNDS = 384, 32, 12, 5
+N_POSITIONS, BLOCK, N_STEPS, N_ROUNDS = 384, 32, 12, 3
 COMMAND = "pytest bench/bench_step.py -s"
 
 

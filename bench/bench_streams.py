@@ -34,7 +34,7 @@ from tests.server.client import Client, until
 
 COMMAND = "pytest bench/bench_streams.py -s"
 N_THREADS = int(os.environ.get("BENCH_THREADS", "0")) or usable_cores()
-N_TOKENS, N_ROUNDS, N_SLOTS, N_CTX = 48, 3, 8, 512
+N_TOKENS, N_ROUNDS, N_SLOTS, N_CTX = 48, 5, 8, 512
 N_PROMPT = 16  # different ones, so that nothing is remembered
 CLIENTS = (1, 4, 8)
 ASKED = 0.9

@@ -98,8 +98,10 @@ def ask_all(ways: Sequence[Way], model: str, n_items: int, max_tokens: int) -> N
             for way in ways:
                 assert way.subject is not None
                 way.replies.append(way.subject.answer(item))
-            print(f"\r{number} of {len(items)} questions", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r{number} of {len(items)} questions", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def aup(points: Sequence[tuple[float, float]]) -> float:

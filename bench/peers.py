@@ -135,8 +135,10 @@ def batched_bench(model: Path, n_prompt: int, n_tokens: int, n_at_once: int, n_t
         ],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    (told,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
-    return n_at_once * n_tokens / float(told["t"])
+    told = re.search(r"\{.*\}", done.stdout)
+    if told is None:
+        raise RuntimeError(f"llama-batched-bench told nothing: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return n_at_once * n_tokens / float(json.loads(told[0])["t"])
 
 
 @contextmanager
