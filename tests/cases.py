@@ -18,7 +18,7 @@ DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 SDAR = ("sequential",)
 ALGORITHMS = LLADA + DREAM + SDAR
 PARALLEL = ("threshold", "factor", "entropy_bounded", "hierarchical", "credit", "saber", "joint_threshold", "in_order")
-SCHEDULES = ("block", "timestep")
+SCHEDULES = ("block", "timestep")  # whose steps are counted
 CACHING = ("prefix", "window", "dual", "vicinity")
 
 

@@ -37,7 +37,7 @@ Forward = Callable[..., NDArray[Any]]  # int[streams, n] -> float[streams, n, vo
 @dataclass(frozen=True)
 class Recipe:
     algorithm: str  # low_confidence, random (LLaDA); origin, maskgit_plus, topk_margin, entropy (Dream); or of RULES
-    schedule: str  # block (LLaDA), timestep (Dream), adaptive (as many steps as it takes)
+    schedule: str  # block (LLaDA), timestep (Dream), denoising (SDAR), adaptive (as many steps as it takes)
     steps: int
     block_length: int = 0  # 0: one block
     temperature: float = 0.0
@@ -62,6 +62,9 @@ class Recipe:
     expand_id: int = -1
     grow: int = 0  # DAEDAL: so many positions more
     grow_options: dict[str, Any] | None = None
+
+
+OPEN = ("adaptive", "denoising")  # schedules of blocks that are over when nothing in them is masked
 
 
 @dataclass
@@ -110,10 +113,10 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
         n_start = int(np.count_nonzero(canvas.masked[lo:hi]))
         for j in itertools.count():
             mask_index = lo + np.flatnonzero(canvas.masked[lo:hi])
-            if not len(mask_index) and (j >= n_steps or recipe.schedule == "adaptive"):
+            if not len(mask_index) and (j >= n_steps or recipe.schedule in OPEN):
                 break
             keys = noise_key(recipe.seed, step, mask_index)
-            eligible, k = quota(recipe, keys, n_start, j, n_steps)
+            eligible, k = quota(recipe, keys, n_start, j, n_steps, hi - lo)
             if k or recipe.algorithm == "joint_threshold":  # which also looks at what it has revealed
                 first = passes.of_block == 0
                 rows = model_rows(passes, canvas, np.arange(lo, hi), recipe, growth)
@@ -126,7 +129,7 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
                     kept = mask_index < hi
                     logits, keys, mask_index = logits[kept], keys[kept], mask_index[kept]
                     n_start = len(mask_index)
-                    eligible, k = quota(recipe, keys, n_start, j, n_steps)
+                    eligible, k = quota(recipe, keys, n_start, j, n_steps, hi - lo)
                 if growth.looks(canvas, passes.tail(growth.n_tail), margin):
                     block = Block(lo, hi, rows, logits, keys, mask_index, step)
                     kept, c = reveal(canvas, passes, block, eligible, k, recipe, margin)
@@ -230,13 +233,15 @@ def blocks(
 # ---- how many -------------------------------------------------------------------------------------------------------
 
 
-def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int) -> tuple[Flags, int]:
-    """Which of the masked positions may be settled in step j of the block, and how many of them are."""
+def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int, length: int) -> tuple[Flags, int]:
+    """Which of the masked positions may be settled in step j of a block of this length, and how many of them are."""
     n_mask = len(keys)
     if recipe.schedule == "adaptive":
         count, share = min(1, n_mask), 1.0 / max(1, n_mask)
     elif recipe.schedule == "block":
         count, share = block_based(n_start, n_mask, j, n_steps)
+    elif recipe.schedule == "denoising":  # SDAR: however much of the block is there already
+        count, share = block_based(length, n_mask, j, n_steps)
     else:
         count, share = timestep_based(n_mask, j, n_steps, recipe.eps)
     if recipe.algorithm != "origin":

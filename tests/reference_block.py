@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.fake import ORIGIN_REVEAL, noise_key, noise_uniform
+from tests.fake import noise_key
 from tests.margin import Margin
 from tests.reference import Floats, Ints, Recipe, Result, Scene, model_rows, proposals, quota, surprise_of, transfer
 from tests.reference_growth import Canvas, Growth
@@ -156,16 +156,8 @@ class Block:
         return n_after >= self.most_edits or (n_after > 0 and not changed)
 
     def quota(self, keys: Any, n_start: int, j: int) -> tuple[NDArray[np.bool_], int]:
-        n_mask, n_steps = len(keys), self.recipe.steps or self.sub_block
-        if self.recipe.schedule != "denoising":
-            return quota(self.recipe, keys, n_start, j, n_steps)
-        # SDAR's num_transfer_tokens are those of a whole block, however much of it the prompt has.
-        count = min(self.sub_block // n_steps + (j < self.sub_block % n_steps), n_mask)
-        count = n_mask if j >= n_steps - 1 else count
-        if self.recipe.algorithm != "origin":
-            return np.full(n_mask, True), count
-        coins = noise_uniform(keys, ORIGIN_REVEAL) < count / max(1, n_mask)
-        return coins, int(np.count_nonzero(coins))
+        n_steps = self.recipe.steps or self.sub_block
+        return quota(self.recipe, keys, n_start, j, n_steps, self.sub_block)
 
     def reveal_and_edit(self, s: int, lo: int, hi: int, mask_index: Ints, k: int) -> None:
         out = self.forward(s)

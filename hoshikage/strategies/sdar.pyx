@@ -27,7 +27,9 @@ cdef class Denoising(Schedule):
 
     cdef Quota quota(self, Canvas canvas) noexcept nogil:
         cdef Quota quota
-        cdef int32_t length = canvas.block_length, steps = canvas.block_steps
+        # A block model's first block begins with the last tokens of the prompt.
+        cdef int32_t length = canvas.block_length if canvas.in_blocks else canvas.block_hi - canvas.block_lo
+        cdef int32_t steps = canvas.block_steps
         quota.count = length // steps + (canvas.block_step < length % steps)
         quota.count = min(quota.count, canvas.n_masked)
         if canvas.block_step >= steps - 1:

@@ -46,7 +46,7 @@ class Tally:
         assert len(self.otherwise) <= 1 + 0.01 * self.n, self.otherwise
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", (*SCHEDULES, "denoising"))
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_alone(algorithm: str, schedule: str) -> None:
     tally = Tally()
@@ -103,7 +103,7 @@ def test_blocks_that_end_with_a_delimiter() -> None:
     tally = Tally()
 
     @settings(max_examples=200)
-    @given(st.data(), st.sampled_from((*ALGORITHMS, *PARALLEL)), st.sampled_from((*SCHEDULES, "adaptive")))
+    @given(st.data(), st.sampled_from((*ALGORITHMS, *PARALLEL)), st.sampled_from((*SCHEDULES, "denoising", "adaptive")))
     def check(data: st.DataObject, algorithm: str, schedule: str) -> None:
         drawn = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
         # Few tokens, so that delimiters are proposed often.
