@@ -173,7 +173,7 @@ def test_answers_without_room_side_by_side_take_turns(llama: Engine, monkeypatch
     prompts = [[*range(3 + i, 40 + i)] for i in range(3)]
     options: dict[str, Any] = {"max_tokens": 150, "temperature": 1.0, "seed": 2, "logit_bias": {297: BAN, 298: BAN}}
     expected = [llama.generate(prompt, **options) for prompt in prompts]
-    monkeypatch.setattr(causal, "SHARE", 8)
+    monkeypatch.setitem(causal.SHARES, "causal", 8)
     monkeypatch.setattr(sizes, "SHORT_CELLS", 0)
     monkeypatch.setitem(causal.SHARED_CELLS, "causal", 1)
     found = llama.generate(prompts, **options)
