@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from hoshikage.engine.quality import BLOCK_LENGTH, WINDOW, Curve, Shape, Way, chosen_way
@@ -92,7 +93,7 @@ def recipe_of(
     request, reordered = in_order(request)
     length, is_formed = request.block_length or able.block_length, request.grammar is not None
     shape = replace(shape, block_length=length, window=able.window, in_order=is_formed)
-    way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
+    way, missed = way_for(request, shape, able, curve)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":
         raise ParameterError("algorithm", "credit is given by place, and places move here", "use threshold")
@@ -113,7 +114,21 @@ def recipe_of(
         {**(way.rule_options if algorithm == way.algorithm else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan, shape)},
     )  # fmt: skip
-    return recipe, (*changes, *useless(request, recipe, shape))
+    return recipe, (*changes, *missed, *useless(request, recipe, shape))
+
+
+def way_for(request: DiffusionRequest, shape: Shape, able: Able, curve: Callable[[], Curve]) -> tuple[Way, list[str]]:
+    """What is done where the request is silent, and a warning where something better cannot be done here. That is no
+    change of what was asked for."""
+    quality, known_curve = quality_of(request, shape), cache(curve)
+    way = chosen_way(quality, shape, known_curve, able.caches, lambda: able.block_fault() is None)
+    if quality != "fast" or request.plan is not None or way.plan in PATCHING:  # no other quality has such a plan
+        return way, []
+    best = chosen_way(quality, shape, known_curve, able.caches, lambda: True)
+    if best.plan not in PATCHING:
+        return way, []
+    why = f"a block alone cannot be computed ({able.block_fault()})"
+    return way, [f"{quality} took the {way.plan} plan, as it cannot have {best.plan}: {why}"]
 
 
 def in_order(request: AnyDenoising) -> tuple[AnyDenoising, list[str]]:
