@@ -31,7 +31,7 @@ def make_canvas(tokens: Sequence[int], mask_id: int, n_top: int = 0, **options: 
             recipe.delimiters,
             length=recipe.block_length,
             n_masked=list(tokens).count(mask_id),
-            enough=SURE_OF_LINE[recipe.shift],
+            enough=recipe.end_threshold or SURE_OF_LINE[recipe.shift],
         )
         if recipe.delimiters
         else None,

@@ -23,7 +23,7 @@ RULE_OPTIONS: Mapping[str, Mapping[str, str]] = {  # the request's name for an o
     "hierarchical": {"threshold": "threshold", "low_threshold": "low"},
     "factor": {"factor": "factor"},
     "entropy_bounded": {"entropy_bound": "bound"},
-    "saber": {},
+    "saber": {"saber_least": "least"},
     "joint_threshold": {"threshold": "threshold", "edit_threshold": "edit", "most_edits": "most_edits"},
 }  # those that settle as many tokens as are sure enough
 PLAN_OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -232,6 +232,8 @@ def useless(request: DiffusionRequest, recipe: Recipe, shape: Shape) -> list[str
     warnings = useless_rule_options(request, recipe)
     if request.most_edits is not None and recipe.algorithm == "joint_threshold":
         warnings.append("most_edits has no effect on a masked model, whose blocks are left when they are full")
+    if request.block_end_threshold is not None and request.block_ends == "fixed":
+        warnings.append("block_end_threshold has no effect with fixed block ends")
     if request.window is not None and shape.n_suffix:
         warnings.append("window has no effect where text follows: all of it is seen")
     if request.window is not None and shape.grows:

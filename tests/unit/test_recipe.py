@@ -251,6 +251,8 @@ def test_what_a_model_is_used_to_asks_for_nothing() -> None:
         ({"refresh": 3}, "refresh has no effect with full plan"),
         ({"margin": 3, "plan": "dual"}, "margin has no effect with dual plan"),
         ({"alg_temp": 0.5, "algorithm": "saber"}, "alg_temp has no effect with the saber"),
+        ({"saber_least": 3}, "saber_least has no effect with low_confidence"),
+        ({"block_end_threshold": 0.5}, "block_end_threshold has no effect with fixed block ends"),
     ],
 )
 def test_what_changes_nothing_is_said(named: dict[str, Any], word: str) -> None:
@@ -341,6 +343,23 @@ def test_blocks_may_end_with_lines() -> None:
         assert adaptive.canvas != fixed.canvas
         assert not adaptive.warnings
         assert engine.model.mask_id not in adaptive.canvas
+
+
+def test_rules_and_block_ends_take_the_numbers_that_they_are_given() -> None:
+    asked: dict[str, Any] = {"max_tokens": 400, "algorithm": "saber", "saber_least": 5, "block_ends": "adaptive"}
+    with Engine(Speaker(salt=5)) as engine:
+        work = engine.answer(0, engine.tokenize("a"), {**asked, "block_end_threshold": 0.7, "block_length": 8}).work
+        assert (work.rule.least, work.ends.enough) == (5, 0.7)
+        assert "saber_least" not in str(engine.generate("a", **asked).warnings)
+        usual = engine.answer(0, engine.tokenize("a"), {"algorithm": "saber", "block_ends": "adaptive"}).work
+        assert (usual.rule.least, usual.ends.enough) == (2, 0.3)
+
+
+def test_a_line_s_end_is_looked_for_in_a_few_blocks_however_long_an_answer_may_become() -> None:
+    with Engine(Speaker(salt=5)) as engine:
+        for max_tokens, n_rows in ((40, 10), (120, 30), (200, 32), (500, 32)):
+            options = {"max_tokens": max_tokens, "block_length": 8, "block_ends": "adaptive"}
+            assert engine.answer(0, engine.tokenize("a"), options).n_rows == n_rows
 
 
 @pytest.mark.parametrize(
