@@ -33,7 +33,7 @@ def make_canvas(
             recipe.delimiters,
             length=recipe.block_length,
             n_masked=list(tokens).count(mask_id),
-            enough=SURE_OF_LINE[recipe.shift],
+            enough=recipe.end_threshold or SURE_OF_LINE[recipe.shift],
         )
         if recipe.delimiters
         else None,

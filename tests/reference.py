@@ -55,6 +55,7 @@ class Recipe:
     logit_bias: dict[int, float] | None = None
     repetition_penalty: float = 1.0
     delimiters: tuple[int, ...] = ()  # AdaBlock: tokens that end a block
+    end_threshold: float = 0.0  # if so sure; 0: as its code has it
     rule_options: dict[str, Any] | None = None  # of the function in RULES
     plan: str = "full"
     plan_options: dict[str, Any] | None = None  # fields of Plan, in place of the named one's
@@ -192,7 +193,7 @@ def ends(logits: Floats, keys: Keys, recipe: Recipe, margin: Margin) -> Flags:
 def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int], recipe: Recipe, margin: Margin) -> int:
     """AdaBlock: in the next quarter of the answer the delimiter of highest confidence, if above .3 (Dream: .5), ends
     the block; otherwise it has its default length. The first masked position is always inside."""
-    enough = 0.5 if recipe.shift else 0.3
+    enough = recipe.end_threshold or (0.5 if recipe.shift else 0.3)
     cut, x0 = proposals(logits, keys, recipe, margin)
     scored = cut if recipe.algorithm in SCORED_AFTER_CUT else logits  # its code takes the confidence that Dream's has
     doubt = np.where(np.isin(x0, recipe.delimiters), surprise_of(scored, x0), np.inf)
@@ -206,10 +207,14 @@ def adablock(logits: Floats, keys: Keys, positions: Ints, span: tuple[int, int],
 
 
 def longest_block(canvas: Canvas, recipe: Recipe, n_more: int) -> int:
-    """What a block has of the masked region, which may become longer by `n_more`."""
+    """What a block has of the masked region, which may become longer by `n_more`.
+
+    AdaBlock looks at a quarter of the answer. We look at four of its default blocks at most, so that this is no cost of
+    an answer that may become long.
+    """
     most = canvas.hi - canvas.lo + n_more
     length = recipe.block_length if 0 < recipe.block_length < most else most
-    return max(length, int(np.count_nonzero(canvas.masked)) // 4) if recipe.delimiters else length
+    return max(length, min(int(np.count_nonzero(canvas.masked)) // 4, 4 * length)) if recipe.delimiters else length
 
 
 def blocks(
@@ -219,7 +224,7 @@ def blocks(
 
     LLaDA asserts that blocks divide the answer and steps divide the blocks. We let the last block be shorter and the
     first blocks take one step more. Blocks span the masked region, not prompt + answer (as llama-diffusion-cli has it).
-    AdaBlock looks at a quarter of the answer; whoever then ends a block puts its end into `ends`.
+    AdaBlock looks at more than a block; whoever then ends one puts its end into `ends`.
     """
     lo, n_blocks = canvas.lo, -(-(canvas.hi - canvas.lo) // (recipe.block_length or longest))
     for b in itertools.count():

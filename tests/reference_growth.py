@@ -145,8 +145,10 @@ class DreamOn(Growth):
 class Daedal(Growth):
     """DAEDAL: phase 1 lengthens the canvas before anything is revealed, phase 2 at what the model knows nothing of.
 
-    Its EOS confidence is the mean of p(EOS); of EOS and of the end of a turn, for us. Its block grows with the masks
-    that it is given; ours has always as many positions, and what is pushed out comes in the next.
+    Its EOS confidence is the mean of p(EOS) at the canvas's end; of EOS and of the end of a turn, for us. (The code
+    counts only positions whose argmax is EOS, and looks for 32 of them.) Between the phases the code writes 16 EOS
+    behind the masks; we write no token that the model did not choose. Its block grows with the masks that it is given;
+    ours has always as many positions, and what is pushed out comes in the next.
     """
 
     room: int

@@ -18,7 +18,7 @@ from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, read_flags
 from hoshikage.cli.placing import placed
 from hoshikage.cli.screen import meter, printable, screen_on
-from hoshikage.cli.watch import Watcher
+from hoshikage.cli.watch import Watcher, of
 from hoshikage.engine.request import BlockRequest, CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.errors import Cancelled, ParameterError, TemplateError
@@ -209,18 +209,15 @@ class Show:
     def event(self, event: Event) -> None:
         """One thing happened."""
         if isinstance(event, float):
-            if self._screen:
-                style = self._screen.style
-                line = meter(event, f"{event:4.0%} loading {printable(self._name)}", self._screen.size[0])
-                self._screen.draw([f"{style.dim}{line}{style.reset}"])
+            self._measure(event, f"{event:4.0%} loading {printable(self._name)}")
             return
-        if self._screen and not self._watcher:
-            self._screen.clear()
+        self.result = event.result
         if self._watcher:
             self._watcher.show(event)
-        elif not self._json:
+            return
+        self._progress(event)
+        if not self._json:
             self._write(event.delta)
-        self.result = event.result
 
     def end(self, result: Result | None) -> None:
         """Take drawings away and print what is to stay."""
@@ -235,6 +232,20 @@ class Show:
         if result is not None:
             self._remark(result)
 
+    def _progress(self, snapshot: Snapshot) -> None:
+        """How far the answer is, as long as none of it stands in that place."""
+        stands_there = self._terminal and not self._json and (self._wrote or snapshot.delta)
+        if not (stands_there or snapshot.result):
+            step = f"step {of(snapshot.step, snapshot.n_steps)}"
+            self._measure(snapshot.step / max(1, snapshot.n_steps), step)
+        elif self._screen:
+            self._screen.clear()
+
+    def _measure(self, fraction: float, text: str) -> None:
+        if self._screen:
+            style = self._screen.style
+            self._screen.draw([f"{style.dim}{meter(fraction, text, self._screen.size[0])}{style.reset}"])
+
     def _write(self, text: str) -> None:
         # A model can write anything; a terminal obeys some of it.
         sys.stdout.write(printable(text) if self._terminal else text)
@@ -246,5 +257,6 @@ class Show:
             complain(warning)
         if self._screen and not self._json:
             counts, style = result.counts, self._screen.style
-            speed = f"{counts.n_tokens} tokens, {counts.n_passes} passes, {counts.tokens_per_second:.1f} tokens/s"
-            print(f"{style.dim}{speed}, {result.stop_reason}{style.reset}", file=sys.stderr)
+            work = f"{counts.n_tokens} tokens, {counts.n_passes} passes, {counts.n_rows} rows"
+            lines = [f"{work}, {counts.tokens_per_second:.1f} tokens/s, {result.stop_reason}", result.how]
+            print(*(f"{style.dim}{line}{style.reset}" for line in lines if line), sep="\n", file=sys.stderr)

@@ -1,9 +1,11 @@
 """The desk: answers worked on side by side in one session, which come and go between steps. One thread.
 
 Owners take turns, and among equals who comes first is let in first. One that does not fit beside those at work waits
-for room; meanwhile others may be let in before it, but only so often, so that nobody waits for ever. For one that is
-larger than the session a larger one is opened, as soon as nobody is at work. An answer that has come to need more room
-than was kept for it waits at the head of the queue, behind others like it, and goes on from where it was.
+for room; meanwhile others may be let in before it, but only so often. From then on it is *due*, so that nobody waits
+for ever: only those may pass it that leave it the room it needs once those at work by then have gone, as short ones do.
+For one that is larger than the session a larger one is opened, as soon as nobody is at work. An answer that has come to
+need more room than was kept for it waits at the head of the queue, behind others like it, and goes on from where it
+was.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -25,7 +28,7 @@ from hoshikage.errors import Cancelled, HoshikageError, MemoryExhausted
 
 STEPS = 64  # at most in one call when nobody looks
 SECONDS = 0.1  # about as long as such a call should take: between two of them signals and newcomers are heard
-OVERTAKEN = 16  # times that a waiting answer lets later ones pass
+OVERTAKEN = 16  # times that a waiting answer lets later ones pass, whatever room they take
 TROUBLE = (HoshikageError, MemoryError)  # of one request; anything else is a mistake of ours
 LOOKED_AT = 32  # waiting answers that may be let in before the first
 
@@ -56,6 +59,7 @@ class Place:
     watched: bool
     owner: object
     n_overtaken: int = 0
+    guests: list[Place] = field(default_factory=list)  # let in past it since it was due, for there is room for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Desk:
     gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
     _waiting: deque[Place] = field(default_factory=deque, init=False)
     _working: list[Place] = field(default_factory=list, init=False)
+    _due: list[Place] = field(default_factory=list, init=False)  # of the waiting, since when each of them is
     _room: Room | None = field(default=None, init=False)
     _session: Any = field(default=None, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
@@ -154,38 +159,75 @@ class Desk:
         turns = self._turns()
         if not self._working:
             refused += self._make_room(turns[0])
-        for place in turns:
-            if len(self._working) == self.n_seq or any(other.n_overtaken == OVERTAKEN for other in passed):
+        for place in turns[len(refused) :]:
+            if len(self._working) == self.n_seq:
                 break
-            if place in self._waiting and self._fits(place):
+            if self._may_come(place):
                 refused += self._let_in(place)
-                for other in passed:
-                    other.n_overtaken += 1
+                self._overtake(passed)
             else:
                 passed.append(place)
         return refused
 
+    def _overtake(self, passed: Sequence[Place]) -> None:
+        """Somebody was let in before these."""
+        for place in passed:
+            place.n_overtaken += 1
+            if place.n_overtaken >= OVERTAKEN and place not in self._due:
+                self._due.append(place)
+
     def _turns(self) -> list[Place]:
-        """The next of those that wait: first whose owner has the fewest before it, at work or waiting."""
+        """The next of those that wait: who is due, then whose owner has the fewest before it, at work or waiting."""
         before = Counter(id(place.owner) for place in self._working)
         turns = []
         for number, place in enumerate(self._waiting):
             turns.append((before[id(place.owner)], number, place))
             before[id(place.owner)] += 1
-        return [place for *_, place in nsmallest(LOOKED_AT, turns, key=itemgetter(0, 1))]
+        others = [place for *_, place in nsmallest(LOOKED_AT, turns, key=itemgetter(0, 1)) if place not in self._due]
+        return [*self._due, *others]
+
+    def _may_come(self, place: Place) -> bool:
+        """Whether it fits beside those at work, and nobody who is due waits any longer because of it."""
+        return self._fits(place) and all(
+            self._hold([due, *self._guests(due), place]) for due in self._due_before(place)
+        )
+
+    def _due_before(self, place: Place) -> list[Place]:
+        """Those that it may not delay. Who was at work and needs more room goes on, whoever is due: those that wait for
+        its end would only wait longer."""
+        if place.answer.paused:
+            return []
+        return [*takewhile(lambda due: due is not place, self._due)]
+
+    def _guests(self, due: Place) -> list[Place]:
+        """Those of its guests that are here still: one that waits for more room will have to find it, too."""
+        return [guest for guest in due.guests if guest in self._working or guest in self._waiting]
 
     def _fits(self, place: Place) -> bool:
-        together = [*(other.answer for other in self._working), place.answer]
-        return self._room is not None and self._room.holds(together)
+        return self._hold([*self._working, place])
+
+    def _hold(self, places: Sequence[Place]) -> bool:
+        """Whether the session has room for these together."""
+        fits_session = self._room is not None and self._room.holds([place.answer for place in places])
+        return fits_session and len(places) <= self.n_seq
 
     def _let_in(self, place: Place) -> list[News]:
-        self._waiting.remove(place)
+        due_before = self._due_before(place)
+        self._wait_no_more(place)
         try:
             self._session.add(place.answer.work)
         except TROUBLE as error:
             return [failed(place, error)]
+        for due in due_before:
+            due.guests = [*self._guests(due), place]
         self._working.append(place)
         return []
+
+    def _wait_no_more(self, place: Place) -> None:
+        self._waiting.remove(place)
+        place.guests = []
+        if place in self._due:
+            self._due.remove(place)
 
     def _make_room(self, first: Place) -> list[News]:
         """A session that holds all that are here as well, or with less memory the first alone."""
@@ -201,7 +243,7 @@ class Desk:
                 problem = error
             else:
                 return []
-        self._waiting.remove(first)
+        self._wait_no_more(first)
         return [failed(first, problem)]
 
     def _open(self, room: Room) -> None:
@@ -269,7 +311,7 @@ class Desk:
     def _let_go(self, place: Place) -> None:
         """Take one out; the session has let go of finished work by itself."""
         if place not in self._working:
-            self._waiting.remove(place)
+            self._wait_no_more(place)
             return
         self._working.remove(place)
         if in_session(place):

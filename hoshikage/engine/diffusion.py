@@ -365,4 +365,5 @@ def ends_of(
     if not line_ends:
         return None
     n_looked_at = min(request.max_tokens, 4 * most)
+    enough = request.block_end_threshold or enough
     return strategies.make_ends(line_ends, length=recipe.block_length, n_masked=n_looked_at, enough=enough)

@@ -43,7 +43,13 @@ class Findings:
     def block_fault(self, board: Board | None = None) -> str | None:
         """Why a pass over a block alone cannot be used; proved on a small case, before the first that would use it."""
         if self._fault is None:
-            self._fault = (self._does(partial(self._proved, board)),)
+            fault = self._does(partial(self._proved, board))
+            if fault is not None:
+                log.warning(
+                    "a block alone cannot be computed (%s): the plans dual and vicinity become window, and the quality "
+                    "fast takes another than dual", fault
+                )  # fmt: skip
+            self._fault = (fault,)
         return self._fault[0]
 
     def curve(self, board: Board | None = None) -> Curve:

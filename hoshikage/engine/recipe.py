@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from hoshikage.engine.quality import BLOCK_LENGTH, WINDOW, Curve, Shape, Way, chosen_way
@@ -22,7 +23,7 @@ RULE_OPTIONS: Mapping[str, Mapping[str, str]] = {  # the request's name for an o
     "hierarchical": {"threshold": "threshold", "low_threshold": "low"},
     "factor": {"factor": "factor"},
     "entropy_bounded": {"entropy_bound": "bound"},
-    "saber": {},
+    "saber": {"saber_least": "least"},
     "joint_threshold": {"threshold": "threshold", "edit_threshold": "edit", "most_edits": "most_edits"},
 }  # those that settle as many tokens as are sure enough
 PLAN_OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -92,7 +93,7 @@ def recipe_of(
     request, reordered = in_order(request)
     length, is_formed = request.block_length or able.block_length, request.grammar is not None
     shape = replace(shape, block_length=length, window=able.window, in_order=is_formed)
-    way = chosen_way(quality_of(request, shape), shape, curve, able.caches, lambda: able.block_fault() is None)
+    way, missed = way_for(request, shape, able, curve)
     algorithm = request.algorithm or way.algorithm
     if shape.moves and algorithm == "credit":
         raise ParameterError("algorithm", "credit is given by place, and places move here", "use threshold")
@@ -113,7 +114,21 @@ def recipe_of(
         {**(way.rule_options if algorithm == way.algorithm else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan, shape)},
     )  # fmt: skip
-    return recipe, (*changes, *useless(request, recipe, shape))
+    return recipe, (*changes, *missed, *useless(request, recipe, shape))
+
+
+def way_for(request: DiffusionRequest, shape: Shape, able: Able, curve: Callable[[], Curve]) -> tuple[Way, list[str]]:
+    """What is done where the request is silent, and a warning where something better cannot be done here. That is no
+    change of what was asked for."""
+    quality, known_curve = quality_of(request, shape), cache(curve)
+    way = chosen_way(quality, shape, known_curve, able.caches, lambda: able.block_fault() is None)
+    if quality != "fast" or request.plan is not None or way.plan in PATCHING:  # no other quality has such a plan
+        return way, []
+    best = chosen_way(quality, shape, known_curve, able.caches, lambda: True)
+    if best.plan not in PATCHING:
+        return way, []
+    why = f"a block alone cannot be computed ({able.block_fault()})"
+    return way, [f"{quality} took the {way.plan} plan, as it cannot have {best.plan}: {why}"]
 
 
 def in_order(request: AnyDenoising) -> tuple[AnyDenoising, list[str]]:
@@ -217,6 +232,8 @@ def useless(request: DiffusionRequest, recipe: Recipe, shape: Shape) -> list[str
     warnings = useless_rule_options(request, recipe)
     if request.most_edits is not None and recipe.algorithm == "joint_threshold":
         warnings.append("most_edits has no effect on a masked model, whose blocks are left when they are full")
+    if request.block_end_threshold is not None and request.block_ends == "fixed":
+        warnings.append("block_end_threshold has no effect with fixed block ends")
     if request.window is not None and shape.n_suffix:
         warnings.append("window has no effect where text follows: all of it is seen")
     if request.window is not None and shape.grows:

@@ -124,6 +124,9 @@ class DenoisingRequest(Request):
     entropy_bound: float | None = _option(
         Number(0, 1000), None, "entropy_bounded: nats that settled tokens may know of each other; unset: 0.1"
     )
+    saber_least: int | None = _option(
+        Whole(1, 1024), None, "saber: tokens that a step settles where none is sure enough; unset: 2"
+    )
     alg_temp: float = _option(Number(0, 100), 0.0, "above 0: draw which positions are settled, instead of the surest")
     eps: float = _option(Number(0, 0.5, open_least=True), EPS, "where the timestep schedule ends")
     logits_eos_inf: bool = _option(Flag(), False, "never write the end-of-text token")
@@ -157,6 +160,11 @@ class DiffusionRequest(DenoisingRequest):
     )
     block_ends: str = _option(
         Choice(BLOCK_ENDS), "fixed", "fixed, or adaptive: with a line, where the model is sure enough of its end"
+    )
+    block_end_threshold: float | None = _option(
+        POSITIVE_PROBABILITY,
+        None,
+        "adaptive block ends: a line's end so probable ends a block; unset: 0.3, where rows are shifted 0.5",
     )
     grow: bool = _option(
         Flag(), False, "begin with 64 masks and add as many as the model asks for, up to max_tokens (DAEDAL)"

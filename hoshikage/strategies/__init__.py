@@ -71,6 +71,8 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "vicinity": {"before": 16, "behind": 16, "warm_up": 4},
 }
 
+LENGTHS_SEARCHED = 4  # of a block, for its end
+
 
 def make_rule(algorithm: str | int, *, alg_temp: float = 0.0, **options: Any) -> Rule:
     """The rule of an algorithm: how sure a row is, and which rows are settled. `options` are those of its class."""
@@ -91,8 +93,10 @@ def make_plan(plan: str, **options: Any) -> Plan:
 
 
 def make_ends(delimiters: Sequence[int], *, length: int, n_masked: int, enough: float = 0.3) -> Ends:
-    """Blocks that end with a delimiter, looked for in a quarter of the answer, as AdaBlock has it."""
-    return adablock.Delimited(delimiters, length=length, longest=max(1, n_masked // 4), enough=enough)
+    """Blocks that end with a delimiter, looked for in a quarter of the answer, as AdaBlock has it, but no farther than
+    `LENGTHS_SEARCHED` blocks: the first pass of each block computes all of that, however long an answer may become."""
+    longest = max(1, min(n_masked // 4, LENGTHS_SEARCHED * length))
+    return adablock.Delimited(delimiters, length=length, longest=longest, enough=enough)
 
 
 def make_gaps(gaps: Iterable[tuple[int, int, int, int]], *, expand_id: int, delete_id: int) -> elastic.Elastic:

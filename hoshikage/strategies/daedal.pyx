@@ -3,6 +3,10 @@
 
 At first masks are added until it is sure enough, at the end of the canvas, that the text is over by then. Later a
 position that it knows nothing of becomes several, as long as it is not yet sure of the end.
+
+The paper's code counts only positions where the end of the text is the likeliest token, and looks for 32 of them,
+however far in front. And behind the first length it writes 16 ends of the text. We write none: they are not the model's
+own, and would say in every later pass that the text is over, to a model that is asked whether it is.
 """
 
 from hoshikage._canvas cimport Canvas, Forward, Growth, Row, Span, row_probability

@@ -108,8 +108,9 @@ def test_blocks_that_end_with_a_delimiter() -> None:
         drawn = data.draw(cases(algorithms=(algorithm,), schedule=schedule, plan_names=("full", *CACHING)))
         # Few tokens, so that delimiters are proposed often.
         ends = data.draw(st.lists(st.integers(0, drawn.n_vocab - 1), min_size=1, max_size=5, unique=True))
-        length = data.draw(st.integers(1, 8))
-        case = replace(drawn, options=drawn.options | {"delimiters": tuple(ends), "block_length": length})
+        options = {"delimiters": tuple(ends), "block_length": data.draw(st.integers(1, 8))}
+        options["end_threshold"] = data.draw(st.sampled_from([0.0, 0.0, 0.1, 0.9]))
+        case = replace(drawn, options=drawn.options | options)
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, 2) as session:
             run_all(session, [canvas])

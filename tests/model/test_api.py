@@ -243,7 +243,7 @@ try:
     while True:
         engine.generate("A story", max_tokens=100, early_stop=False, quality="exact", board=board)
 except KeyboardInterrupt:
-    print("interrupted", engine.generate("A story", max_tokens=4).counts.n_passes > 0)
+    print("interrupted", engine.generate("A story", max_tokens=4, quality="exact").counts.n_passes > 0)
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS
 from hoshikage.cli.inspect import COUNTS
-from hoshikage.cli.run import loading_rows, options
+from hoshikage.cli.run import Show, loading_rows, options
 from hoshikage.cli.screen import Screen, bar, human_size, meter, one_line, printable, width_of
 from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
 from hoshikage.engine.request import KINDS, options_of
@@ -231,11 +232,14 @@ def test_help_names_every_command_and_every_option(command: Command) -> None:
 # -- as a process, on a terminal
 
 
-def on_terminal(*words: str, interrupt_at: bytes | None = None, **variables: str) -> tuple[int, str]:
-    """Run the command on a terminal of its own; optionally press Ctrl-C once it has written something."""
+def on_terminal(
+    *words: str, interrupt_at: bytes | None = None, out: io.BufferedIOBase | None = None, **variables: str
+) -> tuple[int, str]:
+    """Run the command on a terminal of its own, its output perhaps elsewhere; optionally press Ctrl-C once it has
+    written something."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        [*COMMAND, *words], stdin=theirs, stdout=out or theirs, stderr=theirs, start_new_session=True,
         env=os.environ | {"PYTHONUTF8": "1", "TERM": "xterm"} | variables,
     )  # fmt: skip
     os.close(theirs)
@@ -265,6 +269,41 @@ def test_watching_draws_the_canvas_and_leaves_the_answer(model: str) -> None:
     plain = subprocess.run([*COMMAND, "run", model, "hello", *SHORT, "--seed", "1"], capture_output=True, check=True)
     assert printable(plain.stdout.decode()).strip() in last.replace("\r\n", "\n")
     assert "3 passes" in last
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_steps_are_counted_on_a_terminal_that_the_answer_does_not_go_to(
+    model: str, tmp_path: Path, flags: list[str]
+) -> None:
+    words = ["run", model, "hello", *SHORT, "--seed", "1", *flags]
+    with (tmp_path / "out").open("wb") as out:
+        code, written = on_terminal(*words, out=out)
+    assert code == 0
+    assert ["step 1/3" in written, "step 2/3" in written, "step 3/3" in written] == [True, True, False]
+    told = (tmp_path / "out").read_text(encoding="utf-8")
+    piped = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=True)
+    assert piped.stderr == ""
+    assert piped.stdout == told if not flags else json.loads(piped.stdout)["text"] == json.loads(told)["text"]
+    remark = r"3 passes, \d+ rows, .*\n.*low_confidence, block schedule, blocks of 6, full plan"
+    assert bool(re.search(remark, written)) == (not flags)
+
+
+def test_steps_are_counted_until_the_first_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    show = Show(argparse.Namespace(model="m", json=False, watch=False))
+    for step, delta in enumerate(("", "", "some", "", " text"), 1):
+        show.event(Snapshot(index=0, delta=delta, step=step, n_steps=256))
+    drawn, _, text = terminal.getvalue().rpartition("\x1b[J")
+    assert (re.findall(r"step +\d+/256", drawn), text) == (["step   1/256", "step   2/256"], "some text")
 
 
 def test_ctrl_c_ends_with_what_is_there_and_code_130(model: str) -> None:

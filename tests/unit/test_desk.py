@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,6 +26,7 @@ from tests.cases import PARALLEL
 from tests.speaker import Speaker
 
 VOCABULARIES = (300, 32_000, 126_464, 152_064)  # of large ones few rows fit in memory
+SPARE = 10  # positions beside the longest, of a session that is none
 BAN = -float("inf")
 EVERYTHING = dict.fromkeys(range(260), BAN)
 PROMPTS = ["", "a", "bcd", "hello there", "x" * 200]
@@ -158,6 +161,7 @@ class Line:
         return self
 
     def add(self, work: Any) -> None:
+        work.paused = False
         self.inside.append(work)
         self.came.append(work)
         self.largest = max(self.largest, len(self.inside))
@@ -171,7 +175,9 @@ class Line:
         for _ in range(max_steps):
             for work in list(self.inside):
                 work.n_left -= 1
-                if work.done:
+                if not work.done:
+                    work.grow()
+                if work.done or work.paused:
                     self.inside.remove(work)
             if not self.inside:
                 return
@@ -194,6 +200,9 @@ class Work:
         self.n_left, self.n_cells, self.n_rows = n_left, n_cells, n_rows
         self.work = self
 
+    def grow(self) -> None:
+        """It needs what it needed."""
+
     @property
     def done(self) -> bool:
         return self.n_left <= 0
@@ -205,6 +214,23 @@ class Work:
 
     def ended(self, cancelled: bool = False) -> tuple[str, Any]:
         return "", "cancelled" if cancelled else "done"
+
+
+class Growing(Work):
+    """One that once comes to need twice the room."""
+
+    has_grown = False
+
+    @property
+    def n_cells(self) -> int:
+        return self._n_cells << self.has_grown
+
+    @n_cells.setter
+    def n_cells(self, n_cells: int) -> None:
+        self._n_cells = n_cells
+
+    def grow(self) -> None:
+        self.paused, self.has_grown = not self.has_grown, True
 
 
 def at_desk(desk: Desk, *works: Work, watched: bool = True) -> list[Any]:
@@ -225,7 +251,16 @@ def test_nobody_waits_for_ever(works: list[tuple[int, int]], n_seq: int) -> None
         assert sum(later > number for later in came[:i]) <= OVERTAKEN
 
 
-def test_one_that_does_not_fit_is_overtaken_so_often_and_no_more() -> None:
+class Kept(Line):
+    """One that keeps room for a short one beside the longest."""
+
+    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+        room = super().room(answers, n_together)
+        return replace(room, n_cells=room.n_longest + SPARE)
+
+
+def test_who_is_larger_than_the_session_is_overtaken_so_often_and_no_more() -> None:
+    """Nobody has room beside it: a larger session is opened when all are gone."""
     line = Line()
     desk = Desk(line, 2)
     at_desk(desk, Work(10**6, 5), Work(1, 5))
@@ -237,6 +272,65 @@ def test_one_that_does_not_fit_is_overtaken_so_often_and_no_more() -> None:
     assert not large.done
     desk.leave()
     assert not desk.busy
+
+
+def test_who_was_overtaken_so_often_is_passed_by_those_only_that_leave_it_its_room() -> None:
+    """It waits for the one at work alone: short ones come and go meanwhile, and keep it waiting no longer."""
+    desk = Desk(Kept(), 3)
+    at_work, first = Work(10**6, 60), Work(1, 100)
+    desk.join(at_work, owner="at work")  # type: ignore[arg-type]  # all that a desk needs of an answer
+    at_desk(desk, first)
+    half = at_desk(desk, *(Work(1, 50) for _ in range(OVERTAKEN + 5)))
+    for _ in range(2 * OVERTAKEN):
+        desk.step(Board())
+    assert [work.done for work in half] == [True] * OVERTAKEN + [False] * 5
+    for short in at_desk(desk, *(Work(1, SPARE) for _ in range(2 * OVERTAKEN))):
+        assert not short.done
+        desk.step(Board())
+        assert short.done
+    assert not first.done
+    at_desk(desk, Work(10**6, SPARE))
+    desk.step(Board())
+    desk.leave("at work")
+    desk.step(Board())
+    assert first.done
+    desk.step(Board())
+    assert [work.done for work in half] == [True] * (OVERTAKEN + 2) + [False] * 3, "again as often as there is room"
+
+
+STREAM = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 100), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@given(STREAM, STREAM, st.integers(1, 4), st.booleans())
+def test_nobody_waits_for_ever_whatever_comes_behind_it(
+    there: list[Any], coming: list[Any], n_seq: int, grow: bool
+) -> None:
+    """Of however many owners, and if each comes to need twice the room that was kept for it."""
+    line = Kept()
+    desk = Desk(line, n_seq)
+    kind = Growing if grow else Work
+    for n_left, n_cells, owner in [*there, (1, 100, 0)]:
+        desk.join(last := kind(n_left, n_cells), owner=owner)  # type: ignore[arg-type]  # see at_desk
+    patience = 4 * 3 * OVERTAKEN * (len(there) + 1)
+    for n_left, n_cells, owner in islice(cycle(coming), patience):
+        if last in line.came:
+            break
+        desk.join(kind(n_left, n_cells), owner=owner)  # type: ignore[arg-type]  # see at_desk
+        desk.step(Board())
+    assert last in line.came
+    desk.clear()
+
+
+@given(st.lists(st.integers(56, 100), min_size=1, max_size=20), st.lists(st.integers(1, SPARE), max_size=60))
+def test_short_ones_never_wait_for_the_end_of_a_long_one(long: list[int], short: list[int]) -> None:
+    """Of which one is at work, and others wait."""
+    desk = Desk(Kept(), 4)
+    at_desk(desk, *(Work(10**6, n_cells) for n_cells in long))
+    shorts = at_desk(desk, *(Work(2, n_cells) for n_cells in short))
+    for _ in range(2 * len(shorts)):
+        desk.step(Board())
+    assert all(work.done for work in shorts)
+    desk.clear()
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 5))
@@ -279,6 +373,18 @@ def test_without_memory_for_all_there_is_a_session_for_one_and_without_that_it_f
     assert isinstance(news[id(too_large)].error, MemoryExhausted)
     assert (news[id(fits)].result, news[id(fits_too)].result) == ("done", "done")
     assert line.largest == 1
+
+
+def test_no_room_for_one_that_is_due_leaves_no_trace_of_it() -> None:
+    """Nobody waits for it, when it has failed."""
+    line = Line(n_cells=100)
+    desk = Desk(line, 2, n_expected=2)
+    at_desk(desk, Work(2 * OVERTAKEN, 50))
+    desk.step(Board())
+    too_large, *small = at_desk(desk, Work(1, 101), *(Work(1, 50) for _ in range(3 * OVERTAKEN)))
+    news = {id(item.answer): item for item in run_out(desk)}
+    assert isinstance(news[id(too_large)].error, MemoryExhausted)
+    assert all(work.done for work in small)
 
 
 def test_without_memory_for_its_buffers_one_fails_alone() -> None:

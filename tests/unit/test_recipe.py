@@ -199,6 +199,18 @@ def test_the_impossible_becomes_the_nearest_or_is_refused(
         recipe_of(DiffusionRequest(**named, strict=True), Shape(20), able=able)
 
 
+def test_a_quality_says_which_plan_it_cannot_have() -> None:
+    shape, word = Shape(256, 100), "fast took the window plan, as it cannot have dual: a block alone cannot be computed"
+    for asked in (DiffusionRequest(quality="fast"), DiffusionRequest(quality="fast", strict=True)):
+        recipe, warnings = recipe_of(asked, shape, able=BROKEN)
+        assert (recipe.plan, *warnings) == ("window", f"{word} (it saw double)")
+        assert recipe_of(asked, shape)[1] == ()
+    for named in ({"quality": "balanced"}, {"quality": "exact"}, {"quality": "fast", "plan": "prefix"}):
+        assert recipe_of(DiffusionRequest(**named), shape, able=BROKEN)[1] == ()
+    assert recipe_of(DiffusionRequest(quality="fast"), Shape(8, 4), able=BROKEN, curve=lambda: FLAT)[1] == ()
+    assert recipe_of(DiffusionRequest(quality="fast"), shape, able=Able(caches=False))[1] == ()
+
+
 def test_no_window_goes_with_growth() -> None:
     growing = Shape(400, 10, moves=True)
     recipe, warnings = recipe_of(DiffusionRequest(grow=True, plan="window"), growing)
@@ -239,6 +251,8 @@ def test_what_a_model_is_used_to_asks_for_nothing() -> None:
         ({"refresh": 3}, "refresh has no effect with full plan"),
         ({"margin": 3, "plan": "dual"}, "margin has no effect with dual plan"),
         ({"alg_temp": 0.5, "algorithm": "saber"}, "alg_temp has no effect with the saber"),
+        ({"saber_least": 3}, "saber_least has no effect with low_confidence"),
+        ({"block_end_threshold": 0.5}, "block_end_threshold has no effect with fixed block ends"),
     ],
 )
 def test_what_changes_nothing_is_said(named: dict[str, Any], word: str) -> None:
@@ -261,11 +275,22 @@ def test_nonsense_is_refused_by_name(named: dict[str, Any]) -> None:
 # -- on an engine
 
 
-@pytest.mark.parametrize("quality", ["balanced", "fast"])
-def test_qualities_answer_and_say_how(quality: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def rows_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of passes' costs is kept elsewhere, see `keep_costs`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def keep_costs(engine: Engine) -> None:
+    """As if each row had been measured to cost as much as any other."""
+    curve.store(curve.place_of(engine.model, engine.settings), Times({n: (n / 1000,) * ALIKE for n in CURVE_ROWS}))
+
+
+@pytest.mark.usefixtures("rows_cost")
+@pytest.mark.parametrize("quality", ["balanced", "fast"])
+def test_qualities_answer_and_say_how(quality: str) -> None:
     with Engine(Speaker(salt=5)) as engine:
-        curve.store(curve.place_of(engine.model, engine.settings), Times({n: (n / 1000,) * ALIKE for n in CURVE_ROWS}))
+        keep_costs(engine)
         result = engine.generate("a question", max_tokens=200, quality=quality, early_stop=False)
         assert ("window plan" if quality == "balanced" else "dual plan") in result.how
         assert engine.model.mask_id not in result.canvas
@@ -287,6 +312,27 @@ def test_a_model_that_cannot_compute_blocks_alone_falls_back() -> None:
             engine.generate("a", max_tokens=20, plan="dual", strict=True)
 
 
+@pytest.mark.usefixtures("rows_cost")
+def test_that_a_model_cannot_compute_blocks_alone_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Speaker(salt=5)
+    model.patches = False
+    with Engine(model) as engine:
+        keep_costs(engine)
+        engine.get_ready()
+        result = engine.generate("a question", max_tokens=200, quality="fast", strict=True)
+        assert "window plan" in result.how
+        assert result.warnings == (
+            "fast took the window plan, as it cannot have dual: a block alone cannot be computed "
+            "(the context keeps nothing behind the block)",
+        )
+    assert [record.message for record in caplog.records if "a block alone" in record.message] == [
+        "a block alone cannot be computed (the context keeps nothing behind the block): the plans dual and vicinity "
+        "become window, and the quality fast takes another than dual"
+    ]
+
+
 def test_blocks_may_end_with_lines() -> None:
     with Engine(Speaker(salt=5)) as engine:
         bias = {10: 9.0}  # a line's end is likely everywhere
@@ -297,6 +343,23 @@ def test_blocks_may_end_with_lines() -> None:
         assert adaptive.canvas != fixed.canvas
         assert not adaptive.warnings
         assert engine.model.mask_id not in adaptive.canvas
+
+
+def test_rules_and_block_ends_take_the_numbers_that_they_are_given() -> None:
+    asked: dict[str, Any] = {"max_tokens": 400, "algorithm": "saber", "saber_least": 5, "block_ends": "adaptive"}
+    with Engine(Speaker(salt=5)) as engine:
+        work = engine.answer(0, engine.tokenize("a"), {**asked, "block_end_threshold": 0.7, "block_length": 8}).work
+        assert (work.rule.least, work.ends.enough) == (5, 0.7)
+        assert "saber_least" not in str(engine.generate("a", **asked).warnings)
+        usual = engine.answer(0, engine.tokenize("a"), {"algorithm": "saber", "block_ends": "adaptive"}).work
+        assert (usual.rule.least, usual.ends.enough) == (2, 0.3)
+
+
+def test_a_line_s_end_is_looked_for_in_a_few_blocks_however_long_an_answer_may_become() -> None:
+    with Engine(Speaker(salt=5)) as engine:
+        for max_tokens, n_rows in ((40, 10), (120, 30), (200, 32), (500, 32)):
+            options = {"max_tokens": max_tokens, "block_length": 8, "block_ends": "adaptive"}
+            assert engine.answer(0, engine.tokenize("a"), options).n_rows == n_rows
 
 
 @pytest.mark.parametrize(
