@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from .team import ALONE, Team, together
 
 LOG_EVERY = 20
 BALANCE_WEIGHT = 0.01
+tqdm.set_lock(RLock())  # only one process writes; tqdm's own lock is one of all processes, which a kill leaves behind
 
 
 def halves_are_quick(device: str) -> bool:
@@ -233,7 +235,7 @@ def main() -> None:
     parser.add_argument("model", choices=RECIPES)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=_above_zero(int), help="length of the whole schedule; default: the recipe's")
-    length.add_argument("--minutes", type=_above_zero(float), help="its length in minutes of training: it ends on time")
+    length.add_argument("--minutes", type=_above_zero(float), help="or in minutes of training")
     parser.add_argument(
         "--batch-tokens", type=_above_zero(int), help="of a step, all processes together; default: the recipe's"
     )
@@ -250,6 +252,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="torch.compile: slow at first, then quicker")
     parser.add_argument("--judge-minutes", type=_above_zero(float), default=10.0, help="between two marks [10]")
+    parser.add_argument("--judge-items", type=int, default=8, help="questions per task for a mark; 0: no marks [8]")
     arguments = parser.parse_args()
     recipe, n_processes = _recipe_of(arguments), arguments.processes or _usual_processes()
     if n_processes > 1 and torch.cuda.is_available():
@@ -262,7 +265,8 @@ def main() -> None:
         parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         kept = Run.of(recipe.name, arguments.runs).checkpoint
-        parser.exit(130, f"\nstopped; the same command goes on from {kept}, written at most a minute ago\n")
+        told = f"goes on from {kept}" if kept.exists() else "begins again, as there was no checkpoint yet"
+        parser.exit(130, f"\nstopped; the same command {told}\n")
 
 
 def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -300,7 +304,7 @@ def work(team: Team, recipe: Recipe, arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     how = {"released": arguments.from_release, "go_on": arguments.go_on, "compiled": arguments.compile}
     trainer = Trainer(recipe, arguments.runs, team=team, device=device, **how)
-    trainer.train(judge_seconds=60 * arguments.judge_minutes)
+    trainer.train(judge_seconds=60 * arguments.judge_minutes, judge_items=arguments.judge_items)
     if team.leads:
         trainer.run.draw(trainer.run.folder / "loss.png")
 

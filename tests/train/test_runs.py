@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -16,7 +17,7 @@ from training.origin import digest_of
 from training.recipe import Recipe
 from training.runs import Run, RunError
 from training.team import Team, together
-from training.train import Trainer
+from training.train import Trainer, main
 
 from .small import small
 
@@ -218,3 +219,41 @@ def test_a_team_trains_one_model(tmp_path: Path) -> None:
     assert Run.of("nano-llada", tmp_path).load()["step"] == 2
     with pytest.raises(RunError, match="processes: 2, now 1"):
         Trainer(small("nano-llada"), tmp_path)
+
+
+def test_the_command_trains_goes_on_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*words: str) -> None:
+        usual = ["--batch-tokens", "512", "--processes", "1", "--threads", "1", "--judge-items", "0"]
+        monkeypatch.setattr(sys, "argv", ["train", "nano-ar", "--runs", str(tmp_path), *usual, *words])
+        main()
+
+    train("--steps", "2")
+    train("--steps", "2")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        train("--steps", "3")
+    assert (refused.value.code, capsys.readouterr().err.splitlines()[1]) == (1, "  length: 2 steps, now 3 steps")
+    train("--steps", "3", "--continue")
+    state = Run.of("nano-ar", tmp_path).load()
+    assert (state["step"], [s["ends"] for s in state["record"]["schedules"]]) == (3, [2, 3])
+    assert (tmp_path / "nano-ar" / "loss.png").exists()
+
+
+@pytest.mark.parametrize("words", [["--steps", "0"], ["--minutes", "nan"], ["--minutes", "2", "--steps", "5"]])
+def test_what_no_length_is(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+
+def test_a_gpu_is_not_left_idle_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several processes train on the CPU."""
+    monkeypatch.setattr("training.train.torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", "--processes", "2"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "a GPU is trained on by one process" in capsys.readouterr().err

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.export import export, tensors
+from hoshikage.evaluate.tasks import TASKS
+from training.export import NANO, export, tensors
 from training.grow import grow
+from training.judge import judge
 from training.model import Transformer
 from training.objective.block import block_sight, twin_sight
 from training.optimise import Muon, orthogonal
@@ -31,12 +33,16 @@ def _sight(recipe: Recipe, n: int) -> torch.Tensor | None:
     return torch.from_numpy(block_sight(n, recipe.block_length)) if recipe.block_length else None
 
 
-@pytest.mark.parametrize("name", ["nano-ar", "nano-llada", "nano-block"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_loss_falls(name: str, tmp_path: Path) -> None:
-    trainer = Trainer(small(name, 120), tmp_path)
+    """Of every recipe's objective, on its kind of model; no weight of it is left out."""
+    trainer = Trainer(small(name, 60), tmp_path)
+    before = {key: weight.clone() for key, weight in trainer.model.state_dict().items()}
     trainer.train(judge_items=0)
     losses = _losses(trainer)
-    assert losses[-1] < losses[0] - 1.0
+    assert len(losses) == 3
+    assert losses[-1] < losses[0] - 0.5
+    assert not [key for key, weight in trainer.model.state_dict().items() if torch.equal(weight, before[key])]
     trainer.run.draw(tmp_path / "loss.png")
     assert (tmp_path / "loss.png").stat().st_size > 1000
 
@@ -167,3 +173,41 @@ def test_a_trained_model_is_exported_loaded_and_answers(tmp_path: Path) -> None:
         answer = engine.chat([{"role": "user", "content": "What is 12+35?"}], max_tokens=16)
     assert answer.counts.n_passes > 0
     assert len(answer.tokens) == answer.counts.n_tokens <= 16
+
+
+def test_experts_share_the_work_because_training_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The balance is a part of what is learnt: routers that were pulled apart come nearer with it than without."""
+    recipe = small("nano-moe")
+
+    def imbalance(weight: float) -> float:
+        monkeypatch.setattr("training.train.BALANCE_WEIGHT", weight)
+        trainer = Trainer(recipe, tmp_path / str(weight))
+        for name, router in trainer.model.named_parameters():
+            if "router" in name:
+                router.data[0] += 0.5
+        for _ in range(4):
+            trainer.learn(next(trainer.samples()))
+            trainer.optimiser.step(0.3)
+        return float(trainer.model.balance().detach())
+
+    assert imbalance(100.0) < imbalance(0.0)
+
+
+KINDS = ("nano-ar", "nano-block", "nano-llada", "nano-dream", "nano-dreamon")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_judge_of_each_kind_knows_a_good_model(name: str) -> None:
+    """The released one, by the decoder in torch."""
+    recipe = RECIPES[name]
+    model = Transformer(recipe.shape).eval()
+    model.load_state_dict(weights_of(recipe, NANO / f"{name}.gguf"))
+    scores = judge(recipe, model, 1)
+    assert [n for _, n in scores.values()] == [1] * len(TASKS)
+    assert sum(right for right, _ in scores.values()) > len(TASKS) / 2
+
+
+def test_the_judge_knows_a_bad_model() -> None:
+    recipe = small("nano-block")
+    scores = judge(recipe, Transformer(recipe.shape).eval(), 1)
+    assert sum(right for right, _ in scores.values()) <= 1
