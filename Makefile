@@ -24,7 +24,7 @@ help:
 	@echo "make test [TESTS=tests/unit] [JOBS=1]      build what changed and run the tests"
 	@echo "make test-long                             lives, kills, damaged files in full numbers, stock tools, and a soak of ten minutes"
 	@echo "make test-train                            a minute of training the embedded models, checked (fetches torch)"
-	@echo "make models                                train the embedded models again from the seed (hours)"
+	@echo "make models [RUNS=folder]                  train the embedded models again from the seed (hours)"
 	@echo "make test-clients                          LiteLLM, LangChain and others against the server (fetches them)"
 	@echo "make build                                 only build"
 	@echo "make lint                                  ruff, cython-lint, mypy, the stubs against the modules"
@@ -63,12 +63,14 @@ test-clients: build
 test-train: build $(TRAIN)/ready
 	@$(TRAIN)/bin/python -m pytest tests/train
 
-# From the seed, each in one run from what it is grown from. Killed at any time, the same command goes on.
+# From the seed, each in one run from what it is grown from. Killed at any time, the same command goes on; what would not
+# be one run (another recipe, other data, another parent) is refused. RUNS=folder leaves the runs that there are alone.
+RUNS ?= training/runs
 models: build $(TRAIN)/ready
 	@for name in $$($(TRAIN)/bin/python -c 'from training.recipe import RECIPES; print(*RECIPES)'); do \
-		$(TRAIN)/bin/python -m training.train $$name --compile \
-		&& $(TRAIN)/bin/python -m training.export $$name \
-		&& $(TRAIN)/bin/python -m training.card $$name --items 48 || exit; done
+		$(TRAIN)/bin/python -m training.train $$name --runs "$(RUNS)" --compile \
+		&& $(TRAIN)/bin/python -m training.export $$name --runs "$(RUNS)" \
+		&& $(TRAIN)/bin/python -m training.card $$name --runs "$(RUNS)" || exit; done
 
 build: $(VENV)/ready
 	@$(PY) setup.py --quiet build_ext --inplace

@@ -6,10 +6,12 @@ The results are those of `hoshikage eval` on the exported file.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.questions import N_PER_TASK, questions
 from hoshikage.evaluate.score import evaluate, interval
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
 from hoshikage.evaluate.tasks import TASKS, UNCHECKED
@@ -17,40 +19,61 @@ from hoshikage.evaluate.tasks import TASKS, UNCHECKED
 from .export import NANO
 from .judge import Score
 from .model import Transformer
+from .origin import digest_of
 from .recipe import RECIPES, Recipe
-from .runs import Run
+from .record import Record, Schedule
+from .runs import RUNS, Run, RunError
 
 AIM, LEAST = 0.95, 0.8
-Results = dict[str, dict[str, Score]]
 
 
-def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> Results:
-    """Right answers per kind of question and task."""
+@dataclass(frozen=True)
+class Exam:
+    """What a model is asked to do: the flags of `hoshikage eval`, and the options of requests that mean the same."""
+
+    title: str
+    kind: type[ModelFile]
+    flags: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Right answers and questions by task, under a heading, and the command that finds them again."""
+
+    heading: str
+    command: str
+    scores: Mapping[str, Score]
+
+
+def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> list[Result]:
+    """What `hoshikage eval` finds, too."""
     from hoshikage import load, nano
 
-    results: Results = {}
+    items = f" --items {n_per_task}" if n_per_task != N_PER_TASK else ""
+    results = []
     with load(path, n_threads=n_threads, n_threads_batch=n_threads, **nano.settings_of(recipe.name)) as engine:
-        for title, kind, options in _exams(recipe):
-            report = evaluate(kind(engine, recipe.name, options), questions(n_per_task), {})
-            heading = f"{title}, {report.total.tokens_per_pass or 0:.2f} tokens a pass"
-            results[heading] = {task: (score.right, score.n) for task, score in report.tasks.items()}
+        for exam in exams(recipe):
+            report = evaluate(exam.kind(engine, recipe.name, exam.options), questions(n_per_task), {})
+            heading = f"{exam.title}, {report.total.tokens_per_pass or 0:.2f} tokens a pass"
+            scores = {task: (score.right, score.n) for task, score in report.tasks.items()}
+            results.append(Result(heading, f"hoshikage eval {recipe.name}{exam.flags}{items}", scores))
     return results
 
 
-def _exams(recipe: Recipe) -> list[tuple[str, type[ModelFile], dict[str, object]]]:
-    """What a model is asked to do, and the options of the requests."""
+def exams(recipe: Recipe) -> list[Exam]:
+    replies = Exam("Replies", ModelFile)
     if recipe.variable_gap:
-        return [("Gaps of unknown length", OpenGapFiller, {})]
-    replies = ("Replies", ModelFile, dict[str, object]())
+        return [Exam("Gaps of unknown length", OpenGapFiller, " --open-gaps")]
     if recipe.objective.causal:
         return [replies]
     if recipe.block_length:
-        one_a_pass: dict[str, object] = {"algorithm": "sequential"}
-        return [("Replies", ModelFile, one_a_pass), ("Replies by its own rule", ModelFile, {})]
-    return [replies, ("Gaps of given length", GapFiller, {})]
+        one_a_pass = Exam("Replies", ModelFile, " --rule sequential", {"algorithm": "sequential"})
+        return [one_a_pass, Exam("Replies by its own rule", ModelFile)]
+    return [replies, Exam("Gaps of given length", GapFiller, " --gaps")]
 
 
-def _table(scores: dict[str, Score]) -> str:
+def _table(scores: Mapping[str, Score]) -> str:
     lines = ["| task | right | of | accuracy | 95 % interval |", "|---|---:|---:|---:|---|"]
     total = sum(r for r, _ in scores.values()), sum(n for _, n in scores.values())
     for task, (right, n) in [*scores.items(), ("**all**", total)]:
@@ -59,26 +82,69 @@ def _table(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def _facts(recipe: Recipe, run: Run, path: Path) -> dict[str, str]:
-    shape, state = recipe.shape, run.load()
+def _facts(recipe: Recipe, state: Mapping[str, Any], path: Path) -> dict[str, str]:
+    shape = recipe.shape
+    record = Record.read(state["record"]) if "record" in state else None
     experts = f", {shape.n_expert} experts of which {shape.n_expert_used} work" if shape.n_expert else ""
     sizes = f"{shape.n_layer} layers, width {shape.d_model}, {shape.n_head} heads{experts}"
-    origin = f"the weights of {recipe.grown_from}" if recipe.grown_from else "noise"
-    if released := state.get("released"):
-        origin = f"its release of SHA-256 `{released[:12]}`, which this repository's history holds"
+    sources = f", by sources of SHA-256 `{record.identity['sources']}`" if record else ""
     return {
         "architecture": f"`{recipe.architecture}`, {sizes}",
         "parameters": f"{Transformer(shape).n_params() / 1e6:.2f} million",
+        "weights": f"SHA-256 `{digest_of(state['model'])[:12]}` before they are rounded for the file",
         "file": f"{path.stat().st_size / 1e6:.1f} MB",
         "context": f"{shape.n_ctx} tokens; nearly all training canvases have at most 192",
         "vocabulary": f"{shape.n_vocab} tokens, byte-level BPE, digits single",
-        "data": f"generated by `training/corpus`, seed {recipe.seed}; one question in ten is held back",
+        "data": f"generated by `training/corpus`, seed {recipe.seed}{sources}; one question in ten is held back",
         "practice": _practice(recipe),
-        "started from": origin,
-        "training": f"{state['step']:,} steps, {state['tokens'] / 1e6:.1f} million tokens, "
-        f"{state['seconds'] / 60:.0f} minutes, {state.get('processes', 1)} processes on {state.get('device', 'a CPU')}",
-        "again": _again(recipe, state),
+        "started from": _start(record),
+        "training": f"{_schedules(record, state)}, {state['tokens'] / 1e6:.1f} million tokens, "
+        f"{_minutes(record, state)}, {state.get('processes', 1)} processes on {state.get('device', 'a CPU')}",
     }
+
+
+def _start(record: Record | None) -> str:
+    if record is None:
+        return "what nobody recorded"
+    origin = record.origin
+    digest = f" of SHA-256 `{origin.digest[:12]}`" if origin.digest else ""
+    return f"{origin.what}{digest}" + (", which this repository's history holds" if "file" in origin.what else "")
+
+
+def _schedules(record: Record | None, state: Mapping[str, Any]) -> str:
+    """Whether the learning rate came down once, as in one run from the seed, or oftener."""
+    n_steps = state["step"]
+    if record is None:
+        return f"{n_steps:,} steps in schedules that nobody recorded"
+    if not record.is_continued:
+        rest = "" if state["finished"] else f", of which {n_steps:,} are done"
+        return f"one run of {record.schedules[0].ends:,} steps{rest}"
+    ends = [*(schedule.begins for schedule in record.schedules[1:]), n_steps]
+    told = [_told(schedule, end) for schedule, end in zip(record.schedules, ends, strict=True)]
+    return f"{n_steps:,} steps in {len(told)} schedules ({', then '.join(told)})"
+
+
+def _told(schedule: Schedule, end: int) -> str:
+    """The steps of a schedule, and how many it was to have, where it was not followed to its end."""
+    n, planned = end - schedule.begins, schedule.ends - schedule.begins
+    return f"{n:,}" if n == planned else f"{n:,} of {planned:,}"
+
+
+def _minutes(record: Record | None, state: Mapping[str, Any]) -> str:
+    before = record.origin.seconds if record else None
+    told = f"{state['seconds'] / 60:.0f} minutes"
+    return f"{told} ({(before + state['seconds']) / 60:.0f} with those it grew from)" if before else told
+
+
+def _again(state: Mapping[str, Any]) -> str:
+    """Every command from the first weights on."""
+    if "record" not in state:
+        return ""
+    record = Record.read(state["record"])
+    commands = "\n".join([*record.origin.commands, *(schedule.command for schedule in record.schedules)])
+    release = " that has the released file named above" if "file" in record.origin.what else ""
+    sources = "with the sources of each schedule" if record.is_continued else "with these sources"
+    return f"Trained again in a checkout{release}, {sources} and an empty `training/runs`:\n\n```\n{commands}\n```\n\n"
 
 
 def _practice(recipe: Recipe) -> str:
@@ -88,29 +154,20 @@ def _practice(recipe: Recipe) -> str:
     return ", ".join(f"{name} {n:.1f} times as often" for name, n in times.items()) or "every task by its own weight"
 
 
-def _again(recipe: Recipe, state: dict[str, Any]) -> str:
-    """The command that trains so many steps on so many tokens each."""
-    batch = state.get("batch_tokens", recipe.batch_tokens)
-    team = f" --processes {state.get('processes', 1)}"
-    tokens = f" --batch-tokens {batch}" if batch != recipe.batch_tokens else ""
-    lr = f" --peak-lr {state['peak_lr']:g}" if state.get("peak_lr", recipe.peak_lr) != recipe.peak_lr else ""
-    origin = " --from-release" if state.get("released") else ""
-    return f"`python -m training.train {recipe.name}{origin} --steps {state['n_steps']}{team}{tokens}{lr}`"
-
-
-def _verdict(results: Results) -> str:
+def _verdict(results: Sequence[Result]) -> str:
     """Says where the aim is missed."""
-    scores = next(iter(results.values()))
+    scores = results[0].scores
     mean = sum(right / n for right, n in scores.values()) / len(scores)
     weak = [task for task, (right, n) in scores.items() if right / n < LEAST]
     told = f"The aim is {AIM:.0%} of the questions on average and no kind under {LEAST:.0%}. It reaches {mean:.1%}; "
     return told + (f"under {LEAST:.0%}: {', '.join(weak)}." if weak else f"no kind is under {LEAST:.0%}.")
 
 
-def write_card(recipe: Recipe, run: Run, path: Path, results: Results) -> None:
+def write_card(recipe: Recipe, run: Run, path: Path, results: Sequence[Result]) -> None:
     """Writes the card beside the model file."""
-    facts = "\n".join(f"| {name} | {fact} |" for name, fact in _facts(recipe, run, path).items())
-    tables = "\n\n".join(f"### {title}\n\n{_table(scores)}" for title, scores in results.items())
+    state = run.load()
+    facts = "\n".join(f"| {name} | {fact} |" for name, fact in _facts(recipe, state, path).items())
+    tables = "\n\n".join(f"### {r.heading}\n\n    {r.command}\n\n{_table(r.scores)}" for r in results)
     path.with_suffix(".md").write_text(
         f"""# {recipe.name}
 
@@ -125,13 +182,13 @@ small talk, and nothing else.
 |---|---|
 {facts}
 
-![loss]({recipe.name}.png)
+{_again(state)}![loss]({recipe.name}.png)
 
 ## Results
 
 Questions of the test split, none of them in the training data and no two the same, at temperature 0 with
-`quality=exact`; `hoshikage eval` asks them too. A gap is right when it is filled as in the original; in a story, when
-the story stays consistent.
+`quality=exact`; the command above a table prints it again. A gap is right when it is filled as in the original; in a
+story, when the story stays consistent.
 
 {tables}
 """
@@ -141,13 +198,22 @@ the story stays consistent.
 def main() -> None:
     parser = argparse.ArgumentParser(description="Judges an exported model and writes its card and its loss curve.")
     parser.add_argument("model", choices=RECIPES)
-    parser.add_argument("--items", type=int, default=50, help="questions per task [50]")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--items", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
+    parser.add_argument("--threads", type=int, default=0, help="default: all cores")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
+    parser.add_argument("--to", type=Path, default=NANO, help="where the exported file is; default: the package's own")
     arguments = parser.parse_args()
-    recipe, run = RECIPES[arguments.model], Run.of(arguments.model)
-    path = NANO / f"{recipe.name}.gguf"
+    recipe, run = RECIPES[arguments.model], Run.of(arguments.model, arguments.runs)
+    path = arguments.to / f"{recipe.name}.gguf"
+    try:
+        run.load()  # before it is judged, which takes minutes
+    except RunError as error:
+        parser.exit(1, f"{error}\n")
+    if not path.exists():
+        parser.exit(1, f"{path} is missing: run `python -m training.export {recipe.name}` first\n")
+    results = measure(recipe, path, arguments.items, arguments.threads)
     run.draw(path.with_suffix(".png"))
-    write_card(recipe, run, path, measure(recipe, path, arguments.items, arguments.threads))
+    write_card(recipe, run, path, results)
     print(path.with_suffix(".md"))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import tokenizer as vocabulary
 from .model import Transformer
 from .recipe import RECIPES, Recipe
-from .runs import RUNS, Run
+from .runs import RUNS, Run, RunError
 
 NANO = Path(__file__).parent.parent / "hoshikage" / "nano"
 ADJACENT_PAIRS = ("llama", "llada")
@@ -137,12 +137,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--to", type=Path, default=NANO, help="the folder; default: the package's own")
-    parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
+    parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0", help="how matrices are stored [Q8_0]")
     arguments = parser.parse_args()
     recipe = RECIPES[arguments.model]
+    try:
+        weights = load_weights(recipe.name, arguments.runs).state_dict()
+    except RunError as error:
+        parser.exit(1, f"{error}\n")
     arguments.to.mkdir(parents=True, exist_ok=True)
     path = arguments.to / f"{recipe.name}.gguf"
-    export(recipe, load_weights(recipe.name).state_dict(), path, arguments.kind)
+    export(recipe, weights, path, arguments.kind)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

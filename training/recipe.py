@@ -43,7 +43,8 @@ HARD_TO_FILL: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """`architecture` is GGUF's name. `grown_from` names the recipe whose weights are the start; None: from noise."""
+    """`architecture` is GGUF's name. `grown_from` names the recipe whose weights are the start; None: from noise.
+    `minutes` of training are the length of the schedule in place of its steps."""
 
     name: str
     architecture: str
@@ -56,6 +57,7 @@ class Recipe:
     batch_tokens: int = 4096
     seed: int = 1
     stretch: float = 0.15
+    minutes: float | None = None
     practice: Mapping[str, float] = field(default_factory=dict, hash=False)  # weights of tasks that are not their own
 
     @property

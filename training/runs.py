@@ -14,6 +14,10 @@ CHECKPOINT_SECONDS = 60.0
 COLUMNS = ("step", "seconds", "tokens", "lr", "loss", "accuracy")
 
 
+class RunError(Exception):
+    """What is asked of a run cannot be done; the text says what to do instead."""
+
+
 @dataclass
 class Run:
     """The folder of one model's training."""
@@ -42,13 +46,9 @@ class Run:
 
     def load(self) -> dict[str, Any]:
         if not self.checkpoint.exists():
-            raise FileNotFoundError(f"{self.checkpoint} is missing: run `python -m training.train {self.name}` first")
+            raise RunError(f"{self.checkpoint} is missing: run `python -m training.train {self.name}` first")
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         return state
-
-    def known(self, name: str, otherwise: float) -> float:
-        """A number that the last checkpoint tells."""
-        return float(self.load().get(name, otherwise)) if self.checkpoint.exists() else otherwise
 
     def rows(self) -> list[dict[str, str]]:
         if not self.log.exists():

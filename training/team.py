@@ -6,6 +6,7 @@ On a busy CPU this beats several threads in one process, which wait for each oth
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -76,4 +77,19 @@ def together(size: int, work: Callable[..., None], *arguments: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_member, (size, port, os.getpid(), work, arguments), nprocs=size)
+    # Ctrl-C reaches the whole group. The members are born deaf to it, so that only one process has to say something.
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        members = torch.multiprocessing.start_processes(
+            _member, (size, port, os.getpid(), work, arguments), size, join=False, start_method="spawn"
+        )
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    try:
+        while not members.join():
+            continue
+    except KeyboardInterrupt:
+        for process in members.processes:
+            process.terminate()
+            process.join()
+        raise

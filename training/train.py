@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,16 @@ from .model import Transformer
 from .objective import Sample
 from .objective.block import twin_sight
 from .optimise import Optimiser
+from .origin import OWN_RELEASE
 from .recipe import RECIPES, Recipe
+from .record import Record, command_of, record_of
 from .restore import trained, weights_of
-from .runs import CHECKPOINT_SECONDS, RUNS, Run
+from .runs import CHECKPOINT_SECONDS, RUNS, Run, RunError
 from .team import ALONE, Team, together
 
 LOG_EVERY = 20
 BALANCE_WEIGHT = 0.01
+tqdm.set_lock(RLock())  # only one process writes; tqdm's own lock is one of all processes, which a kill leaves behind
 
 
 def halves_are_quick(device: str) -> bool:
@@ -54,11 +57,14 @@ class Trainer:
         *,
         team: Team = ALONE,
         released: bool = False,
+        go_on: bool = False,
         compiled: bool = False,
         device: str = "cpu",
     ) -> None:
+        """`go_on`: also where the run that is there is another one than this recipe's."""
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
+        self.record, begins = record_of(recipe, root, team.size, released=released, go_on=go_on)
         tokenizer: Tokenizer = vocabulary.load()
         # A model of its own order of questions: grown from another, it would meet again what that was taught with.
         self.seed = zlib.crc32(f"{recipe.seed}/{recipe.name}".encode())
@@ -66,36 +72,52 @@ class Trainer:
         self.stream = Stream(tokenizer, self.seed, share, stretch=recipe.stretch, practice=recipe.practice)
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
-        self.step, self.n_steps, self.seconds, self.tokens = 0, recipe.n_steps, 0.0, 0
-        self.released = ""  # the digest of the file it goes on from
+        self.optimiser = Optimiser(self.model, recipe.peak_lr, team)
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
+        self.mean: float | None = None  # of the last losses
+        self.finished = False
         if self.run.checkpoint.exists():
-            state = self.run.load()
-            self.model.load_state_dict(state["model"])
+            self._resume(self.run.load())
+            self.finished = self.finished and not begins
         elif released:
-            file = NANO / f"{recipe.name}.gguf"
-            self.model.load_state_dict(weights_of(recipe, file))
-            self.released = hashlib.sha256(file.read_bytes()).hexdigest()
+            self.model.load_state_dict(weights_of(recipe, NANO / f"{recipe.name}.gguf"))
         elif recipe.grown_from:
             grow(self.model, trained(RECIPES[recipe.grown_from], root))
-        self.optimiser = Optimiser(self.model, recipe.peak_lr, team)
-        if self.run.checkpoint.exists():
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
-            self.released = state.get("released", "")
-            self.stream.state = state["stream"]
-            while self.stream.n_drawn % team.size:  # the others' batches of the last step
-                next(self.stream)
         if team.leads:
             self.run.cut_log(self.step)
         self.forward: Callable[..., Tensor] = torch.compile(self.model, dynamic=False) if compiled else self.model
 
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
+        self.mean, self.finished = state.get("mean"), state.get("finished", False)
+        self.stream.state = state["stream"]
+        while self.stream.n_drawn % self.team.size:  # the others' batches of the last step
+            next(self.stream)
+
+    @property
+    def n_twins(self) -> int:
+        """How often a row goes into a pass: a block model's is there clean as well, which is no token more to learn."""
+        return 2 if self.recipe.block_length else 1
+
+    @property
+    def n_steps(self) -> int:
+        """Of the whole schedule; of one in minutes, those until now."""
+        return self.step if self.recipe.minutes else self.recipe.n_steps
+
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        place = {"step": self.step, "n_steps": self.n_steps, "seconds": self.seconds, "tokens": self.tokens}
+        place = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "mean": self.mean}
         device = torch.cuda.get_device_name() if self.device == "cuda" else "a CPU"
-        how = {"processes": self.team.size, "device": device, "batch_tokens": self.recipe.batch_tokens}
-        how |= {"peak_lr": self.recipe.peak_lr, "released": self.released}
-        self.run.save(state | place | how | {"stream": self.stream.state})
+        how = {"processes": self.team.size, "device": device, "finished": self.finished}
+        self.run.save(state | place | how | {"record": self._told().as_dict(), "stream": self.stream.state})
+
+    def _told(self) -> Record:
+        """The record, with the command that trains as much again."""
+        is_released = self.record.origin.what == OWN_RELEASE and not self.record.is_continued
+        how = {"released": is_released, "continued": self.record.is_continued}
+        return self.record.ending(self.n_steps, command_of(self.recipe, self.team.size, self.n_steps, **how))
 
     def samples(self) -> Iterator[Sample]:
         """From the seed, dealt out to the team."""
@@ -122,8 +144,8 @@ class Trainer:
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if block := self.recipe.block_length:
-            sight = torch.from_numpy(twin_sight(inputs.shape[1] // 2, block)).to(self.device)
-            return self.forward(inputs, sight=sight, n_twins=2)
+            sight = torch.from_numpy(twin_sight(inputs.shape[1] // self.n_twins, block)).to(self.device)
+            return self.forward(inputs, sight=sight, n_twins=self.n_twins)
         return self.forward(inputs, self.recipe.objective.causal)
 
     def judge(self, n_per_task: int) -> dict[str, float]:
@@ -131,62 +153,72 @@ class Trainer:
         scores = judge(self.recipe, self.model, n_per_task)
         return {task: right / n for task, (right, n) in scores.items()}
 
-    def train(
-        self,
-        n_steps: int,
-        *,
-        minutes: float | None = None,
-        judge_seconds: float = 600.0,
-        judge_items: int = 8,
-        stop_after: int | None = None,
-    ) -> None:
-        """To the end of the schedule: n_steps, or the minutes of training in all; or `stop_after` more steps."""
+    def train(self, *, judge_seconds: float = 600.0, judge_items: int = 8, stop_after: int | None = None) -> None:
+        """To the end of the schedule, or `stop_after` more steps."""
         last = self.step + stop_after if stop_after else None
-        self.n_steps = n_steps
+        begun = self.step
         saved = judged = time.monotonic()
-        lr, mean, samples = 0.0, None, self.samples()
-        bar = tqdm(initial=self.step, total=None if minutes else n_steps, mininterval=5, disable=not self.team.leads)
-        while self.step != last and (progress := self._progress(minutes)) < 1.0:
+        lr, samples, bar = 0.0, self.samples(), self._bar()
+        while self.step != last and (progress := self._progress()) < 1.0:
             started = time.monotonic()
-            sample = next(samples)
-            loss = self.learn(sample)
-            lr = self.optimiser.step(progress)
-            self.step += 1
-            self.tokens += sample.inputs.size * self.team.size
-            mean = loss if mean is None else 0.97 * mean + 0.03 * loss
+            lr = self._advance(next(samples), progress)
             self.seconds += time.monotonic() - started
-            bar.update()
+            self._show(bar, progress, lr)
             if not self.team.leads:
                 continue
             if self.step % LOG_EVERY == 0:
-                bar.set_postfix(loss=f"{mean:.4f}", lr=f"{lr:.1e}", schedule=f"{progress:.1%}")
-                self._log(lr, mean)
+                self._log(lr)
             if judge_items and time.monotonic() - judged > judge_seconds:
-                self._log(lr, mean, self._report(judge_items))
+                self._log(lr, self._report(judge_items))
                 judged = time.monotonic()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = time.monotonic()
         bar.close()
-        if minutes:
-            self.n_steps = self.step
+        self.finished = self._progress() >= 1.0
         if not self.team.leads:
             return
         self.save()
-        if judge_items and mean is not None:
-            self._log(lr, mean, self._report(judge_items))
+        if judge_items and self.step > begun:
+            self._log(lr, self._report(judge_items))
 
-    def _progress(self, minutes: float | None) -> float:
+    def _advance(self, sample: Sample, progress: float) -> float:
+        """One step and what is counted of it; returns the learning rate."""
+        loss = self.learn(sample)
+        lr = self.optimiser.step(progress)
+        self.step += 1
+        self.tokens += sample.inputs.size // self.n_twins * self.team.size
+        self.mean = loss if self.mean is None else 0.97 * self.mean + 0.03 * loss
+        return lr
+
+    def _bar(self) -> tqdm[None]:
+        """Of the schedule's steps; of one in minutes, of its seconds."""
+        if self.recipe.minutes:
+            form = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}{postfix}]"
+            total, done = 60 * self.recipe.minutes, self.seconds
+            return tqdm(initial=done, total=total, bar_format=form, mininterval=5, disable=not self.team.leads)
+        return tqdm(initial=self.step, total=self.n_steps, mininterval=5, disable=not self.team.leads)
+
+    def _show(self, bar: tqdm[None], progress: float, lr: float) -> None:
+        if self.step % LOG_EVERY == 0:
+            told = {"step": self.step} if self.recipe.minutes else {}
+            bar.set_postfix(**told, loss=f"{self.mean:.4f}", lr=f"{lr:.1e}", schedule=f"{progress:.1%}", refresh=False)
+        bar.update(min(self.seconds, bar.total) - bar.n if self.recipe.minutes else 1)
+
+    def _progress(self) -> float:
         """How much of the schedule is behind: the same for every member, whose clocks differ."""
+        if self.finished:
+            return 1.0
+        minutes = self.recipe.minutes
         return self.team.agree(self.seconds / (60 * minutes)) if minutes else self.step / self.n_steps
 
-    def _log(self, lr: float, loss: float, marks: dict[str, float] | None = None) -> None:
+    def _log(self, lr: float, marks: dict[str, float] | None = None) -> None:
         self.run.append(
             step=self.step,
             seconds=f"{self.seconds:.1f}",
             tokens=self.tokens,
             lr=f"{lr:.2e}",
-            loss=f"{loss:.5f}",
+            loss=f"{self.mean:.5f}",
             accuracy=f"{sum(marks.values()) / len(marks):.4f}" if marks else "",
         )
 
@@ -201,34 +233,78 @@ class Trainer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=RECIPES)
-    parser.add_argument("--steps", type=int, help="length of the whole schedule; default: the recipe's")
-    parser.add_argument("--minutes", type=float, help="its length in minutes of training instead: it ends on time")
-    parser.add_argument("--batch-tokens", type=int, help="of a step, all processes together; default: the recipe's")
-    parser.add_argument("--peak-lr", type=float, help="the highest learning rate; default: the recipe's")
-    parser.add_argument("--processes", type=int, help="share the work of a step; default: 2, and 1 with a GPU")
-    parser.add_argument("--threads", type=int, help="of each process; default: all cores")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=_above_zero(int), help="length of the whole schedule; default: the recipe's")
+    length.add_argument("--minutes", type=_above_zero(float), help="or in minutes of training")
+    parser.add_argument(
+        "--batch-tokens", type=_above_zero(int), help="of a step, all processes together; default: the recipe's"
+    )
+    parser.add_argument("--peak-lr", type=_above_zero(float), help="the highest learning rate; default: the recipe's")
+    parser.add_argument(
+        "--processes", type=_above_zero(int), help="share the work of a step; default: 2, and 1 with a GPU or one core"
+    )
+    parser.add_argument("--threads", type=_above_zero(int), help="of each process; default: all cores")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true",
+        help="go on with a run although its recipe, length or data are others now: the card tells of one schedule more",
+    )  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="torch.compile: slow at first, then quicker")
-    parser.add_argument("--judge-minutes", type=float, default=10.0)
+    parser.add_argument("--judge-minutes", type=_above_zero(float), default=10.0, help="between two marks [10]")
+    parser.add_argument("--judge-items", type=int, default=8, help="questions per task for a mark; 0: no marks [8]")
     arguments = parser.parse_args()
-    usual = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
-    together(arguments.processes or usual, work, arguments)
+    recipe, n_processes = _recipe_of(arguments), arguments.processes or _usual_processes()
+    if n_processes > 1 and torch.cuda.is_available():
+        parser.error("a GPU is trained on by one process: leave out --processes, or hide it (CUDA_VISIBLE_DEVICES=)")
+    released, go_on = arguments.from_release, arguments.go_on
+    try:
+        record_of(recipe, arguments.runs, n_processes, released=released, go_on=go_on)  # before others are started
+        together(n_processes, work, recipe, arguments)
+    except RunError as error:
+        parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        kept = Run.of(recipe.name, arguments.runs).checkpoint
+        told = f"goes on from {kept}" if kept.exists() else "begins again, as there was no checkpoint yet"
+        parser.exit(130, f"\nstopped; the same command {told}\n")
 
 
-def work(team: Team, arguments: argparse.Namespace) -> None:
+def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A number that there can be so many of."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    read.__name__ = kind.__name__  # argparse tells it to whoever writes no number
+    return read
+
+
+def _usual_processes() -> int:
+    return 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+
+
+def _recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe, with what is wished otherwise."""
+    recipe = RECIPES[arguments.model]
+    return replace(
+        recipe,
+        n_steps=arguments.steps or recipe.n_steps,
+        minutes=arguments.minutes,
+        batch_tokens=arguments.batch_tokens or recipe.batch_tokens,
+        peak_lr=arguments.peak_lr or recipe.peak_lr,
+    )
+
+
+def work(team: Team, recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What each process does."""
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
-    recipe = RECIPES[arguments.model]
-    recipe = replace(
-        recipe,
-        batch_tokens=arguments.batch_tokens or recipe.batch_tokens,
-        peak_lr=arguments.peak_lr or Run.of(recipe.name).known("peak_lr", recipe.peak_lr),
-    )
-    device = "cuda" if torch.cuda.is_available() and team.size == 1 else "cpu"
-    trainer = Trainer(recipe, team=team, released=arguments.from_release, compiled=arguments.compile, device=device)
-    trainer.train(
-        arguments.steps or recipe.n_steps, minutes=arguments.minutes, judge_seconds=60 * arguments.judge_minutes
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    how = {"released": arguments.from_release, "go_on": arguments.go_on, "compiled": arguments.compile}
+    trainer = Trainer(recipe, arguments.runs, team=team, device=device, **how)
+    trainer.train(judge_seconds=60 * arguments.judge_minutes, judge_items=arguments.judge_items)
     if team.leads:
         trainer.run.draw(trainer.run.folder / "loss.png")
 

@@ -127,7 +127,7 @@ def _judged(arguments: argparse.Namespace, given: dict[str, Any], items: list[It
 def _judged_there(
     arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress
 ) -> Report:
-    kind = _chosen(arguments, OpenGapServer, GapServer, Server)
+    kind = chosen(arguments, OpenGapServer, GapServer, Server)
     try:
         subject = kind(arguments.server, arguments.model, _key(arguments), given)
         return _asked(subject, arguments, given, items, progress)
@@ -151,7 +151,7 @@ def _judged_here(arguments: argparse.Namespace, given: dict[str, Any], items: li
     def work(tell: Callable[[Report], None]) -> None:
         with load(model.path, settings=settings, board=board) as engine:
             name = model.path.stem if model.origin == FILE else model.label
-            kind = _chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
+            kind = chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
             subject = kind(engine, name, {"stop": model.stop, **given, "board": board})
             tell(_asked(subject, arguments, given, items, progress))
 
@@ -186,7 +186,7 @@ def _key(arguments: argparse.Namespace) -> str | None:
     return next(iter(settings_of(arguments).api_keys), theirs)
 
 
-def _chosen(arguments: argparse.Namespace, open_gaps: T, gaps: T, replies: T) -> T:
+def chosen(arguments: argparse.Namespace, open_gaps: T, gaps: T, replies: T) -> T:
     """What is asked for."""
     return open_gaps if arguments.open_gaps else gaps if arguments.gaps else replies
 

@@ -136,6 +136,8 @@ def test_a_conversation_is_of_the_split_of_its_last_question() -> None:
     rng = Random(4)
     items = [TASKS["conversation"].draw(rng, "test") for _ in range(200)]
     assert all(item.expected.split == "test" for item in items)
+    assert "small-talk" not in {item.expected.task for item in items}, "of which training has every question"
+    assert any("small-talk/" in item.key for item in items), "it may stand before"
     assert {len([turn for turn in item.turns if turn.role == "user"]) for item in items} >= {1, 2, 3, 4}
     assert 0.3 < sum(item.turns[0].role == "system" for item in items) / len(items) < 0.7
     assert all(turn.role != "system" for item in items for turn in item.turns[1:])

@@ -8,8 +8,8 @@ from .item import Item, Split, Task, Turn
 
 FAMILIES = (arithmetic, letters, order, calendar, convert, extract, python, talk, japanese, story)
 _ALONE = tuple(task for family in FAMILIES for task in family.TASKS)
-_ANYWHERE = (*(task for task in _ALONE if task.name != "persona"), talk.SMALL_TALK)  # a persona is a system turn's
-_IN_A_CHAT = conversation_of(_ANYWHERE, "conversation", 12.0)
+_ANYWHERE = tuple(task for task in _ALONE if task.name != "persona")  # a persona is a system turn's
+_IN_A_CHAT = conversation_of(_ANYWHERE, (talk.SMALL_TALK,), "conversation", 12.0)
 TASKS: dict[str, Task] = {task.name: task for task in (*_ALONE, _IN_A_CHAT)}
 """Every task with checkable answers, by name."""
 

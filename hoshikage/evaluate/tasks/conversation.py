@@ -26,15 +26,18 @@ def system_turn(rng: Random) -> Turn:
     return Turn("system", " ".join((*sentences, *wishes)))
 
 
-def conversation_of(tasks: Sequence[Task], name: str, weight: float) -> Task:
-    """A task that asks what these ask. It belongs to the split of its last question, and so do all before it."""
-    by_name = {task.name: task for task in tasks}
-    weights = [task.weight for task in tasks]
+def conversation_of(tasks: Sequence[Task], untested: Sequence[Task], name: str, weight: float) -> Task:
+    """A task that asks what these ask. It belongs to the split of its last question, and so do all before it; no test
+    set asks the untested last, of which training has every question."""
+    anything = (*tasks, *untested)
+    by_name = {task.name: task for task in anything}
+    weights = [task.weight for task in anything]
+    trained_whole = {task.name for task in untested}
 
     def make(rng: Random) -> Item:
-        asked = rng.choices(tasks, weights)[0].make(rng)
+        asked = rng.choices(anything, weights)[0].make(rng)
         n_before = rng.choice((0, 1, 1, 2, 2, 3))
-        before = [rng.choices(tasks, weights)[0].draw(rng, asked.split) for _ in range(n_before)]
+        before = [rng.choices(anything, weights)[0].draw(rng, asked.split) for _ in range(n_before)]
         turns = [turn for item in before for turn in (*item.turns, Turn("assistant", item.answer))]
         if not before or rng.random() < 0.4:
             turns.insert(0, system_turn(rng))
@@ -45,4 +48,8 @@ def conversation_of(tasks: Sequence[Task], name: str, weight: float) -> Task:
         asked: Item = item.expected
         return by_name[asked.task].passes(asked, reply)
 
-    return Task(name, make, check, weight)
+    def tests(item: Item) -> bool:
+        asked: Item = item.expected
+        return asked.task not in trained_whole
+
+    return Task(name, make, check, weight, tests)

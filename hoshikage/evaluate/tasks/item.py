@@ -43,17 +43,19 @@ class Item:
 
 @dataclass(frozen=True)
 class Task:
-    """`make` draws a question; `check` says whether a reply answers it. `weight` is its share of the training data."""
+    """`make` draws a question; `check` says whether a reply answers it. `weight` is its share of the training data.
+    `tests` says of a question whether a test set may have it."""
 
     name: str
     make: Callable[[Random], Item]
     check: Callable[[Item, str], bool]
     weight: float = 1.0
+    tests: Callable[[Item], bool] = lambda _: True
 
     def draw(self, rng: Random, split: Split) -> Item:
         while True:
             item = self.make(rng)
-            if item.split == split:
+            if item.split == split and (split == "train" or self.tests(item)):
                 return item
 
     def passes(self, item: Item, reply: str) -> bool:

@@ -1,4 +1,4 @@
-"""A few questions in Japanese: every character is several tokens long."""
+"""A few questions in Japanese: most characters are several tokens long, a few frequent ones one."""
 
 from __future__ import annotations
 

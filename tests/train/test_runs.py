@@ -1,0 +1,259 @@
+"""Runs that are stopped: they go on as if nothing had happened, and as nothing else than they were begun as."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training import sources
+from training.origin import digest_of
+from training.recipe import Recipe
+from training.runs import Run, RunError
+from training.team import Team, together
+from training.train import Trainer, main
+
+from .small import small
+
+
+def trained(recipe: Recipe, root: Path, **how: Any) -> Trainer:
+    trainer = Trainer(recipe, root, **how)
+    trainer.train(judge_items=0)
+    return trainer
+
+
+def rows(trainer: Trainer) -> list[tuple[str, str, str]]:
+    return [(row["step"], row["lr"], row["loss"]) for row in trainer.run.rows()]
+
+
+def test_a_stopped_run_is_the_one_that_nobody_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit: its weights, and the learning rate and loss of every step."""
+    monkeypatch.setattr("training.train.LOG_EVERY", 1)
+    recipe = small("nano-llada", 12)
+    whole = trained(recipe, tmp_path / "whole")
+    Trainer(recipe, tmp_path / "parts").train(judge_items=0, stop_after=5)
+    killed = Trainer(recipe, tmp_path / "parts")
+    killed.save = lambda: None  # type: ignore[method-assign]  # what it did since is lost, but for its log
+    killed.train(judge_items=0, stop_after=3)
+    again = Trainer(recipe, tmp_path / "parts")
+    assert (again.step, again.finished) == (5, False)
+    again.train(judge_items=0)
+    assert digest_of(again.model.state_dict()) == digest_of(whole.model.state_dict())
+    assert len(rows(whole)) == 12
+    assert rows(again) == rows(whole)
+    assert again.run.load()["record"] == whole.run.load()["record"]
+
+
+def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path) -> None:
+    recipe = small("nano-ar")
+    whole = trained(recipe, tmp_path)
+    again = trained(recipe, tmp_path)
+    assert again.step == 2
+    assert digest_of(again.model.state_dict()) == digest_of(whole.model.state_dict())
+
+
+OTHERWISE: dict[str, tuple[Callable[[Recipe], Recipe], str]] = {
+    "length": (lambda r: replace(r, n_steps=9), "length: 2 steps, now 9 steps"),
+    "minutes": (lambda r: replace(r, minutes=1.5), "length: 2 steps, now 1.5 minutes"),
+    "batch": (lambda r: replace(r, batch_tokens=512), "batch_tokens: 1024, now 512"),
+    "rate": (lambda r: replace(r, peak_lr=1e-3), "peak_lr: 0.003, now 0.001"),
+    "practice": (lambda r: replace(r, practice={**r.practice, "story": 1.0}), "practice.story: 3.0, now 1.0"),
+    "objective": (
+        lambda r: replace(r, objective=replace(r.objective, gap_share=0.5)),
+        "objective.gap_share: 0.15, now 0.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_a_run_goes_on_as_what_it_was_begun_as(name: str, tmp_path: Path) -> None:
+    """Anything else is refused by name, with what can be done."""
+    otherwise, difference = OTHERWISE[name]
+    recipe = small("nano-llada")
+    trained(recipe, tmp_path)
+    with pytest.raises(RunError) as refused:
+        Trainer(otherwise(recipe), tmp_path)
+    _, *differences, remedy = str(refused.value).splitlines()
+    assert differences == [f"  {difference}"]
+    assert remedy.startswith(f"Move {tmp_path / 'nano-llada'} away")
+    assert "--continue" in remedy
+
+
+def test_other_sources_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small("nano-ar")
+    trained(recipe, tmp_path)
+    monkeypatch.setattr(sources, "digest", lambda: "0" * 64)
+    with pytest.raises(RunError, match=r"sources: \w{12}, now 0{12}\n"):
+        Trainer(recipe, tmp_path)
+
+
+def test_what_people_read_in_the_sources_is_no_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mix.py"
+    monkeypatch.setattr(sources, "DECIDING", (tmp_path,))
+
+    def digest(text: str) -> str:
+        file.write_text(text)
+        return sources.digest()
+
+    plain = digest("N = 1\ndef draw():\n    return N\n")
+    assert digest('"""Draws."""\nN = 1\n"""How many."""\n\ndef draw():\n    """All."""\n    return N  # so\n') == plain
+    assert digest("N = 2\ndef draw():\n    return N\n") != plain
+    assert digest("N = 1\ndef draw():\n    return 'N'\n") != plain
+
+
+def test_the_sources_are_found() -> None:
+    names = {f"{file.parent.name}/{file.name}" for file in sources.files()}
+    assert names >= {"tasks/talk.py", "corpus/mix.py", "objective/masked.py", "training/tokenizer.json"}
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is(tmp_path: Path) -> None:
+    recipe = small("nano-ar")
+    run = trained(recipe, tmp_path).run
+    state = run.load()
+    del state["record"], state["finished"], state["mean"]  # as they were written until now
+    run.save(state)
+    with pytest.raises(RunError, match=r"does not say what it was trained as.*\n.*--continue"):
+        Trainer(recipe, tmp_path)
+    trained(replace(recipe, n_steps=5), tmp_path, go_on=True)
+    record = run.load()["record"]
+    assert [(s["begins"], s["ends"]) for s in record["schedules"]] == [(0, 2), (2, 5)]
+    assert record["origin"]["what"] == "what nobody recorded"
+
+
+def test_whoever_continues_begins_another_schedule(tmp_path: Path) -> None:
+    recipe = small("nano-ar")
+    run = trained(recipe, tmp_path).run
+    longer = replace(recipe, n_steps=6)
+    Trainer(longer, tmp_path, go_on=True).train(judge_items=0, stop_after=1)
+    trained(longer, tmp_path, go_on=True)  # interrupted, and the same again: no third schedule
+    state = run.load()
+    assert (state["step"], state["finished"]) == (6, True)
+    again = [
+        "python -m training.train nano-ar --steps 2 --processes 1 --batch-tokens 1024",
+        "python -m training.train nano-ar --steps 6 --processes 1 --batch-tokens 1024 --continue",
+    ]
+    assert [schedule["command"] for schedule in state["record"]["schedules"]] == again
+    with pytest.raises(RunError, match="has to say more, in all"):
+        Trainer(recipe, tmp_path, go_on=True)
+
+
+def test_a_model_of_another_shape_cannot_go_on(tmp_path: Path) -> None:
+    recipe = small("nano-ar")
+    trained(recipe, tmp_path)
+    wider = replace(recipe, shape=replace(recipe.shape, d_ff=128), n_steps=4)
+    with pytest.raises(RunError, match=r"has another shape\.d_ff; move it away"):
+        Trainer(wider, tmp_path, go_on=True)
+
+
+def test_a_grown_model_begins_as_its_parent_of_the_same_folder(tmp_path: Path) -> None:
+    parent = trained(small("nano-block"), tmp_path)
+    recipe = small("nano-llada", grown_from="nano-block")
+    grown = Trainer(recipe, tmp_path)
+    assert digest_of(grown.model.state_dict()) == digest_of(parent.model.state_dict())
+    grown.train(judge_items=0)
+    origin = grown.run.load()["record"]["origin"]
+    assert origin["what"] == "the weights of nano-block"
+    assert origin["digest"] == digest_of(parent.model.state_dict())
+    assert origin["seconds"] == parent.seconds
+    assert origin["commands"] == (
+        "python -m training.train nano-block --steps 2 --processes 1 --batch-tokens 1024",
+    )
+    trained(replace(small("nano-block"), n_steps=3), tmp_path, go_on=True)
+    with pytest.raises(RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now the weights of"):
+        Trainer(recipe, tmp_path)
+
+
+def test_nothing_grows_from_half_a_run(tmp_path: Path) -> None:
+    Trainer(small("nano-block", 4), tmp_path).train(judge_items=0, stop_after=1)
+    with pytest.raises(RunError, match=r"has come to step 1 only.*finish it first: python -m .* nano-block --steps 4"):
+        Trainer(small("nano-llada", grown_from="nano-block"), tmp_path)
+
+
+def test_a_schedule_in_minutes_ends_with_a_learning_rate_of_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on a second each time it is looked at: a minute has sixty steps, whoever looks."""
+    looked = count()
+    monkeypatch.setattr("training.train.time.monotonic", lambda: float(next(looked)))
+    recipe = small("nano-llada", peak_lr=1e-3, minutes=1.0)
+    Trainer(recipe, tmp_path).train(judge_items=0, stop_after=40)
+    again = Trainer(recipe, tmp_path)
+    assert (again.step, again.seconds) == (40, 40.0)
+    again.train(judge_items=0)
+    assert (again.step, again.n_steps, again.seconds) == (60, 60, 60.0)
+    assert [float(row["lr"]) for row in again.run.rows()] == pytest.approx([1e-3, 1e-3 * 21 / 39, 1e-3 / 39], rel=0.01)
+    (schedule,) = again.run.load()["record"]["schedules"]
+    assert " --steps 60 " in schedule["command"], "as many steps, wherever a minute has others"
+
+
+def test_a_clean_twin_is_no_token_more(tmp_path: Path) -> None:
+    """Of a block model, whose rows go in twice: a batch of 1,024 tokens is counted as that, or what of it is full."""
+    trainer = trained(small("nano-block", 3), tmp_path)
+    assert 3 * 512 < trainer.tokens <= 3 * 1024
+
+
+def _two_steps(team: Team, root: Path) -> None:
+    trainer = Trainer(small("nano-llada"), root, team=team)
+    trainer.train(judge_items=0)
+    torch.save(trainer.model.state_dict(), root / f"member-{team.rank}.pt")
+
+
+def test_a_team_trains_one_model(tmp_path: Path) -> None:
+    """Both members end with the same weights; they are not what one alone would have, whose batch
+    is another, so that one alone does not go on with it."""
+    together(2, _two_steps, tmp_path)
+    (tmp_path / "alone").mkdir()
+    _two_steps(Team(), tmp_path / "alone")
+    first, second, alone = (
+        torch.load(tmp_path / name, weights_only=True)["head.weight"]
+        for name in ("member-0.pt", "member-1.pt", "alone/member-0.pt")
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, alone)
+    assert Run.of("nano-llada", tmp_path).load()["step"] == 2
+    with pytest.raises(RunError, match="processes: 2, now 1"):
+        Trainer(small("nano-llada"), tmp_path)
+
+
+def test_the_command_trains_goes_on_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*words: str) -> None:
+        usual = ["--batch-tokens", "512", "--processes", "1", "--threads", "1", "--judge-items", "0"]
+        monkeypatch.setattr(sys, "argv", ["train", "nano-ar", "--runs", str(tmp_path), *usual, *words])
+        main()
+
+    train("--steps", "2")
+    train("--steps", "2")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        train("--steps", "3")
+    assert (refused.value.code, capsys.readouterr().err.splitlines()[1]) == (1, "  length: 2 steps, now 3 steps")
+    train("--steps", "3", "--continue")
+    state = Run.of("nano-ar", tmp_path).load()
+    assert (state["step"], [s["ends"] for s in state["record"]["schedules"]]) == (3, [2, 3])
+    assert (tmp_path / "nano-ar" / "loss.png").exists()
+
+
+@pytest.mark.parametrize("words", [["--steps", "0"], ["--minutes", "nan"], ["--minutes", "2", "--steps", "5"]])
+def test_what_no_length_is(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+
+def test_a_gpu_is_not_left_idle_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several processes train on the CPU."""
+    monkeypatch.setattr("training.train.torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", "--processes", "2"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "a GPU is trained on by one process" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""What a run is, and the schedules that made it: it goes on from its checkpoint only as what it was begun as.
+
+A learning rate that has come down to zero and rises again, or data that change half way, make another model than one
+run from the seed does. So whoever asks for anything else than before has to say so (`--continue`), and the card tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import sources
+from .origin import OWN_RELEASE, UNRECORDED, Origin, origin_of
+from .recipe import RECIPES, Recipe
+from .runs import Run, RunError
+
+Identity = dict[str, str]
+NAMED_OTHERWISE = ("name", "summary", "n_steps", "minutes", "grown_from")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One way of the learning rate up and down to zero, begun after `begins` steps and over after `ends` in all."""
+
+    begins: int
+    ends: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Record:
+    identity: Identity
+    origin: Origin
+    schedules: tuple[Schedule, ...]
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> Record:
+        schedules = tuple(Schedule(**schedule) for schedule in kept["schedules"])
+        return cls(dict(kept["identity"]), Origin(**kept["origin"]), schedules)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def ending(self, n_steps: int, command: str) -> Record:
+        """Whose last schedule has so many steps, as those of one in minutes are known only when it is over."""
+        last = replace(self.schedules[-1], ends=n_steps, command=command)
+        return replace(self, schedules=(*self.schedules[:-1], last))
+
+    @property
+    def is_continued(self) -> bool:
+        return len(self.schedules) > 1
+
+
+def record_of(
+    recipe: Recipe, root: Path, n_processes: int, *, released: bool = False, go_on: bool = False
+) -> tuple[Record, bool]:
+    """Of the run that is there, or of a new one; and whether a schedule begins now. `go_on` allows what it was not."""
+    run = Run.of(recipe.name, root)
+    state = run.load() if run.checkpoint.exists() else None
+    kept = Record.read(state["record"]) if state and "record" in state else None
+    origin = kept.origin if kept and released and kept.origin.what == OWN_RELEASE else origin_of(recipe, root, released)
+    identity = identity_of(recipe, n_processes, origin)
+    if state is None:
+        return Record(identity, origin, (Schedule(0, recipe.n_steps, ""),)), True
+    if kept and kept.identity == identity:
+        return kept, False
+    if not go_on:
+        raise RunError(_refusal(run, kept, identity))
+    _check_going_on(run, recipe, kept, identity, state)
+    known = kept or Record({}, UNRECORDED, (Schedule(0, state["step"], "(not recorded)"),))
+    begun = Schedule(state["step"], recipe.n_steps, "")
+    return Record(identity, known.origin, (*known.schedules, begun)), True
+
+
+def identity_of(recipe: Recipe, n_processes: int, origin: Origin) -> Identity:
+    """All that decides what comes out, by name."""
+    length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"{recipe.n_steps} steps"
+    told = {"length": length, "processes": str(n_processes), "started from": str(origin)}
+    told |= {"sources": sources.digest()[:12]}
+    for field in fields(recipe):
+        if field.name not in NAMED_OTHERWISE:
+            told |= dict(_flat(field.name, getattr(recipe, field.name)))
+    return told
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """A value as data, its parts one by one: so a refusal names no more than what differs."""
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _flat(f"{name}.{key}", value[key])
+    elif is_dataclass(value):
+        yield name, type(value).__name__
+        for field in fields(value):
+            yield from _flat(f"{name}.{field.name}", getattr(value, field.name))
+    else:
+        yield name, str(value)
+
+
+def _different(kept: Identity, identity: Identity) -> list[str]:
+    return [name for name in sorted(kept.keys() | identity.keys()) if kept.get(name) != identity.get(name)]
+
+
+def _refusal(run: Run, kept: Record | None, identity: Identity) -> str:
+    remedy = f"Move {run.folder} away to train from the start, or say --continue to go on nevertheless: the card tells."
+    if kept is None:
+        return f"the checkpoint in {run.folder} does not say what it was trained as (an older program's).\n{remedy}"
+    told = [
+        f"  {name}: {kept.identity.get(name, 'nothing')}, now {identity.get(name, 'nothing')}"
+        for name in _different(kept.identity, identity)
+    ]
+    return "\n".join([f"the run in {run.folder} is another one than is asked for now:", *told, remedy])
+
+
+def _check_going_on(run: Run, recipe: Recipe, kept: Record | None, identity: Identity, state: dict[str, Any]) -> None:
+    """What cannot go on even so."""
+    different = _different(kept.identity, identity) if kept else []
+    if shapes := [name for name in different if name.startswith("shape.")]:
+        raise RunError(f"the model in {run.folder} has another {', '.join(shapes)}; move it away")
+    is_over = state["seconds"] >= 60 * recipe.minutes if recipe.minutes else state["step"] >= recipe.n_steps
+    if is_over:
+        behind = f"{state['step']:,} steps and {state['seconds'] / 60:.1f} minutes"
+        raise RunError(f"the run in {run.folder} has {behind} behind it; --steps or --minutes has to say more, in all")
+
+
+def command_of(recipe: Recipe, n_processes: int, n_steps: int, *, released: bool, continued: bool) -> str:
+    """What trains as much again, on as many tokens a step."""
+    usual = RECIPES[recipe.name]
+    flags = [
+        " --from-release" if released else "",
+        f" --steps {n_steps} --processes {n_processes}",
+        f" --batch-tokens {recipe.batch_tokens}" if recipe.batch_tokens != usual.batch_tokens else "",
+        f" --peak-lr {recipe.peak_lr:g}" if recipe.peak_lr != usual.peak_lr else "",
+        " --continue" if continued else "",
+    ]
+    return f"python -m training.train {recipe.name}{''.join(flags)}"
