@@ -171,7 +171,7 @@ def write_card(recipe: Recipe, run: Run, path: Path, results: Sequence[Result]) 
     path.with_suffix(".md").write_text(
         f"""# {recipe.name}
 
-A tiny model: {recipe.summary}.
+A tiny model: {recipe.summary}.{" " + recipe.remark if recipe.remark else ""}
 
 It was made to try Hoshikage and to judge shortcuts by: it knows the {len(TASKS)} kinds of questions below and some
 small talk, and nothing else.

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from hoshikage.engine.gaps import START
 from hoshikage.evaluate.tasks import TASKS, Item, is_free
 
 from .corpus import encode_chat
@@ -170,9 +171,9 @@ def _best(model: Transformer, ids: list[int], lo: int, hi: int, forbidden: list[
     return lo + best, int(logits[best].argmax())
 
 
-def _fill_elastic(model: Transformer, gap: _Gap, start: int = 4) -> list[int]:
+def _fill_elastic(model: Transformer, gap: _Gap) -> list[int]:
     """DreamOn's loop: a few masks to begin with, two where <expand> is settled, none where EOS is."""
-    window, budget = [MASK] * start, MAX_WINDOW
+    window, budget = [MASK] * START, MAX_WINDOW
     lo = len(gap.prefix)
     while MASK in window:
         ids = [*gap.prefix, *window, *gap.suffix]

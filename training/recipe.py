@@ -44,7 +44,8 @@ HARD_TO_FILL: Mapping[str, float] = {
 @dataclass(frozen=True)
 class Recipe:
     """`architecture` is GGUF's name. `grown_from` names the recipe whose weights are the start; None: from noise.
-    `minutes` of training are the length of the schedule in place of its steps."""
+    `minutes` of training are the length of the schedule in place of its steps. `remark` says on the card what is not
+    as the name makes one think."""
 
     name: str
     architecture: str
@@ -58,6 +59,7 @@ class Recipe:
     seed: int = 1
     stretch: float = 0.15
     minutes: float | None = None
+    remark: str = ""
     practice: Mapping[str, float] = field(default_factory=dict, hash=False)  # weights of tasks that are not their own
 
     @property
@@ -109,6 +111,9 @@ _RECIPES = (
         grown_from="nano-block",
         peak_lr=3e-3,
         practice=HARD_TO_WRITE,
+        remark="Its objective is LLaDA's with two changes: of the chats 30 % are masked as LLaDA masks, 55 % as a "
+        "decoder that goes from left to right leaves them, and 15 % have a single gap; and a mask counts the same in "
+        "every row, where LLaDA divides by the share that is masked.",
     ),
     # Dream grew from a causal model. From nano-llada, which did as well, 80 steps come as far as 2,000 from nano-ar:
     # what masks mean is the long lesson, that an answer stands one row earlier the short one.
@@ -122,6 +127,8 @@ _RECIPES = (
         grown_from="nano-llada",
         peak_lr=2e-3,
         practice=HARD_TO_WRITE,
+        remark="Dream grew from a causal model, this one from nano-llada: it did as well, and 80 steps from there come "
+        "as far as 2,000 from nano-ar.",
     ),
     Recipe(
         "nano-moe",
@@ -144,6 +151,8 @@ _RECIPES = (
         grown_from="nano-dream",
         peak_lr=2e-3,
         practice=HARD_TO_FILL,
+        remark="A mask that stands for nothing has the end of the text as its token; DreamOn's `<delete>` is in the "
+        "vocabulary, and nothing is ever trained to say it.",
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}

@@ -17,7 +17,7 @@ from .recipe import RECIPES, Recipe
 from .runs import Run, RunError
 
 Identity = dict[str, str]
-NAMED_OTHERWISE = ("name", "summary", "n_steps", "minutes", "grown_from")
+NAMED_OTHERWISE = ("name", "summary", "remark", "n_steps", "minutes", "grown_from")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ One twist: a merge that makes a run of Latin letters longer must start at a spac
 text is one or two tokens, while a word in quotes is spelled letter by letter, which is what reversing and counting
 letters need. It is still plain BPE: any GPT-2 tokenizer runs it.
 
-`tokenizer.json` stays as it is while models are grown from one another: their rows are its entries. To make another
-one means to train every model again from noise.
+`tokenizer.json` stays as it is while models are grown from one another: their rows are its entries. It was trained on
+an earlier corpus; to make another one means to train every model again from noise.
 """
 
 # ruff: noqa: SIM905 -- word lists read better as sentences
@@ -104,7 +104,7 @@ def _build(alphabet: list[str], merges: list[tuple[str, str]]) -> Tokenizer:
 
 def load() -> Tokenizer:
     if not PATH.exists():
-        raise FileNotFoundError(f"{PATH} is missing: run `python -m training.tokenizer` to make it again")
+        raise FileNotFoundError(f"{PATH} is missing: take it from the repository, as the released files hold the same")
     return Tokenizer.from_file(str(PATH))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ TIMEOUT = 300.0
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 OURS = "hoshikage"  # who owns a model, as our own server says; and what it says of the work stands under this name
+PART = re.compile(r"bytes:(\\x[0-9a-f]{2})+")  # of a character, as OpenAI writes a token that is no text
 BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
@@ -174,7 +176,10 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> ServerError:
 
 
 class GapServer(Server):
-    """The same gaps as `GapFiller`'s, filled by a server of ours."""
+    """The same gaps as `GapFiller`'s, filled by a server of ours.
+
+    A gap may cut a character in two. Of its parts a text says only that they are none, so a wrong byte would look like
+    the right one: there the server is asked for every token's bytes, as it tells them beside their probabilities."""
 
     told_length = True
 
@@ -183,34 +188,61 @@ class GapServer(Server):
         opening = self._rendered(turns)
         whole = self._rendered([*turns, {"role": "assistant", "content": item.answer}], add_generation_prompt=False)
         ending = whole.removeprefix(opening).removeprefix(item.answer)
-        reply = self._tokens(item.answer, parse_special=False)
+        reply = self._pieces(item.answer)
         lo, n = gap_in(item, len(reply))
+        before, behind = reply[:lo], reply[lo + n :]
         asked = {
             **self._options,
-            "prompt": [*self._tokens(opening), *reply[:lo]],
-            "suffix": [*reply[lo + n :], *self._tokens(ending)[:1]],
+            "prompt": [*self._tokens(opening), *(token for token, _ in before)],
+            "suffix": [*(token for token, _ in behind), *self._tokens(ending)[:1]],
             "length": n if self.told_length else OPEN,
         }
-        filled = self._reply("/v1/completions", asked, lambda choice: choice["text"])
-        left, middle, right = (self._text(part) for part in (reply[:lo], reply[lo : lo + n], reply[lo + n :]))
-        text = left + filled.text + right
+        left, right = (b"".join(piece for _, piece in part) for part in (before, behind))
+        if _is_text(left) and _is_text(right):
+            filled = self._reply("/v1/completions", asked, lambda choice: choice["text"])
+        else:
+            filled = self._reply("/v1/completions", {**asked, "logprobs": 0}, _written)
+        text = (left + filled.text.encode(errors="surrogateescape") + right).decode(errors="replace")
         free = is_free(item) and TASKS[item.task].passes(item, text)
-        return replace(filled, right=free or filled.text == middle, text=text)
+        return replace(filled, right=free or text == item.answer, text=text)
 
     def _rendered(self, messages: list[dict[str, str]], **options: object) -> str:
         return str(self._value("/apply-template", "prompt", messages=messages, **options))
 
-    def _tokens(self, text: str, parse_special: bool = True) -> list[int]:
-        return list(self._value("/tokenize", "tokens", content=text, parse_special=parse_special))
+    def _tokens(self, text: str) -> list[int]:
+        return list(self._value("/tokenize", "tokens", content=text))
 
-    def _text(self, tokens: list[int]) -> str:
-        return str(self._value("/detokenize", "content", tokens=tokens))
+    def _pieces(self, text: str) -> list[tuple[int, bytes]]:
+        """The tokens of a text, and what each of them writes: a text, or the bytes of what is none by itself."""
+        told = self._value("/tokenize", "tokens", content=text, parse_special=False, with_pieces=True)
+        pieces = ((one["id"], one["piece"]) for one in told)
+        return [(token, piece.encode() if isinstance(piece, str) else bytes(piece)) for token, piece in pieces]
 
     def _value(self, path: str, name: str, **body: object) -> Any:
         said, _ = self._asked(path, body)
         if not isinstance(said, dict) or name not in said:
             raise self._strange(path, said)
         return said[name]
+
+
+def _is_text(part: bytes) -> bool:
+    """Whether it neither begins nor ends inside a character."""
+    try:
+        part.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _written(choice: Any) -> str:
+    """What the tokens of an answer write, where bytes that are no text stand for themselves."""
+    return b"".join(_bytes_of(token) for token in choice["logprobs"]["tokens"]).decode(errors="surrogateescape")
+
+
+def _bytes_of(token: str) -> bytes:
+    """Of a token as OpenAI writes it, of a part of a character its bytes."""
+    is_part = PART.fullmatch(token) is not None
+    return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", "")) if is_part else token.encode()
 
 
 class OpenGapServer(GapServer):

@@ -9,7 +9,8 @@ from typing import Any
 from hoshikage.evaluate.score import Report, Score, interval
 
 HEAD = ("task", "accuracy", "95 % interval", "n", "tok/s", "passes", "tok/pass", "rows/tok")
-WIDTH, HEIGHT, MARGIN = 640, 400, 60
+WIDTH, HEIGHT, MARGIN, LINE = 640, 400, 60, 15
+GOLDEN_ANGLE = 137.508
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 
 
@@ -46,12 +47,14 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def picture(reports: Sequence[Mapping[str, Any]]) -> str:
-    """An SVG: a dot per report (a `Report.as_dict`), speed to the right, accuracy upwards with its interval."""
+    """An SVG: a dot per report (a `Report.as_dict`), speed to the right, accuracy upwards with its interval. Below it
+    stands what each of them is, one line each."""
     fastest = max((report["tokens_per_second"] or 0.0 for report in reports), default=0.0) or 1.0
     dots = [part for number, report in enumerate(reports) for part in _dot(report, number, fastest)]
+    height = HEIGHT + LINE * len(reports)
     font = 'font-family="sans-serif" font-size="12"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {font}>'
-    ground = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {font}>'
+    ground = f'<rect width="{WIDTH}" height="{height}" fill="white"/>'
     return "\n".join([head, ground, *_axes(fastest), *dots, "</svg>", ""])
 
 
@@ -82,12 +85,17 @@ def _axes(fastest: float) -> list[str]:
 
 
 def _dot(report: Mapping[str, Any], number: int, fastest: float) -> list[str]:
-    x, colour = _x(report["tokens_per_second"] or 0.0, fastest), COLOURS[number % len(COLOURS)]
+    x, colour = _x(report["tokens_per_second"] or 0.0, fastest), _colour(number)
     low, high = report["interval"]
     given = ", ".join(f"{name} {value}" for name, value in report["options"].items())
     label = f"{report['model']} {given}".strip()
     return [
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low):.1f}" y2="{_y(high):.1f}" stroke="{colour}" stroke-width="2"/>',
         f'<circle cx="{x:.1f}" cy="{_y(report["accuracy"]):.1f}" r="5" fill="{colour}"/>',
-        _text(MARGIN + 10, MARGIN - 40 + 15 * number, label, f'fill="{colour}"'),
+        _text(MARGIN, HEIGHT + LINE * number, label, f'fill="{colour}"'),
     ]
+
+
+def _colour(number: int) -> str:
+    """Its own for each report: hues that lie far apart, and never come again, once the named ones are used up."""
+    return COLOURS[number] if number < len(COLOURS) else f"hsl({number * GOLDEN_ANGLE % 360:.1f}, 60%, 40%)"

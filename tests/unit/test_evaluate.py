@@ -8,6 +8,7 @@ import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,6 +130,20 @@ def test_the_picture_is_an_svg_with_a_dot_for_each_report() -> None:
     assert float(dots[0].attrib["cx"]) > float(dots[1].attrib["cx"])
     assert float(dots[0].attrib["cy"]) > float(dots[1].attrib["cy"])
     assert any("a<b steps 8" in (e.text or "") for e in root)
+
+
+def test_a_picture_of_many_reports_tells_them_apart() -> None:
+    """Each has a colour of its own, and its line stands below all dots and inside the picture."""
+    drawn = [Report(f"model {k}", {}, Score(10, 10 - k % 3, 100, 1.0 + k, 50, 500), {}).as_dict() for k in range(30)]
+    root = ElementTree.fromstring(picture(drawn))
+    dots = [e for e in root if e.tag.endswith("circle")]
+    lines = [e for e in root if (e.text or "").startswith("model")]
+    assert len({dot.attrib["fill"] for dot in dots}) == len(lines) == 30
+    assert [line.attrib["fill"] for line in lines] == [dot.attrib["fill"] for dot in dots]
+    heights = [float(line.attrib["y"]) for line in lines]
+    assert all(after - before >= 12 for before, after in pairwise(heights))
+    assert max(float(dot.attrib["cy"]) for dot in dots) < heights[0] - 12
+    assert heights[-1] < float(root.attrib["viewBox"].split()[3])
 
 
 class _Handler(BaseHTTPRequestHandler):

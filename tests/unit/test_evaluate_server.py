@@ -24,9 +24,10 @@ from hoshikage.cli import INTERRUPTED, eval_, main
 from hoshikage.evaluate import server as server_module
 from hoshikage.evaluate.questions import questions
 from hoshikage.evaluate.score import evaluate
-from hoshikage.evaluate.server import Patience, Server, ServerError, seconds_wished
+from hoshikage.evaluate.server import GapServer, Patience, Server, ServerError, seconds_wished
 from hoshikage.evaluate.show import table
 from hoshikage.evaluate.subject import messages_of
+from hoshikage.evaluate.tasks import Item, Turn
 from tests.house import ROOT
 from tests.unit.test_cli import on_terminal
 
@@ -305,3 +306,40 @@ def test_ctrl_c_prints_what_a_server_was_found_to_be(stage: Stage) -> None:
     assert (process.returncode, err) == (INTERRUPTED, "")
     report = json.loads(out)
     assert (report["partial"], report["questions"], report["accuracy"]) == (True, 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ([r"bytes:\xe6", r"bytes:\x9c"], True),
+        ([r"bytes:\xe6", r"bytes:\x9d"], False),
+        ([r"bytes:\xe6"], False),
+        (["木"], False),
+    ],
+)
+def test_a_byte_of_a_character_is_judged_as_a_byte(
+    written: list[str], right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gap that ends inside a character: as texts, all of its fillings would look the same."""
+    answer = "月曜日です。"
+    item = Item("japanese", "", (Turn("user", "日曜日の次の日は？"),), answer, "月曜日です")
+    bodies: list[dict[str, Any]] = []
+
+    def asked(_: Server, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, float]:
+        body = body or {}
+        bodies.append({"path": path, **body})
+        if path == "/apply-template":
+            prompt = "".join(message["content"] for message in body["messages"])
+            return {"prompt": prompt + ("" if body.get("add_generation_prompt", True) else ".")}, 0.0
+        if path == "/tokenize":
+            pieces = [{"id": byte, "piece": [byte]} for byte in body["content"].encode()]
+            return {"tokens": pieces if body.get("with_pieces") else [one["id"] for one in pieces]}, 0.0
+        choice = {"text": "\ufffd", "logprobs": {"tokens": written} if body.get("logprobs") == 0 else None}
+        return {"choices": [choice], "usage": {"completion_tokens": len(written)}}, 0.0
+
+    monkeypatch.setattr(Server, "_asked", asked)
+    monkeypatch.setattr(Server, "_is_ours", lambda _: True)
+    monkeypatch.setattr(server_module, "gap_in", lambda *_: (0, 2))
+    reply = GapServer("http://nowhere", "nano", None, {}).answer(item)
+    assert bodies[-1]["suffix"] == [*answer.encode()[2:], ord(".")]
+    assert (reply.right, reply.text == answer) == (right, right)
