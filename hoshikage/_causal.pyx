@@ -113,10 +113,13 @@ cdef class CausalSession(Running):
             self._streams.append(stream)
             self._borrow_streams()
 
+    def __contains__(self, stream):
+        return any([stream is other for other in self.streams])
+
     def remove(self, Stream stream not None):
         """Let a stream go, finished or not. What it wrote stays readable, and it may be added again to go on."""
         with self._alone():
-            if not any([stream is other for other in self.streams]):
+            if stream not in self:
                 raise ParameterError("stream", "it is not in this session", "remove it where it was added")
             self._release(stream)
 

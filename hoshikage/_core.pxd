@@ -29,6 +29,7 @@ cdef class Session(Running):
     cdef int32_t _n_turns
 
     cdef int _check_open(self) except -1
+    cdef int _all_passes(self) except -1 nogil
     cdef _start_over(self)
     cdef _clear(self)
     cdef _take_spare(self, Canvas canvas)

@@ -118,10 +118,13 @@ cdef class Session(Running):
             self._canvases.append(canvas)
             self._borrow_canvases()
 
+    def __contains__(self, canvas):
+        return any([canvas is other for other in self.canvases])
+
     def remove(self, Canvas canvas not None):
         """Let a canvas go, finished or not; what it has settled stays readable."""
         with self._alone():
-            if not any([canvas is other for other in self.canvases]):
+            if canvas not in self:
                 raise ParameterError("canvas", "it is not in this session", "remove it where it was added")
             self._release(canvas)
             if canvas._fault == FAULT_UNREADABLE:
@@ -230,18 +233,23 @@ cdef class Session(Running):
         self.forward.clear()
 
     cdef int _one_step(self) except -1 nogil:
+        cdef timespec start
+        clock_gettime(CLOCK_MONOTONIC, &start)
+        try:
+            return self._all_passes()
+        finally:
+            self.step_seconds += seconds_since(&start)
+
+    cdef int _all_passes(self) except -1 nogil:
         """A step of each, in one pass, or in several where whole canvases make it too large to gain by company."""
         cdef int32_t lo = 0, hi
         cdef bint finished = False
-        cdef timespec start
-        clock_gettime(CLOCK_MONOTONIC, &start)
         self._plan_step()
         while lo < self._n_turns:
             hi = self._end_of_pass(lo)
             self._pass(lo, hi)
             finished = self._settle(lo, hi) or finished
             lo = hi
-        self.step_seconds += seconds_since(&start)
         return finished
 
     cdef void _plan_step(self) noexcept nogil:
@@ -452,14 +460,14 @@ cdef int32_t withhold_ends(Canvas canvas, Row *rows, int32_t n_rows) noexcept no
 
     The others move together; returns how many they are.
     """
-    cdef int32_t i, n_kept = 0
+    cdef int32_t i, n_left = 0
     if canvas.warm:
         return n_rows
     for i in range(n_rows):
         if not canvas.masked(rows[i].position) or not canvas.ends_with(rows[i].token):
-            rows[n_kept] = rows[i]
-            n_kept += 1
-    return n_kept
+            rows[n_left] = rows[i]
+            n_left += 1
+    return n_left
 
 
 cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:

@@ -43,9 +43,9 @@ cdef class Running:
         return self.run(board, max_steps=1)
 
     def run(self, Board board=None, int32_t max_steps=0):
-        """Steps until one is finished, the board asks for attention, or `max_steps` are done (0: no limit).
+        """Steps until one is finished or paused, the board asks for attention, or `max_steps` are done (0: no limit).
 
-        Returns the finished, which have left the session. Raises Cancelled when the board says so; the others go on
+        Returns these, which have left the session. Raises Cancelled when the board says so; the others go on
         from where they were with the next call.
         """
         cdef Board watched = board if board is not None else Board()

@@ -56,7 +56,12 @@ class Answer(ABC):
     @property
     @abstractmethod
     def n_cells(self) -> int:
-        """Positions."""
+        """Positions that are kept for it now."""
+
+    @property
+    @abstractmethod
+    def most_cells(self) -> int:
+        """Positions that it may come to need."""
 
     @property
     def paused(self) -> bool:

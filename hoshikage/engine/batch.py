@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.sizes import SHORT_ROWS, cells_for
+from hoshikage.engine.sizes import COARSE, SHORT_ROWS, cells_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,15 @@ class Room:
 def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows_for: Callable[[int], int]) -> Room:
     """Enough for the largest alone, and for as many side by side as are worth one pass: short ones always are.
 
-    So it is with rows: `rows_for` gives more than the longest block has.
+    So it is with rows: `rows_for` gives more than the longest block has. Answers grow: who becomes longer than
+    `n_longest` waits until nobody is at work, so this doubles, and up to there all have the room that they may need.
     """
-    n_longest, n_rows = max(answer.n_cells for answer in answers), max(answer.n_rows for answer in answers)
+    n_longest = 1 << (max(COARSE, *(answer.n_cells for answer in answers)) - 1).bit_length()
+    n_each = min(n_longest, max(answer.most_cells for answer in answers))
+    n_rows = max(answer.n_rows for answer in answers)
     n_rows_together = max(n_rows * n_together, n_rows + SHORT_ROWS) if n_together > 1 else n_rows
     return Room(
-        n_cells=cells_for(n_longest, n_together, shared_cells),
+        n_cells=cells_for(n_each, n_together, shared_cells),
         n_streams=max(answer.n_streams for answer in answers) * n_together,
         n_rows=max(n_rows, rows_for(n_rows_together)),
         n_longest=n_longest,

@@ -35,6 +35,10 @@ class StreamAnswer(Answer):
         return self.n_prompt + min(self.work.share, self.request.max_tokens)
 
     @property
+    def most_cells(self) -> int:
+        return self.n_prompt + self.request.max_tokens
+
+    @property
     def paused(self) -> bool:
         return self.work.paused
 

@@ -39,6 +39,7 @@ class Session(Protocol):
     def add(self, work: Any, /) -> None: ...
     def remove(self, work: Any, /) -> None: ...
     def run(self, board: Board, max_steps: int) -> Any: ...
+    def __contains__(self, work: Any, /) -> bool: ...
 
 
 class Way(Protocol):
@@ -177,14 +178,14 @@ class Desk:
                 self._due.append(place)
 
     def _turns(self) -> list[Place]:
-        """The next of those that wait: who is due, then whose owner has the fewest before it, at work or waiting."""
+        """The next of those that wait: who is due, who was at work already, then whose owner has fewest before it."""
         before = Counter(id(place.owner) for place in self._working)
         turns = []
         for number, place in enumerate(self._waiting):
-            turns.append((before[id(place.owner)], number, place))
+            turns.append((not place.answer.paused, before[id(place.owner)], number, place))
             before[id(place.owner)] += 1
-        others = [place for *_, place in nsmallest(LOOKED_AT, turns, key=itemgetter(0, 1)) if place not in self._due]
-        return [*self._due, *others]
+        others = (turn for turn in turns if turn[-1] not in self._due)
+        return [*self._due, *(place for *_, place in nsmallest(LOOKED_AT, others, key=itemgetter(0, 1, 2)))]
 
     def _may_come(self, place: Place) -> bool:
         """Whether it fits beside those at work, and nobody who is due waits any longer because of it."""
@@ -273,14 +274,14 @@ class Desk:
         to_blame = {id(item.answer) for item in news if item is not None}
         self._working = [place for place in places if id(place.answer) not in to_blame]
         for place in self._working:
-            if in_session(place):
+            if may_go_on(place):
                 self._session.add(place.answer.work)
         return [item for item in news if item is not None]
 
     def _tried(self, place: Place) -> News | None:
         """A step of one alone, with a board of its own: this is over soon, and no cancel may end it half-way."""
         work = place.answer.work
-        if work.done:  # in a pass before the one that failed
+        if not may_go_on(place):  # it has come so far in a pass before the one that failed
             return None
         self._session.add(work)
         try:
@@ -288,7 +289,7 @@ class Desk:
         except HoshikageError as error:
             return failed(place, error)
         finally:
-            if in_session(place):
+            if work in self._session:
                 self._session.remove(work)
         return None
 
@@ -309,17 +310,17 @@ class Desk:
         return news
 
     def _let_go(self, place: Place) -> None:
-        """Take one out; the session has let go of finished work by itself."""
+        """Take one out; a call that ended well has let go of finished work by itself."""
         if place not in self._working:
             self._wait_no_more(place)
             return
         self._working.remove(place)
-        if in_session(place):
+        if place.answer.work in self._session:
             self._session.remove(place.answer.work)
 
 
-def in_session(place: Place) -> bool:
-    """Whether the session has kept its work: it lets go of what is finished or needs more room."""
+def may_go_on(place: Place) -> bool:
+    """Whether its work is neither finished nor in need of more room."""
     return not place.answer.work.done and not place.answer.paused
 
 

@@ -22,7 +22,6 @@ from hoshikage.engine.request import BlockRequest, DiffusionRequest, check_bias,
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.engine.sessions import UNBOUNDED, Sessions
 from hoshikage.engine.sizes import (
-    COARSE,
     SHARED_CELLS,
     SHARES,
     guided_ctx,
@@ -62,6 +61,10 @@ class CanvasAnswer(Answer):
     @property
     def n_cells(self) -> int:
         return self.work.n_kept * self.n_streams
+
+    @property
+    def most_cells(self) -> int:
+        return self.work.n_most * self.n_streams
 
     @property
     def paused(self) -> bool:
@@ -181,9 +184,8 @@ class Denoiser:
     def room(self, answers: Sequence[Answer], n_together: int) -> Room:
         """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
         room = room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
-        # Whoever is longer waits until nobody is at work: it doubles, so that this comes seldom.
-        n_longest = 1 << (max(room.n_longest, COARSE) - 1).bit_length()
-        return replace(room, n_cells=min(room.n_cells, self._most_cells), n_longest=min(n_longest, self._most_tokens))
+        n_cells, n_longest = min(room.n_cells, self._most_cells), min(room.n_longest, self._most_tokens)
+        return replace(room, n_cells=n_cells, n_longest=n_longest)
 
     def open(self, room: Room) -> Session:
         """A session of this size."""

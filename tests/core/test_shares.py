@@ -1,4 +1,4 @@
-"""Canvases for which less room is kept than they may come to need settle the same tokens, in as many passes."""
+"""Canvases for which less room is kept than they may come to need settle the same tokens in the same steps."""
 
 from __future__ import annotations
 

@@ -161,9 +161,7 @@ def test_a_grown_model_begins_as_its_parent_of_the_same_folder(tmp_path: Path) -
     assert origin["what"] == "the weights of nano-block"
     assert origin["digest"] == digest_of(parent.model.state_dict())
     assert origin["seconds"] == parent.seconds
-    assert origin["commands"] == (
-        "python -m training.train nano-block --steps 2 --processes 1 --batch-tokens 1024",
-    )
+    assert origin["commands"] == ("python -m training.train nano-block --steps 2 --processes 1 --batch-tokens 1024",)
     trained(replace(small("nano-block"), n_steps=3), tmp_path, go_on=True)
     with pytest.raises(RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now the weights of"):
         Trainer(recipe, tmp_path)

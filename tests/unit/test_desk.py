@@ -19,7 +19,7 @@ from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result
 from hoshikage.engine.sessions import Sessions
-from hoshikage.engine.sizes import SHORT_ROWS, most_rows
+from hoshikage.engine.sizes import SHARES, SHORT_CELLS, SHORT_ROWS, most_rows
 from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted
 from hoshikage.settings import Settings
 from tests.cases import PARALLEL
@@ -78,8 +78,16 @@ def run_out(desk: Desk) -> list[News]:
     return news
 
 
+@pytest.mark.parametrize("share", [8, 256])
 @given(COMERS, st.integers(1, 4), st.integers(0, 50))
-def test_an_answer_is_the_one_it_is_alone(comers: list[Any], n_seq: int, salt: int) -> None:
+def test_an_answer_is_the_one_it_is_alone(share: int, comers: list[Any], n_seq: int, salt: int) -> None:
+    """However little room is kept for it at first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SHARES, "masked", share)
+        check_as_alone(comers, n_seq, salt)
+
+
+def check_as_alone(comers: list[Any], n_seq: int, salt: int) -> None:
     engine = Engine(Speaker(salt=salt), Settings(n_seq=n_seq))
     desk, board = engine.desk(n_expected=n_seq), Board()
     heard: dict[int, list[News]] = {number: [] for number in range(len(comers))}
@@ -121,6 +129,61 @@ def test_who_makes_a_pass_fail_fails_alone() -> None:
     for number in (0, 1, 3):
         alone = Engine(Speaker(salt=3)).generate("abc", max_tokens=9, seed=number, temperature=1.0)
         assert told([news[number]])[1:] == (alone.text, alone.stop_reason)
+
+
+class Cancelling:
+    """A session whose failed passes are cancelled ones."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def __contains__(self, work: Any) -> bool:
+        return work in self.session
+
+    def run(self, board: Board, max_steps: int) -> Any:
+        try:
+            return self.session.run(board, max_steps)
+        except DecodeError:
+            raise Cancelled from None
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_who_needs_more_room_before_a_pass_failed_goes_on(
+    cancelled: bool, leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for more in the first pass of a step whose second one is not made; or is sent away then."""
+    monkeypatch.setitem(SHARES, "masked", 1)
+    engine = Engine(Speaker(salt=3), Settings(n_seq=2))
+    desk, board, prompt = engine.desk(n_expected=2), Board(), engine.tokenize("x" * 250)
+    lazy = {"plan": "window", "block_length": 2, "window": 2, "max_tokens": 60, "seed": 1, "early_stop": False}
+    whole = {"quality": "exact", "max_tokens": 30, "early_stop": False}
+    for number, options in enumerate((lazy, whole)):
+        desk.join(engine.answer(number, prompt, options), watched=True, owner=number)
+    desk.step(board)
+    first = desk._working[0].answer
+    assert first.index == 0 and not first.paused
+    desk._session.forward.passes_left = 1
+    if cancelled:
+        desk._session = Cancelling(desk._session)
+        with pytest.raises(Cancelled):
+            desk.step(board)
+    else:
+        desk.step(board)
+    assert first.paused
+    if leaves:
+        assert [item.result.stop_reason for item in desk.leave(0) if item.result] == ["cancelled"]
+    results = {item.answer.index: item.result for item in run_out(desk) if item.result}
+    for number, options in [*enumerate((lazy, whole))][leaves:]:
+        assert told_of(results[number]) == told_of(Engine(Speaker(salt=3)).generate(prompt, **options))
+    assert engine.logits([[1, 2]]).shape[:2] == (1, 2), "nothing is left in the session"
+
+
+def told_of(result: Result) -> tuple[str, str, int]:
+    return result.text, result.stop_reason, len(result.tokens)
 
 
 def test_who_was_finished_before_a_pass_failed_has_an_answer() -> None:
@@ -169,6 +232,9 @@ class Line:
     def remove(self, work: Any) -> None:
         self.inside.remove(work)
 
+    def __contains__(self, work: Any) -> bool:
+        return work in self.inside
+
     def run(self, board: Board, max_steps: int) -> None:
         if board.cancelled:
             raise Cancelled
@@ -198,6 +264,7 @@ class Work:
 
     def __init__(self, n_left: int, n_cells: int = 1, n_rows: int = 1) -> None:
         self.n_left, self.n_cells, self.n_rows = n_left, n_cells, n_rows
+        self.most_cells = n_cells
         self.work = self
 
     def grow(self) -> None:
@@ -453,6 +520,21 @@ def test_beside_the_longest_answer_there_is_room_for_a_short_one(
     rows_for = Sessions(Vocabulary(n_vocab), Settings(), Session).rows_for
     room = room_for([long], n_together, 4096, rows_for)  # type: ignore[list-item]
     assert room.holds([long, short]) or n_short > n_long  # type: ignore[list-item]
+
+
+@given(st.integers(1, 5000), st.integers(0, 9000), st.integers(1, SHORT_CELLS), st.integers(2, 8))
+def test_who_has_grown_leaves_the_room_that_was_kept_for_others(
+    n_now: int, n_more: int, n_short: int, n_together: int
+) -> None:
+    """As long as the session is meant for answers of that length."""
+    growing = Work(1, n_now)
+    growing.most_cells = n_now + n_more
+    room = room_for([growing], n_together, 4096, lambda n_rows: n_rows)  # type: ignore[list-item]
+    growing.n_cells = n_grown = min(n_now + n_more, room.n_longest)
+    assert room.holds([growing, Work(1, n_short)]) or n_short > n_grown  # type: ignore[list-item]
+    n_side_by_side = min(n_together, 4096 // n_grown)
+    assert room.holds([growing] * n_side_by_side)  # type: ignore[list-item]
+    assert room.n_cells <= max(4096, growing.most_cells + SHORT_CELLS), "no more than before it could grow"
 
 
 @pytest.mark.parametrize("n_vocab", VOCABULARIES)

@@ -247,18 +247,18 @@ def test_two_canvases_of_guidance_share_the_memory_that_was_reckoned_with() -> N
     engine, options = Engine(Speaker(), Settings(n_ctx=2048, n_seq=1)), {"cfg_scale": 1.0, "max_tokens": 1500}
     cut = engine.answer(0, [5] * 24, options)
     assert cut.warnings[0] == "max_tokens 1500 became 1000: under guidance two canvases share a pass"
-    assert (cut.work.n_most, cut.n_streams) == (1024, 2)
+    assert (cut.most_cells, cut.n_streams) == (2048, 2)
     with pytest.raises(ContextOverflowError, match="1024, in which guidance needs two canvases; leave cfg_scale out"):
         engine.answer(0, [5] * 1024, options)
     with pytest.raises(ContextOverflowError, match="guidance"):
         engine.gaps_answer(0, [[5] * 24, Gap(1001, 1001)], options)
-    assert engine.gaps_answer(0, [[5] * 24, Gap(1000, 1000)], options).work.n_most == 1024
+    assert engine.gaps_answer(0, [[5] * 24, Gap(1000, 1000)], options).most_cells == 2048
     with pytest.raises(ContextOverflowError, match="use a shorter prompt"):
         engine.answer(0, [5] * 2048, {})
     for settings in (Settings(n_ctx=2048, n_seq=1, cfg_scale=1.0), Settings()):
         speaker = Speaker()
         speaker.n_ctx_train = 2048
-        assert Engine(speaker, settings).answer(0, [5] * 24, options).work.n_most == 1524
+        assert Engine(speaker, settings).answer(0, [5] * 24, options).most_cells == 2 * 1524
 
 
 def test_a_larger_request_opens_a_larger_context(engine: Engine) -> None:
