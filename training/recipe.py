@@ -95,7 +95,7 @@ _RECIPES = (
         "llama",
         BASE,
         Block(8),
-        2_900,
+        5_000,
         "block diffusion, grown from the causal model as SDAR was",
         grown_from="nano-ar",
         peak_lr=3e-3,

@@ -144,8 +144,8 @@ def test_what_was_reckoned_on_is_what_the_core_does() -> None:
 class Part:
     """An answer's size."""
 
-    def __init__(self, n_cells: int, n_rows: int) -> None:
-        self.n_cells, self.n_streams, self.n_rows = n_cells, 1, n_rows
+    def __init__(self, n_cells: int, most_cells: int, n_rows: int) -> None:
+        self.n_cells, self.most_cells, self.n_streams, self.n_rows = n_cells, most_cells, 1, n_rows
 
 
 def causal_shape(**numbers: Any) -> Shape:
@@ -163,9 +163,11 @@ def test_no_session_is_larger_than_was_reckoned(of: tuple[str, int], n_ctx: int,
     n_together = data.draw(st.integers(1, 64))
     shape = causal_shape(kind=kind, n_vocab=data.draw(st.sampled_from([1000, 150_000])))
     most_in_block = most_rows(shape.n_vocab, n_streams)
-    size = st.integers(1, n_ctx).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, min(n, most_in_block))))
+    size = st.integers(1, n_ctx).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(n, n_ctx), st.integers(1, min(n, most_in_block)))
+    )
     drawn = data.draw(st.lists(size, min_size=1, max_size=5))
-    parts: Any = [Part(n * n_streams, n_rows * n_streams) for n, n_rows in drawn]
+    parts: Any = [Part(*(number * n_streams for number in numbers)) for numbers in drawn]
     most = size_of(shape, n_ctx, n_together, n_streams)
 
     def rows_for(n: int) -> int:

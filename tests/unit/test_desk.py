@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,18 +14,16 @@ from hypothesis import strategies as st
 from hoshikage._board import Board
 from hoshikage._core import Session
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.batch import Room
 from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result
-from hoshikage.engine.sessions import Sessions
-from hoshikage.engine.sizes import SHARES, SHORT_CELLS, SHORT_ROWS, most_rows
+from hoshikage.engine.sizes import SHARES
 from hoshikage.errors import Cancelled, DecodeError, MemoryExhausted
 from hoshikage.settings import Settings
 from tests.cases import PARALLEL
 from tests.speaker import Speaker
 
-VOCABULARIES = (300, 32_000, 126_464, 152_064)  # of large ones few rows fit in memory
 SPARE = 10  # positions beside the longest, of a session that is none
 BAN = -float("inf")
 EVERYTHING = dict.fromkeys(range(260), BAN)
@@ -176,14 +174,11 @@ def test_who_needs_more_room_before_a_pass_failed_goes_on(
     assert first.paused
     if leaves:
         assert [item.result.stop_reason for item in desk.leave(0) if item.result] == ["cancelled"]
-    results = {item.answer.index: item.result for item in run_out(desk) if item.result}
+    news = {item.answer.index: item for item in run_out(desk) if item.result}
     for number, options in [*enumerate((lazy, whole))][leaves:]:
-        assert told_of(results[number]) == told_of(Engine(Speaker(salt=3)).generate(prompt, **options))
+        alone = Engine(Speaker(salt=3)).generate(prompt, **options)
+        assert told([news[number]])[1:] == (alone.text, alone.stop_reason)
     assert engine.logits([[1, 2]]).shape[:2] == (1, 2), "nothing is left in the session"
-
-
-def told_of(result: Result) -> tuple[str, str, int]:
-    return result.text, result.stop_reason, len(result.tokens)
 
 
 def test_who_was_finished_before_a_pass_failed_has_an_answer() -> None:
@@ -247,13 +242,6 @@ class Line:
                     self.inside.remove(work)
             if not self.inside:
                 return
-
-
-class Vocabulary(NamedTuple):
-    """All of a model that a session's rows depend on."""
-
-    n_vocab: int
-    n_ctx_train: int = 0
 
 
 class Work:
@@ -509,37 +497,3 @@ def test_the_gate_is_held_during_a_step_and_not_between_two() -> None:
     at_desk(desk, Work(3))
     run_out(desk)
     assert (gate.held, gate.taken) == (0, 3)
-
-
-@given(st.integers(1, 20_000), st.integers(1, 512), st.integers(2, 8), st.sampled_from(VOCABULARIES), st.data())
-def test_beside_the_longest_answer_there_is_room_for_a_short_one(
-    n_long: int, n_short: int, n_together: int, n_vocab: int, data: st.DataObject
-) -> None:
-    n_rows, n_short_rows = data.draw(st.integers(1, most_rows(n_vocab))), data.draw(st.integers(1, SHORT_ROWS))
-    long, short = Work(1, n_long, n_rows), Work(1, n_short, n_short_rows)
-    rows_for = Sessions(Vocabulary(n_vocab), Settings(), Session).rows_for
-    room = room_for([long], n_together, 4096, rows_for)  # type: ignore[list-item]
-    assert room.holds([long, short]) or n_short > n_long  # type: ignore[list-item]
-
-
-@given(st.integers(1, 5000), st.integers(0, 9000), st.integers(1, SHORT_CELLS), st.integers(2, 8))
-def test_who_has_grown_leaves_the_room_that_was_kept_for_others(
-    n_now: int, n_more: int, n_short: int, n_together: int
-) -> None:
-    """As long as the session is meant for answers of that length."""
-    growing = Work(1, n_now)
-    growing.most_cells = n_now + n_more
-    room = room_for([growing], n_together, 4096, lambda n_rows: n_rows)  # type: ignore[list-item]
-    growing.n_cells = n_grown = min(n_now + n_more, room.n_longest)
-    assert room.holds([growing, Work(1, n_short)]) or n_short > n_grown  # type: ignore[list-item]
-    n_side_by_side = min(n_together, 4096 // n_grown)
-    assert room.holds([growing] * n_side_by_side)  # type: ignore[list-item]
-    assert room.n_cells <= max(4096, growing.most_cells + SHORT_CELLS), "no more than before it could grow"
-
-
-@pytest.mark.parametrize("n_vocab", VOCABULARIES)
-def test_two_usual_answers_as_long_as_their_blocks_go_side_by_side(n_vocab: int) -> None:
-    """And short ones beside them: `exact` takes the whole answer as one block."""
-    long, short = Work(1, 300, 256), Work(1, 60, 32)
-    room = room_for([long], 8, 4096, Sessions(Vocabulary(n_vocab), Settings(), Session).rows_for)  # type: ignore[list-item]
-    assert room.holds([long, long, short, short])  # type: ignore[list-item]
