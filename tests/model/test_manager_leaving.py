@@ -70,7 +70,7 @@ def test_in_the_midst_of_an_answer(manager: Manager, watch: Any) -> None:
 
 
 def test_in_the_line(manager: Manager) -> None:
-    served = [submit(manager, "slow", "served", max_tokens=30) for _ in range(2)]
+    served = [submit(manager, "slow", "served", max_tokens=200) for _ in range(2)]
     leaving, ticket = submit(manager, "slow", "leaving")
     ticket.cancel()
     assert isinstance(leaving.error(), Cancelled)
