@@ -18,6 +18,7 @@ from typing import Any
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, gap_in, messages_of
 from hoshikage.evaluate.tasks import TASKS, Item, is_free
+from hoshikage.gguf.vocabulary import is_text
 
 TIMEOUT = 300.0
 CHAT = "/v1/chat/completions"
@@ -198,7 +199,7 @@ class GapServer(Server):
             "length": n if self.told_length else OPEN,
         }
         left, right = (b"".join(piece for _, piece in part) for part in (before, behind))
-        if _is_text(left) and _is_text(right):
+        if is_text(left) and is_text(right):
             filled = self._reply("/v1/completions", asked, lambda choice: choice["text"])
         else:
             filled = self._reply("/v1/completions", {**asked, "logprobs": 0}, _written)
@@ -223,15 +224,6 @@ class GapServer(Server):
         if not isinstance(said, dict) or name not in said:
             raise self._strange(path, said)
         return said[name]
-
-
-def _is_text(part: bytes) -> bool:
-    """Whether it neither begins nor ends inside a character."""
-    try:
-        part.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _written(choice: Any) -> str:

@@ -148,9 +148,10 @@ def judge_trie(header: Header, model: str, tokens: list[bytes]) -> None:
             raise ModelFileError(header.path, "it names no token for what its vocabulary does not hold")
 
 
-def is_text(token: bytes) -> bool:
+def is_text(part: bytes) -> bool:
+    """Whether it neither begins nor ends inside a character."""
     try:
-        token.decode()
+        part.decode()
     except UnicodeDecodeError:
         return False
     return True
