@@ -12,10 +12,11 @@ from tests.server.client import Answer
 from tests.server.conftest import NewServer, Server
 
 WISH: dict[str, Any] = {"model": "fake", "input": "hello", "max_output_tokens": 40, "seed": 3, "temperature": 1}
+PLACES = ["Kyoto", "Oslo"]  # no tool call of a toy model ends of itself where any text may follow
 TOOL = {
     "type": "function",
     "name": "get_weather",
-    "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+    "parameters": {"type": "object", "properties": {"place": {"enum": PLACES}}, "required": ["place"]},
 }
 
 
@@ -67,7 +68,7 @@ def test_a_function_is_called(server: Server) -> None:
     wish = {"model": "nano-ar", "tools": [TOOL], "tool_choice": "required", "max_output_tokens": 100, "temperature": 0}
     (call,) = ask(server, **wish).json["output"]
     assert (call["type"], call["name"]) == ("function_call", "get_weather")
-    assert isinstance(json.loads(call["arguments"])["place"], str)
+    assert json.loads(call["arguments"])["place"] in PLACES
     got = events(ask(server, **wish, stream=True))
     (told,) = [event for event in got if event["type"] == "response.function_call_arguments.done"]
     assert told["arguments"] == call["arguments"]
