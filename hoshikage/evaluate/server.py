@@ -15,6 +15,8 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
+import orjson
+
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, gap_in, messages_of
 from hoshikage.evaluate.tasks import TASKS, Item, is_free
@@ -141,7 +143,7 @@ class Server:
         seconds = time.perf_counter() - started
         self._was_there = True
         try:
-            return json.loads(data), seconds
+            return orjson.loads(data), seconds  # json's would let half a surrogate pair in, which no text can hold
         except ValueError:
             raise ServerError(url, f"it answered {data[:200]!r}", "ask an OpenAI API", HTTPStatus.OK) from None
 

@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status = {"missing": 404, "moved": 302}.get(body["model"], 200)
-        text = Knowing().answers[said(body["messages"])]
+        text = "\ud800" if body["model"] == "halves" else Knowing().answers[said(body["messages"])]
         reply: dict[str, Any] = {"choices": [{"message": {"content": text}}], "usage": {"completion_tokens": 7}}
         raw = json.dumps({} if body["model"] == "odd" else reply).encode()
         self.send_response(status)
@@ -187,7 +187,10 @@ def test_a_server_is_asked_through_the_api(address: str) -> None:
     assert report.total.n_tokens == 7 * report.total.n
 
 
-@pytest.mark.parametrize(("model", "cause"), [("missing", "404"), ("moved", "302"), ("odd", "it answered {}")])
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [("missing", "404"), ("moved", "302"), ("odd", "it answered {}"), ("halves", r"it answered b'.*\\ud800")],
+)
 def test_a_server_that_fails_is_named(address: str, model: str, cause: str) -> None:
     with pytest.raises(HoshikageError, match=rf"{address}.*{cause}"):
         evaluate(Server(address, model, None, {}), _some(), {})
