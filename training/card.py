@@ -99,7 +99,7 @@ def _facts(recipe: Recipe, state: Mapping[str, Any], path: Path) -> dict[str, st
         "practice": _practice(recipe),
         "started from": _start(record),
         "training": f"{_schedules(record, state)}, {state['tokens'] / 1e6:.1f} million tokens, "
-        f"{_minutes(record, state)}, {state.get('processes', 1)} processes on {state.get('device', 'a CPU')}",
+        f"{_minutes(record, state)}, {state.get('processes', 1)} processes, {_machines(record)}",
     }
 
 
@@ -134,6 +134,10 @@ def _minutes(record: Record | None, state: Mapping[str, Any]) -> str:
     before = record.origin.seconds if record else None
     told = f"{state['seconds'] / 60:.0f} minutes"
     return f"{told} ({(before + state['seconds']) / 60:.0f} with those it grew from)" if before else told
+
+
+def _machines(record: Record | None) -> str:
+    return ", then ".join(record.machines if record else ()) or "on what nobody recorded"
 
 
 def _again(state: Mapping[str, Any]) -> str:

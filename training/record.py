@@ -34,11 +34,12 @@ class Record:
     identity: Identity
     origin: Origin
     schedules: tuple[Schedule, ...]
+    machines: tuple[str, ...] = ()  # that it ran on, one after the other
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Record:
         schedules = tuple(Schedule(**schedule) for schedule in kept["schedules"])
-        return cls(dict(kept["identity"]), Origin(**kept["origin"]), schedules)
+        return cls(dict(kept["identity"]), Origin(**kept["origin"]), schedules, tuple(kept.get("machines", ())))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,6 +48,10 @@ class Record:
         """Whose last schedule has so many steps, as those of one in minutes are known only when it is over."""
         last = replace(self.schedules[-1], ends=n_steps, command=command)
         return replace(self, schedules=(*self.schedules[:-1], last))
+
+    def on(self, machine: str) -> Record:
+        """As it goes on there."""
+        return self if machine in self.machines else replace(self, machines=(*self.machines, machine))
 
     @property
     def is_continued(self) -> bool:
@@ -71,7 +76,7 @@ def record_of(
     _check_going_on(run, recipe, kept, identity, state)
     known = kept or Record({}, UNRECORDED, (Schedule(0, state["step"], "(not recorded)"),))
     begun = Schedule(state["step"], recipe.n_steps, "")
-    return Record(identity, known.origin, (*known.schedules, begun)), True
+    return replace(known, identity=identity, schedules=(*known.schedules, begun)), True
 
 
 def identity_of(recipe: Recipe, n_processes: int, origin: Origin) -> Identity:

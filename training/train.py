@@ -6,28 +6,23 @@ import argparse
 import json
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
-from . import tokenizer as vocabulary
-from .corpus import Stream
 from .export import NANO
 from .grow import grow
 from .judge import judge
+from .learn import halves_are_quick, learn, n_twins
+from .lessons import Lessons
 from .model import Transformer
 from .objective import Sample
-from .objective.block import twin_sight
 from .optimise import Optimiser
 from .origin import OWN_RELEASE
 from .recipe import RECIPES, Recipe
@@ -37,14 +32,7 @@ from .runs import CHECKPOINT_SECONDS, RUNS, Run, RunError
 from .team import ALONE, Team, together
 
 LOG_EVERY = 20
-BALANCE_WEIGHT = 0.01
 tqdm.set_lock(RLock())  # only one process writes; tqdm's own lock is one of all processes, which a kill leaves behind
-
-
-def halves_are_quick(device: str) -> bool:
-    """Whether the machine multiplies bfloat16 itself; where it is emulated, a step takes ten times as long."""
-    known = torch.cpu.get_capabilities()
-    return device == "cuda" or any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 class Trainer:
@@ -65,11 +53,7 @@ class Trainer:
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
         self.record, begins = record_of(recipe, root, team.size, released=released, go_on=go_on)
-        tokenizer: Tokenizer = vocabulary.load()
-        # A model of its own order of questions: grown from another, it would meet again what that was taught with.
-        self.seed = zlib.crc32(f"{recipe.seed}/{recipe.name}".encode())
-        share = recipe.batch_tokens // team.size
-        self.stream = Stream(tokenizer, self.seed, share, stretch=recipe.stretch, practice=recipe.practice)
+        self.lessons = Lessons(recipe, team)
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
         self.optimiser = Optimiser(self.model, recipe.peak_lr, team)
@@ -85,6 +69,7 @@ class Trainer:
             grow(self.model, trained(RECIPES[recipe.grown_from], root))
         if team.leads:
             self.run.cut_log(self.step)
+        self.compiled = compiled
         self.forward: Callable[..., Tensor] = torch.compile(self.model, dynamic=False) if compiled else self.model
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -92,14 +77,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.tokens = state["step"], state["seconds"], state["tokens"]
         self.mean, self.finished = state.get("mean"), state.get("finished", False)
-        self.stream.state = state["stream"]
-        while self.stream.n_drawn % self.team.size:  # the others' batches of the last step
-            next(self.stream)
-
-    @property
-    def n_twins(self) -> int:
-        """How often a row goes into a pass: a block model's is there clean as well, which is no token more to learn."""
-        return 2 if self.recipe.block_length else 1
+        self.lessons.state = state["stream"]
 
     @property
     def n_steps(self) -> int:
@@ -109,44 +87,27 @@ class Trainer:
     def save(self) -> None:
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         place = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "mean": self.mean}
-        device = torch.cuda.get_device_name() if self.device == "cuda" else "a CPU"
-        how = {"processes": self.team.size, "device": device, "finished": self.finished}
-        self.run.save(state | place | how | {"record": self._told().as_dict(), "stream": self.stream.state})
+        how = {"processes": self.team.size, "finished": self.finished}
+        self.run.save(state | place | how | {"record": self._told().as_dict(), "stream": self.lessons.state})
 
     def _told(self) -> Record:
-        """The record, with the command that trains as much again."""
+        """The record, with what it ran on until now and the command that trains as much again."""
         is_released = self.record.origin.what == OWN_RELEASE and not self.record.is_continued
         how = {"released": is_released, "continued": self.record.is_continued}
-        return self.record.ending(self.n_steps, command_of(self.recipe, self.team.size, self.n_steps, **how))
+        command = command_of(self.recipe, self.team.size, self.n_steps, **how)
+        return self.record.on(self._machine()).ending(self.n_steps, command)
 
-    def samples(self) -> Iterator[Sample]:
-        """From the seed, dealt out to the team."""
-        recipe, team = self.recipe, self.team
-        while True:
-            number = self.stream.n_drawn
-            batch = next(self.stream)
-            if number % team.size == team.rank:
-                yield recipe.objective.sample(batch, np.random.default_rng((self.seed, number)))
+    def _machine(self) -> str:
+        """What the last bits of a result may depend on, and a run may go on without."""
+        device = torch.cuda.get_device_name() if self.device == "cuda" else "a CPU"
+        kinds = [device, "bfloat16" if halves_are_quick(self.device) else "", "compiled" if self.compiled else ""]
+        return f"torch {torch.__version__} on {', '.join(filter(None, kinds))}"
 
     def learn(self, sample: Sample) -> float:
-        """One step; returns the loss."""
-        inputs, targets, weight = (
-            torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
-            for part in (sample.inputs, sample.targets, sample.weight)
-        )
-        with torch.autocast(self.device, torch.bfloat16, enabled=halves_are_quick(self.device)):
-            logits = self._logits(inputs)
-        each = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        loss = (each * weight.flatten()).sum() / weight.sum()
-        (loss + BALANCE_WEIGHT * self.model.balance()).backward()
+        """One step's gradients, the mean of the whole team's; returns the loss of this member's part."""
+        loss = learn(self.recipe, self.model, self.forward, sample, self.device)
         self.team.average(self.model.parameters())
-        return float(loss.detach())
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        if block := self.recipe.block_length:
-            sight = torch.from_numpy(twin_sight(inputs.shape[1] // self.n_twins, block)).to(self.device)
-            return self.forward(inputs, sight=sight, n_twins=self.n_twins)
-        return self.forward(inputs, self.recipe.objective.causal)
+        return loss
 
     def judge(self, n_per_task: int) -> dict[str, float]:
         """Accuracy per task on questions of the test split, with the exact decoder."""
@@ -158,10 +119,10 @@ class Trainer:
         last = self.step + stop_after if stop_after else None
         begun = self.step
         saved = judged = time.monotonic()
-        lr, samples, bar = 0.0, self.samples(), self._bar()
+        lr, bar = 0.0, self._bar()
         while self.step != last and (progress := self._progress()) < 1.0:
             started = time.monotonic()
-            lr = self._advance(next(samples), progress)
+            lr = self._advance(next(self.lessons), progress)
             self.seconds += time.monotonic() - started
             self._show(bar, progress, lr)
             if not self.team.leads:
@@ -187,7 +148,7 @@ class Trainer:
         loss = self.learn(sample)
         lr = self.optimiser.step(progress)
         self.step += 1
-        self.tokens += sample.inputs.size // self.n_twins * self.team.size
+        self.tokens += sample.inputs.size // n_twins(self.recipe) * self.team.size
         self.mean = loss if self.mean is None else 0.97 * self.mean + 0.03 * loss
         return lr
 

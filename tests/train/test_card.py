@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from hoshikage.cli import parser_of
 from hoshikage.cli.eval_ import chosen
@@ -57,7 +58,7 @@ def test_a_card_says_how_to_train_the_model_again(tmp_path: Path) -> None:
     grown = small("nano-llada", 4, grown_from="nano-block", peak_lr=1e-3)
     card = _card(grown, _trained(grown, tmp_path))
     assert "| one run of 4 steps, " in card
-    assert "7 minutes (12 with those it grew from), 1 processes on a CPU" in card
+    assert f"7 minutes (12 with those it grew from), 1 processes, torch {torch.__version__} on a CPU" in card
     commands = (
         "python -m training.train nano-block --steps 3 --processes 1 --batch-tokens 1024\n"
         "python -m training.train nano-llada --steps 4 --processes 1 --batch-tokens 1024 --peak-lr 0.001\n"

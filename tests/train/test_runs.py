@@ -95,7 +95,7 @@ def test_other_sources_are_another_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_people_read_in_the_sources_is_no_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mix.py"
-    monkeypatch.setattr(sources, "DECIDING", (tmp_path,))
+    monkeypatch.setattr(sources, "LEARNING", (tmp_path,))
 
     def digest(text: str) -> str:
         file.write_text(text)
@@ -107,9 +107,41 @@ def test_what_people_read_in_the_sources_is_no_part_of_them(tmp_path: Path, monk
     assert digest("N = 1\ndef draw():\n    return 'N'\n") != plain
 
 
+OTHER_LESSONS: dict[str, tuple[str, object]] = {
+    "a task asks otherwise": ("hoshikage.evaluate.tasks.letters._BACKWARDS", ("Turn '{w}' round.",)),
+    "the rarest task": ("hoshikage.evaluate.tasks.talk._PERSONA", ("You are {n}.",)),
+    "other questions are held back": ("hoshikage.evaluate.tasks.item.TEST_SHARE", 9),
+    "a gap begins otherwise": ("training.objective.elastic.START", (1, 2, 3, 4)),
+    "what is behind counts more": ("training.objective.masked.BEHIND_WEIGHT", 0.3),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LESSONS)
+def test_what_is_taught_is_a_part_of_the_sources(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sources.digest()
+    assert sources.digest() == before
+    monkeypatch.setattr(*OTHER_LESSONS[name])
+    sources._taught.cache_clear()
+    changed = sources.digest()
+    monkeypatch.undo()
+    sources._taught.cache_clear()
+    assert changed != before
+    assert sources.digest() == before
+
+
 def test_the_sources_are_found() -> None:
     names = {f"{file.parent.name}/{file.name}" for file in sources.files()}
-    assert names >= {"tasks/talk.py", "corpus/mix.py", "objective/masked.py", "training/tokenizer.json"}
+    assert names >= {"corpus/mix.py", "objective/masked.py", "training/learn.py", "training/grow.py"}
+
+
+def test_a_run_tells_every_machine_that_it_ran_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may go on elsewhere."""
+    recipe = small("nano-ar", 3)
+    Trainer(recipe, tmp_path).train(judge_items=0, stop_after=1)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    trained(recipe, tmp_path)
+    first, second = Run.of("nano-ar", tmp_path).load()["record"]["machines"]
+    assert first != second and second.startswith("torch 9.9 on a CPU")
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is(tmp_path: Path) -> None:

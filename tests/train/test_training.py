@@ -180,13 +180,13 @@ def test_experts_share_the_work_because_training_asks_for_it(tmp_path: Path, mon
     recipe = small("nano-moe")
 
     def imbalance(weight: float) -> float:
-        monkeypatch.setattr("training.train.BALANCE_WEIGHT", weight)
+        monkeypatch.setattr("training.learn.BALANCE_WEIGHT", weight)
         trainer = Trainer(recipe, tmp_path / str(weight))
         for name, router in trainer.model.named_parameters():
             if "router" in name:
                 router.data[0] += 0.5
         for _ in range(4):
-            trainer.learn(next(trainer.samples()))
+            trainer.learn(next(trainer.lessons))
             trainer.optimiser.step(0.3)
         return float(trainer.model.balance().detach())
 
