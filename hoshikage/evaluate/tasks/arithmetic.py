@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from random import Random
 
-from .item import Item, Task, ask
+from .item import Item, Task, ask, commits
 from .words import FRUITS, NAMES
 
 _PLAIN = ("What is {a}{op}{b}?", "What is {a} {op} {b}?", "{a}{op}{b}=?", "{a} {op} {b} =", "Compute {a}{op}{b}.")
 _ADD = (*_PLAIN, "Add {a} and {b}.", "What is {a} plus {b}?", "How much is {a}+{b}?")
 _SUB = (*_PLAIN, "Subtract {b} from {a}.", "What is {a} minus {b}?", "How much is {a}-{b}?")
+_NUMBER = re.compile(r"(?:(?<![\d)])[-−])?\d+(?:[.,]\d+)*")
+_WHOLE = re.compile(r"-?(?:\d{1,30}|\d{1,3}(?:,\d{3}){1,9})")
 
 
 def _number(rng: Random) -> int:
@@ -64,15 +66,25 @@ def make_subtract(rng: Random) -> Item:
     return ask("subtraction", key, rng.choice(_SUB).format(a=a, b=b, op="-"), answer, a - b)
 
 
+def whole(digits: str) -> int | None:
+    """As people write it, 1,234 or 1234; one with decimals is no whole number."""
+    return int(digits.replace(",", "")) if _WHOLE.fullmatch(digits) else None
+
+
 def last_number(reply: str) -> int | None:
-    """As it is written, 1,234 or 1234; one with decimals is no whole number."""
-    found = re.findall(r"(?:(?<![\d)])-)?\d+(?:,\d{3})*(?:\.\d+)?", reply)
-    digits = found[-1].replace(",", "") if found else ""
-    return int(digits) if re.fullmatch(r"-?\d{1,30}", digits) else None
+    found = _NUMBER.findall(reply)
+    return whole(found[-1]) if found else None
 
 
-def check(item: Item, reply: str) -> bool:
-    return bool(last_number(reply) == item.expected)
+def check_number(item: Item, reply: str) -> bool:
+    """The last number is the one asked for, and not only the next of those that things are told off by."""
+    n = item.expected
+    return last_number(reply) == n and commits(reply) and not _is_still_counting(reply, n)
 
 
-TASKS = (Task("addition", make_add, check, 1.6), Task("subtraction", make_subtract, check, 1.6))
+def _is_still_counting(reply: str, n: int) -> bool:
+    """As in `1 fox, 2 cat`, which has not come to how many there are."""
+    return re.search(rf"\b{n - 1}\W+\w+ *[,;\n]\s*{n}\b\D*$", reply) is not None
+
+
+TASKS = (Task("addition", make_add, check_number, 1.6), Task("subtraction", make_subtract, check_number, 1.6))

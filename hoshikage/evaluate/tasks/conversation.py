@@ -44,7 +44,7 @@ def conversation_of(tasks: Sequence[Task], untested: Sequence[Task], name: str, 
         key = " & ".join(item.question for item in (*before, asked))
         return Item(name, key, (*turns, *asked.turns), asked.answer, asked, decides=asked.question)
 
-    def check(item: Item, reply: str) -> bool:
+    def passes(item: Item, reply: str) -> bool:
         asked: Item = item.expected
         return by_name[asked.task].passes(asked, reply)
 
@@ -52,4 +52,4 @@ def conversation_of(tasks: Sequence[Task], untested: Sequence[Task], name: str, 
         asked: Item = item.expected
         return asked.task not in trained_whole
 
-    return Task(name, make, check, weight, tests)
+    return Task(name, make, passes, weight, tests)

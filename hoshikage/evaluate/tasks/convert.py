@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
-from .item import Item, Task, ask
+from .arithmetic import whole
+from .item import Item, Task, ask, commits
 
 _UNITS = (
     ("m", "cm", 100),
@@ -16,6 +17,9 @@ _UNITS = (
 )
 _DOWN = ("How many {small} are {n} {big}?", "Convert {n} {big} to {small}.", "What is {n} {big} in {small}?")
 _UP = ("How many {big} are {n} {small}?", "Convert {n} {small} to {big}.", "What is {n} {small} in {big}?")
+_QUANTITY = re.compile(r"(?<![\w.,])([-−]?\d+(?:[.,]\d+)*+)(?: ?([a-z]+\b))?")
+_DIGITS = re.compile(r"(?<![\w.,])[-−]?(?:0x|0b)?+[0-9a-f]++(?:[.,][0-9a-f]++)*+(?!\w)")
+_PREFIXES = {"decimal": "", "binary": "0b", "hex": "0x"}
 
 
 def make_units(rng: Random) -> Item:
@@ -64,14 +68,21 @@ def _binary_to_decimal(rng: Random) -> Item:
 
 
 def check_units(item: Item, reply: str) -> bool:
-    found = re.findall(r"(?<![\d,.])(-?\d++(?:[,.]\d++)*+) ?([a-z]+)", reply)
-    return bool(found) and f"{found[-1][0].replace(',', '')} {found[-1][1]}" == item.expected
+    """The last number, with its unit right behind it."""
+    found = [f"{whole(digits)} {unit}" for digits, unit in _QUANTITY.findall(reply)]
+    return commits(reply) and found[-1:] == [item.expected]
 
 
 def check_bases(item: Item, reply: str) -> bool:
-    """The last number, with its prefix or without, in small letters or large ones."""
-    found = re.findall(r"(?<![.\w])(-?)(?:0x|0b)?([0-9a-f]+)\b", reply.lower())
-    return found[-1:] == [("", item.expected)]
+    """The last number, with the prefix of its base or without, in small letters or large ones. Behind a comma it is one
+    of those on the way."""
+    reply = reply.lower()
+    found = list(_DIGITS.finditer(reply))
+    if not found or not commits(reply):
+        return False
+    is_on_the_way = reply[: found[-1].start()].rstrip().endswith(",")
+    base = item.turns[-1].text.removesuffix(".").rpartition(" ")[2]
+    return not is_on_the_way and found[-1][0].removeprefix(_PREFIXES[base]) == item.expected
 
 
 TASKS = (Task("units", make_units, check_units, 0.6), Task("bases", make_bases, check_bases, 1.2))

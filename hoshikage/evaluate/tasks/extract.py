@@ -8,8 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from .item import Item, Task, ask, check_same
-from .words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES
+from .item import Item, Task, ask, check_same, commits
+from .words import ANIMALS, CITIES, COLOURS, FRUITS, JOBS, NAMES, mentioned
 
 Facts = dict[str, str | int]
 
@@ -126,10 +126,11 @@ def check_form(item: Item, reply: str) -> bool:
 
 
 def check_table(item: Item, reply: str) -> bool:
-    """The last line names the value asked for, and nothing else that the table has."""
+    """The last line names the value asked for, and beside it nothing but the animal."""
     expected, others = item.expected
-    words = reply.strip().rpartition("\n")[2].removesuffix(".").split()
-    return expected in words and others.isdisjoint(words)
+    said = set(mentioned(reply.strip().rpartition("\n")[2]))
+    in_the_table = set(mentioned(item.turns[-1].text))
+    return commits(reply) and expected in said and said <= in_the_table - others
 
 
 EXERCISES = (Task("rows", make_rows, check_same, 1.2), Task("run", make_run, check_same, 1.8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any, Literal
 Split = Literal["train", "test"]
 TEST_SHARE = 10
 """One item in so many belongs to the test sets and never to the training data."""
+_TAKEN_BACK = re.compile(r"\b(?:not|never|cannot|no|neither|nor|or)\b|n['’]t\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Task:
-    """`make` draws a question; `check` says whether a reply answers it. `weight` is its share of the training data.
+    """`make` draws a question; `passes` says whether a reply answers it. `weight` is its share of the training data.
     `tests` says of a question whether a test set may have it."""
 
     name: str
     make: Callable[[Random], Item]
-    check: Callable[[Item, str], bool]
+    passes: Callable[[Item, str], bool]
     weight: float = 1.0
     tests: Callable[[Item], bool] = lambda _: True
 
@@ -58,13 +60,15 @@ class Task:
             if item.split == split and (split == "train" or self.tests(item)):
                 return item
 
-    def passes(self, item: Item, reply: str) -> bool:
-        return self.check(item, reply)
-
 
 def ask(task: str, key: str, question: str, answer: str, expected: Any) -> Item:
     """A question of a single user turn."""
     return Item(task, key, (Turn("user", question),), answer, expected)
+
+
+def commits(reply: str) -> bool:
+    """Whether it says one thing and stands by it: the right word in a denial or among others is no answer."""
+    return _TAKEN_BACK.search(reply) is None
 
 
 def check_same(item: Item, reply: str) -> bool:

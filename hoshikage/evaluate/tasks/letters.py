@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from random import Random
 
-from .arithmetic import last_number
-from .item import Item, Task, ask
+from .arithmetic import check_number
+from .item import Item, Task, ask, commits
 from .words import spellable
 
 _BACKWARDS = ("Write '{w}' backwards.", "Reverse '{w}'.", "What is '{w}' backwards?", "Spell '{w}' from the end.")
 _CAPITALS = ("Write '{w}' in capitals.", "Put '{w}' in upper case.", "What is '{w}' in capital letters?")
 _LETTERS = ("How many letters are in '{w}'?", "Count the letters of '{w}'.", "How long is the word '{w}'?")
+_QUOTED = re.compile(r"(?<!\w)(['\"])(.+?)\1(?!\w)")
 
 
 def make_reverse(rng: Random) -> Item:
@@ -31,17 +32,17 @@ def make_letters(rng: Random) -> Item:
 
 
 def check_word(item: Item, reply: str) -> bool:
-    """The last word of the reply, quotes or not."""
-    found = re.findall(r"[A-Za-z]+", reply)
-    return bool(found) and found[-1] == item.expected
-
-
-def check_count(item: Item, reply: str) -> bool:
-    return bool(last_number(reply) == item.expected)
+    """The last word in quotes, where nothing else is quoted but the word asked about; a quoted `not` denies nothing.
+    Without quotes it stands alone, or at the end of a sentence that says what it is."""
+    if quoted := [word for _, word in _QUOTED.findall(reply)]:
+        is_plain = commits(_QUOTED.sub("", reply))
+        return is_plain and quoted[-1] == item.expected and {*quoted} <= {item.key, item.expected}
+    *before, conclusion = re.split(r"\bis\b|:", reply)
+    return re.findall(r"\w+", conclusion) == [item.expected] and all(map(commits, before))
 
 
 TASKS = (
     Task("reverse", make_reverse, check_word, 1.2),
     Task("capitals", make_capitals, check_word, 0.5),
-    Task("letters", make_letters, check_count, 0.5),
+    Task("letters", make_letters, check_number, 0.5),
 )

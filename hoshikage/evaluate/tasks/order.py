@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
-from .arithmetic import last_number
-from .item import Item, Task, ask
+from .arithmetic import check_number
+from .item import Item, Task, ask, commits
 from .words import ANIMALS, FRUITS, THINGS, distinct_initials, listing
 
 _WORDS = ("Sort these words: {w}.", "Sort alphabetically: {w}.", "Put in alphabetical order: {w}.")
@@ -53,17 +53,14 @@ def make_how_many(rng: Random) -> Item:
 
 
 def check_list(item: Item, reply: str) -> bool:
-    """The words or numbers after the last colon, all of them, in order."""
-    return bool(re.findall(r"[A-Za-z]+|-?\d+", reply.rsplit(":", 1)[-1]) == item.expected)
-
-
-def check_total(item: Item, reply: str) -> bool:
-    return bool(last_number(reply) == item.expected)
+    """The words or numbers after the last colon, all of them, in order, and nothing else."""
+    listed = reply.rpartition(":")[2].strip().rstrip(".!")
+    return commits(reply) and re.split(r"[\s,;]+", listed) == item.expected
 
 
 TASKS = (
     Task("sort-words", make_sort_words, check_list, 1.8),
     Task("sort-numbers", make_sort_numbers, check_list, 1.4),
     Task("counting", make_count, check_list, 4.0),
-    Task("how-many", make_how_many, check_total, 0.4),
+    Task("how-many", make_how_many, check_number, 0.4),
 )

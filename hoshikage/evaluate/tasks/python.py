@@ -114,18 +114,25 @@ def _behaviour(code: str) -> tuple[str, int, list[Any]]:
     """What a function of one return statement is called, how many arguments it takes, what it gives for many."""
     tree = ast.parse(code).body
     match tree:
-        case [ast.FunctionDef(name=name, args=arguments, body=[ast.Return(value=ast.expr() as body)])]:
-            names = [argument.arg for argument in arguments.args]
+        case [
+            ast.FunctionDef(
+                name=name,
+                args=ast.arguments(posonlyargs=[], args=arguments, vararg=None, kwonlyargs=[], kwarg=None, defaults=[]),
+                body=[ast.Return(value=ast.expr() as body)],
+                decorator_list=[],
+            )
+        ]:
+            names = [argument.arg for argument in arguments]
             trials = product(_PAIR_TRIALS, repeat=2) if len(names) == 2 else product(_TRIALS, repeat=1)
             return name, len(names), [_value(body, dict(zip(names, values, strict=True))) for values in trials]
     raise ValueError("not a single function that returns something")
 
 
 def check_complete(item: Item, reply: str) -> bool:
-    """The function does what its name says, whatever it looks like."""
+    """The function does what its name says, whatever it looks like. MemoryError: nested too deeply to be parsed."""
     try:
         return _behaviour(reply.strip()) == _behaviour(item.expected)
-    except (SyntaxError, ValueError, KeyError, ZeroDivisionError, RecursionError):
+    except (SyntaxError, ValueError, KeyError, ZeroDivisionError, RecursionError, MemoryError):
         return False
 
 

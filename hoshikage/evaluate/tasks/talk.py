@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from random import Random
 
-from .item import Item, Task, Turn, check_same
-from .words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, articled
+from .item import Item, Task, Turn, check_same, commits
+from .words import ANIMALS, CITIES, COLOURS, FRUITS, NAMES, articled, mentioned
 
 _SMALL = (
     (("Hello!", "Hello", "Hi!", "Hi there!"), "Hello! How can I help you?"),
@@ -75,11 +74,8 @@ def make_persona(rng: Random) -> Item:
 
 
 def check_named(item: Item, reply: str) -> bool:
-    """The right value and no other of its kind, and not that it is not so."""
-    words = re.findall(r"\w+", reply)
-    known = {name for group in (NAMES, CITIES, ANIMALS, COLOURS) for name in group} | {f"{fruit}s" for fruit in FRUITS}
-    wanted = f"{item.expected}s" if item.expected in FRUITS else item.expected
-    return [word for word in words if word in known] == [wanted] and "not" not in words
+    """The right value and no other that there could be."""
+    return commits(reply) and mentioned(reply) == [item.expected]
 
 
 SMALL_TALK = Task("small-talk", make_small, check_same, 0.4)

@@ -18,6 +18,8 @@ THINGS = "lamp book key drum boat hat cup stone rope bell coin map kite box ladd
 COLOURS = "red blue green yellow black white brown pink".split()
 JOBS = "baker doctor teacher farmer pilot painter sailor nurse singer judge".split()
 SORTABLE = FRUITS + THINGS + ANIMALS + COLOURS + JOBS
+_ASKED_FOR = (*NAMES, *CITIES, *ANIMALS, *COLOURS, *FRUITS)
+_FORMS = {f"{word.lower()}{ending}": word for word in _ASKED_FOR for ending in ("", "s", "es")}
 
 _ONSETS = "b d f g h k l m n p r s t v w z st tr".split()
 _VOWELS = "a e i o u".split()
@@ -46,6 +48,11 @@ def spellable(rng: Random, longest: int = 7) -> str:
         word = rng.choice(SORTABLE) if rng.random() < 0.4 else coined(rng)
         if len(word) <= longest:
             return word
+
+
+def mentioned(text: str) -> list[str]:
+    """The names, cities, animals, colours and fruits in it, one or many, in capitals or not."""
+    return [_FORMS[word] for word in re.findall(r"\w+", text.lower()) if word in _FORMS]
 
 
 def articled(text: str) -> str:
