@@ -10,11 +10,15 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as group
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+from .runs import RunError
 
 
 @dataclass(frozen=True)
@@ -60,34 +64,48 @@ ALONE = Team()
 
 
 def _member(
-    rank: int, size: int, port: int, parent: int, work: Callable[..., None], arguments: tuple[Any, ...]
+    rank: int,
+    size: int,
+    port: int,
+    parent: int,
+    refusals: SimpleQueue[str],
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
 ) -> None:
     group.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     try:
         work(Team(rank, size, parent), *arguments)
+    except RunError as error:
+        refusals.put(str(error))  # before the others miss this one and complain of that
+        raise SystemExit(1) from None
     finally:
         group.destroy_process_group()
 
 
 def together(size: int, work: Callable[..., None], *arguments: Any) -> None:
-    """Runs work(team, *arguments) in `size` processes; in this one if it is alone."""
+    """Runs work(team, *arguments) in `size` processes; in this one if it is alone. Raises a member's RunError."""
     if size == 1:
         work(Team(), *arguments)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
     # Ctrl-C reaches the whole group. The members are born deaf to it, so that only one process has to say something.
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         members = torch.multiprocessing.start_processes(
-            _member, (size, port, os.getpid(), work, arguments), size, join=False, start_method="spawn"
+            _member, (size, port, os.getpid(), refusals, work, arguments), size, join=False, start_method="spawn"
         )
     finally:
         signal.signal(signal.SIGINT, heard)
     try:
         while not members.join():
             continue
+    except (ProcessExitedException, ProcessRaisedException):
+        if refusals.empty():
+            raise
+        raise RunError(refusals.get()) from None
     except KeyboardInterrupt:
         for process in members.processes:
             process.terminate()

@@ -60,6 +60,8 @@ class Trainer:
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.mean: float | None = None  # of the last losses
         self.finished = False
+        if team.leads:
+            self.run.hold()
         if self.run.checkpoint.exists():
             self._resume(self.run.load())
             self.finished = self.finished and not begins
@@ -115,7 +117,13 @@ class Trainer:
         return {task: right / n for task, (right, n) in scores.items()}
 
     def train(self, *, judge_seconds: float = 600.0, judge_items: int = 8, stop_after: int | None = None) -> None:
-        """To the end of the schedule, or `stop_after` more steps."""
+        """To the end of the schedule, or `stop_after` more steps. Then others may have the run."""
+        try:
+            self._train(judge_seconds, judge_items, stop_after)
+        finally:
+            self.run.let_go()
+
+    def _train(self, judge_seconds: float, judge_items: int, stop_after: int | None) -> None:
         last = self.step + stop_after if stop_after else None
         begun = self.step
         saved = judged = time.monotonic()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,7 +18,7 @@ import torch
 from training import sources
 from training.origin import digest_of
 from training.recipe import Recipe
-from training.runs import Run, RunError
+from training.runs import COLUMNS, Run, RunError
 from training.team import Team, together
 from training.train import Trainer, main
 
@@ -226,6 +229,87 @@ def test_a_clean_twin_is_no_token_more(tmp_path: Path) -> None:
     """Of a block model, whose rows go in twice: a batch of 1,024 tokens is counted as that, or what of it is full."""
     trainer = trained(small("nano-block", 3), tmp_path)
     assert 3 * 512 < trainer.tokens <= 3 * 1024
+
+
+@contextmanager
+def no_room(n_bytes: int) -> Iterator[None]:
+    """No file of this process may have more bytes, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    recipe = small("nano-ar", 4)
+    Trainer(recipe, tmp_path).train(judge_items=0, stop_after=1)
+    trainer = Trainer(recipe, tmp_path)
+    before = trainer.run.checkpoint.read_bytes()
+    with (
+        no_room(100_000),
+        pytest.raises(RunError, match=r"checkpoint\.pt cannot be written: .*; what was there"),
+    ):
+        trainer.train(judge_items=0)
+    assert trainer.run.checkpoint.read_bytes() == before
+    assert [path for path in trainer.run.folder.iterdir() if "partial" in path.name] == []
+    assert trained(recipe, tmp_path).step == 4
+
+
+@pytest.mark.parametrize("torn", ["20,1.5", "20,1.5,1024,3.00e-03,6.9", "20,1.5,1024,3.00e-03,6.9,0.9,7\n", "2\0,,\n"])
+def test_a_torn_line_of_the_log_is_no_row(torn: str, tmp_path: Path) -> None:
+    run = Run("nano-ar", tmp_path)
+    run.cut_log(0)
+    run.append(step=10, seconds="1.0", tokens=512, lr="3.00e-03", loss="7.1", accuracy="")
+    with run.log.open("a") as file:
+        file.write(torn)
+    run.draw(tmp_path / "loss.png")
+    assert [row["step"] for row in run.rows()] == ["10"]
+    run.cut_log(20)
+    assert run.log.read_text().splitlines() == [",".join(COLUMNS), "10,1.0,512,3.00e-03,7.1,"]
+
+
+def test_a_log_that_cannot_be_written_anew_stays(tmp_path: Path) -> None:
+    run = Run("nano-ar", tmp_path)
+    run.cut_log(0)
+    run.append(step=10, seconds="1.0", tokens=512, lr="3.00e-03", loss="7.1", accuracy="")
+    before = run.log.read_text()
+    with no_room(10), pytest.raises(RunError, match=r"log\.csv cannot be written"):
+        run.cut_log(20)
+    assert run.log.read_text() == before
+
+
+def test_one_process_trains_a_run(tmp_path: Path) -> None:
+    """Until it has: another one touches nothing."""
+    recipe = small("nano-ar")
+    first = Trainer(recipe, tmp_path)
+    first.run.append(step=1, seconds="0.1", tokens=9, lr="0", loss="7", accuracy="")
+    with pytest.raises(RunError, match=rf"process {os.getpid()} trains in {first.run.folder}: wait"):
+        Trainer(recipe, tmp_path)
+    assert len(first.run.rows()) == 1
+    first.train(judge_items=0)
+    assert trained(recipe, tmp_path).finished
+
+
+def test_a_run_that_was_moved_away_is_not_saved_over_its_successor(tmp_path: Path) -> None:
+    first = Trainer(small("nano-ar"), tmp_path)
+    first.run.folder.rename(tmp_path / "moved")
+    newer = trained(small("nano-ar", 3), tmp_path)
+    with pytest.raises(RunError, match=r"was moved away while it was trained in"):
+        first.train(judge_items=0)
+    assert Run.of("nano-ar", tmp_path).load()["step"] == newer.step == 3
+
+
+def _refused_while_others_wait(team: Team) -> None:
+    if team.leads:
+        raise RunError("the disk is full")
+    team.agree(1.0)
+
+
+def test_what_a_member_cannot_do_is_said_by_who_started_it() -> None:
+    with pytest.raises(RunError, match=r"^the disk is full$"):
+        together(2, _refused_while_others_wait)
 
 
 def _two_steps(team: Team, root: Path) -> None:
