@@ -64,7 +64,7 @@ test-train: build $(TRAIN)/ready
 	@$(TRAIN)/bin/python -m pytest tests/train
 
 # From the seed, each in one run from what it is grown from. Killed at any time, the same command goes on; what would not
-# be one run (another recipe, other data, another parent) is refused. RUNS=folder leaves the runs that there are alone.
+# be one run (another recipe, other data) is refused. RUNS=folder leaves the runs that there are alone.
 RUNS ?= training/runs
 models: build $(TRAIN)/ready
 	@for name in $$($(TRAIN)/bin/python -c 'from training.recipe import RECIPES; print(*RECIPES)'); do \

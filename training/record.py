@@ -64,11 +64,12 @@ def record_of(
     """Of the run that is there, or of a new one; and whether a schedule begins now. `go_on` allows what it was not."""
     run = Run.of(recipe.name, root)
     state = run.load() if run.checkpoint.exists() else None
-    kept = Record.read(state["record"]) if state and "record" in state else None
-    origin = kept.origin if kept and released and kept.origin.what == OWN_RELEASE else origin_of(recipe, root, released)
-    identity = identity_of(recipe, n_processes, origin)
     if state is None:
+        origin = origin_of(recipe, root, released)
+        identity = identity_of(recipe, n_processes, str(origin))
         return Record(identity, origin, (Schedule(0, recipe.n_steps, ""),)), True
+    kept = Record.read(state["record"]) if "record" in state else None
+    identity = identity_of(recipe, n_processes, _began_as(kept, recipe, root, released))
     if kept and kept.identity == identity:
         return kept, False
     if not go_on:
@@ -79,10 +80,19 @@ def record_of(
     return replace(known, identity=identity, schedules=(*known.schedules, begun)), True
 
 
-def identity_of(recipe: Recipe, n_processes: int, origin: Origin) -> Identity:
+def _began_as(kept: Record | None, recipe: Recipe, root: Path, released: bool) -> str:
+    """What a run was begun from, whatever became of that: its weights are its own now."""
+    if kept is None:
+        return str(UNRECORDED)
+    if released and kept.origin.what != OWN_RELEASE:
+        return str(origin_of(recipe, root, released))
+    return kept.identity["started from"]
+
+
+def identity_of(recipe: Recipe, n_processes: int, started_from: str) -> Identity:
     """All that decides what comes out, by name."""
     length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"{recipe.n_steps} steps"
-    told = {"length": length, "processes": str(n_processes), "started from": str(origin)}
+    told = {"length": length, "processes": str(n_processes), "started from": started_from}
     told |= {"sources": sources.digest()[:12]}
     for field in fields(recipe):
         if field.name not in NAMED_OTHERWISE:

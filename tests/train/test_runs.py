@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from training import sources
+from training.model import Transformer
 from training.origin import digest_of
 from training.recipe import Recipe
 from training.runs import COLUMNS, Run, RunError
@@ -187,6 +188,7 @@ def test_a_model_of_another_shape_cannot_go_on(tmp_path: Path) -> None:
 
 
 def test_a_grown_model_begins_as_its_parent_of_the_same_folder(tmp_path: Path) -> None:
+    """And goes on as itself, whatever becomes of the parent; only one that begins now begins as that."""
     parent = trained(small("nano-block"), tmp_path)
     recipe = small("nano-llada", grown_from="nano-block")
     grown = Trainer(recipe, tmp_path)
@@ -197,9 +199,29 @@ def test_a_grown_model_begins_as_its_parent_of_the_same_folder(tmp_path: Path) -
     assert origin["digest"] == digest_of(parent.model.state_dict())
     assert origin["seconds"] == parent.seconds
     assert origin["commands"] == ("python -m training.train nano-block --steps 2 --processes 1 --batch-tokens 1024",)
+    before = grown.run.load()["record"]
     trained(replace(small("nano-block"), n_steps=3), tmp_path, go_on=True)
-    with pytest.raises(RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now the weights of"):
-        Trainer(recipe, tmp_path)
+    assert trained(recipe, tmp_path).run.load()["record"] == before
+    Trainer(small("nano-block", 5), tmp_path, go_on=True).train(judge_items=0, stop_after=1)
+    assert trained(recipe, tmp_path).run.load()["record"] == before, "its parent is not at its end"
+    parent.run.folder.rename(tmp_path / "moved")
+    assert trained(recipe, tmp_path).run.load()["record"] == before, "there is no parent"
+    with pytest.raises(
+        RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now its own"
+    ):
+        Trainer(recipe, tmp_path, released=True)
+
+
+def test_a_release_that_a_run_began_from_may_be_another_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the flag or without it: only a run that begins now looks at the file."""
+    monkeypatch.setattr("training.origin._file_digest", lambda _: "a" * 64)
+    monkeypatch.setattr("training.train.weights_of", lambda recipe, _: Transformer(recipe.shape).state_dict())
+    recipe = small("nano-ar", 4)
+    Trainer(recipe, tmp_path, released=True).train(judge_items=0, stop_after=1)
+    monkeypatch.setattr("training.origin._file_digest", lambda _: "b" * 64)
+    Trainer(recipe, tmp_path, released=True).train(judge_items=0, stop_after=1)
+    (schedule,) = trained(recipe, tmp_path).run.load()["record"]["schedules"]
+    assert " --from-release " in schedule["command"]
 
 
 def test_nothing_grows_from_half_a_run(tmp_path: Path) -> None:
