@@ -13,9 +13,8 @@ from torch import Tensor
 from . import tokenizer as vocabulary
 from .model import Transformer
 from .recipe import RECIPES, Recipe
-from .runs import RUNS, Run, RunError
+from .runs import NANO, RUNS, Run, RunError
 
-NANO = Path(__file__).parent.parent / "hoshikage" / "nano"
 ADJACENT_PAIRS = ("llama", "llada")
 """Here rotary positions turn neighbouring dimensions; elsewhere, and in torch, the two halves of a head."""
 PARTS = {

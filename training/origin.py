@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .export import NANO
 from .grow import Weights
-from .recipe import RECIPES, Recipe
-from .runs import Run, RunError
+from .recipe import Recipe
+from .runs import NANO, Run, RunError
 
 OWN_RELEASE = "its own released file"
 
@@ -43,12 +42,12 @@ def digest_of(weights: Weights) -> str:
 def origin_of(recipe: Recipe, root: Path, released: bool) -> Origin:
     """Of a run that begins now."""
     if released:
-        return Origin(OWN_RELEASE, _file_digest(recipe.name), seconds=None)
+        return Origin(OWN_RELEASE, _file_digest(Run.of(recipe.name, root)), seconds=None)
     if not recipe.grown_from:
         return Origin("noise")
     parent = Run.of(recipe.grown_from, root)
     if not parent.checkpoint.exists():
-        return Origin(f"the released file of {parent.name}", _file_digest(parent.name), seconds=None)
+        return Origin(f"the released file of {parent.name}", _file_digest(parent), seconds=None)
     return _grown(parent, parent.load())
 
 
@@ -59,7 +58,7 @@ def _grown(parent: Run, state: dict[str, Any]) -> Origin:
     if record is None:
         return Origin(f"the weights of {parent.name}", digest_of(state["model"]), seconds=None)
     if not state["finished"]:
-        remedy = f"finish it first: {record['schedules'][-1]['command']}"
+        remedy = f"finish it first: {record['schedules'][-1]['command']}{parent.flag}"
         raise RunError(f"{parent.folder} has come to step {state['step']:,} only, which is not its end; {remedy}")
     before = Origin(**record["origin"])
     seconds = None if before.seconds is None else before.seconds + state["seconds"]
@@ -67,8 +66,9 @@ def _grown(parent: Run, state: dict[str, Any]) -> Origin:
     return Origin(f"the weights of {parent.name}", digest_of(state["model"]), seconds, commands)
 
 
-def _file_digest(name: str) -> str:
-    path = NANO / f"{name}.gguf"
+def _file_digest(run: Run) -> str:
+    """Of the released file, as there is no run."""
+    path = NANO / f"{run.name}.gguf"
     if not path.exists():
-        raise RunError(f"there is neither a run of {name} nor {path}; train {RECIPES[name].name} first")
+        raise RunError(f"there is neither {run.checkpoint} nor {path}: run `{run.training}` first")
     return hashlib.sha256(path.read_bytes()).hexdigest()

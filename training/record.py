@@ -17,6 +17,7 @@ from .recipe import RECIPES, Recipe
 from .runs import Run, RunError
 
 Identity = dict[str, str]
+MINUTES = "minutes"
 NAMED_OTHERWISE = ("name", "summary", "remark", "n_steps", "minutes", "grown_from")
 
 
@@ -91,7 +92,7 @@ def _began_as(kept: Record | None, recipe: Recipe, root: Path, released: bool) -
 
 def identity_of(recipe: Recipe, n_processes: int, started_from: str) -> Identity:
     """All that decides what comes out, by name."""
-    length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"{recipe.n_steps} steps"
+    length = f"{recipe.minutes:g} {MINUTES}" if recipe.minutes else f"{recipe.n_steps} steps"
     told = {"length": length, "processes": str(n_processes), "started from": started_from}
     told |= {"sources": sources.digest()[:12]}
     for field in fields(recipe):
@@ -139,12 +140,41 @@ def _check_going_on(run: Run, recipe: Recipe, kept: Record | None, identity: Ide
         raise RunError(f"the run in {run.folder} has {behind} behind it; --steps or --minutes has to say more, in all")
 
 
-def command_of(recipe: Recipe, n_processes: int, n_steps: int, *, released: bool, continued: bool) -> str:
+def schedules_of(record: Record | None, state: Mapping[str, Any]) -> str:
+    """How often the learning rate came down, once as in one run from the seed or oftener, and how far the last time."""
+    n_steps = state["step"]
+    if record is None:
+        return f"{n_steps:,} steps in schedules that nobody recorded"
+    if record.is_continued:
+        ends = [*(schedule.begins for schedule in record.schedules[1:]), n_steps]
+        told = [_steps_of(schedule, end) for schedule, end in zip(record.schedules, ends, strict=True)]
+        return f"{n_steps:,} steps in {len(told)} schedules ({', then '.join(told)}{_of_minutes(record, state)})"
+    if rest := _of_minutes(record, state):
+        return f"{n_steps:,} steps of one run{rest}"
+    rest = "" if state["finished"] else f", of which {n_steps:,} are done"
+    return f"one run of {record.schedules[0].ends:,} steps{rest}"
+
+
+def _steps_of(schedule: Schedule, end: int) -> str:
+    """The steps of a schedule, and how many it was to have, where it was not followed to its end."""
+    n, planned = end - schedule.begins, schedule.ends - schedule.begins
+    return f"{n:,}" if n == planned else f"{n:,} of {planned:,}"
+
+
+def _of_minutes(record: Record, state: Mapping[str, Any]) -> str:
+    """Where a schedule in minutes is on its way: how many steps it will have, nobody knows."""
+    length = record.identity["length"]
+    if state["finished"] or not length.endswith(MINUTES):
+        return ""
+    return f", of whose {length} {state['seconds'] / 60:.1f} are done"
+
+
+def command_of(recipe: Recipe, n_processes: int, length: str, *, released: bool, continued: bool) -> str:
     """What trains as much again, on as many tokens a step."""
     usual = RECIPES[recipe.name]
     flags = [
         " --from-release" if released else "",
-        f" --steps {n_steps} --processes {n_processes}",
+        f" {length} --processes {n_processes}",
         f" --batch-tokens {recipe.batch_tokens}" if recipe.batch_tokens != usual.batch_tokens else "",
         f" --peak-lr {recipe.peak_lr:g}" if recipe.peak_lr != usual.peak_lr else "",
         " --continue" if continued else "",

@@ -8,10 +8,10 @@ import gguf
 import numpy as np
 import torch
 
-from .export import ADJACENT_PAIRS, NANO, PARTS, WHOLE, Array
+from .export import ADJACENT_PAIRS, PARTS, WHOLE, Array
 from .grow import Weights
 from .recipe import Recipe
-from .runs import RUNS, Run, RunError
+from .runs import NANO, RUNS, Run, RunError
 
 
 def weights_of(recipe: Recipe, path: Path) -> Weights:
@@ -50,5 +50,5 @@ def trained(recipe: Recipe, root: Path = RUNS) -> Weights:
         return weights
     path = NANO / f"{recipe.name}.gguf"
     if not path.exists():
-        raise RunError(f"there is neither {run.checkpoint} nor {path}; train {recipe.name} first")
+        raise RunError(f"there is neither {run.checkpoint} nor {path}: run `{run.training}` first")
     return weights_of(recipe, path)

@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 
 RUNS = Path(__file__).with_name("runs")
+NANO = Path(__file__).parent.parent / "hoshikage" / "nano"  # where released files are
 CHECKPOINT_SECONDS = 60.0
 COLUMNS = ("step", "seconds", "tokens", "lr", "loss", "accuracy")
 TORN = "?"  # where a line of the log has no more columns
@@ -78,6 +79,11 @@ class Run:
         root = self.folder.parent
         return "" if root.resolve() == RUNS.resolve() else f" --runs {shlex.quote(str(root))}"
 
+    @property
+    def training(self) -> str:
+        """The command that trains it."""
+        return f"python -m training.train {self.name}{self.flag}"
+
     def hold(self) -> None:
         """Until it is let go, or this process ends: two that train here would write over each other's checkpoints."""
         with _written(self.lock):
@@ -114,7 +120,7 @@ class Run:
 
     def load(self) -> dict[str, Any]:
         if not self.checkpoint.exists():
-            raise RunError(f"{self.checkpoint} is missing: run `python -m training.train {self.name}{self.flag}` first")
+            raise RunError(f"{self.checkpoint} is missing: run `{self.training}` first")
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         return state
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .export import NANO
+from hoshikage.cli.parser import whole
+
 from .grow import grow
 from .judge import judge
 from .learn import halves_are_quick, learn, n_twins
@@ -28,7 +29,7 @@ from .origin import OWN_RELEASE
 from .recipe import RECIPES, Recipe
 from .record import Record, command_of, record_of
 from .restore import trained, weights_of
-from .runs import CHECKPOINT_SECONDS, RUNS, Run, RunError
+from .runs import CHECKPOINT_SECONDS, NANO, RUNS, Run, RunError
 from .team import ALONE, Team, together
 
 LOG_EVERY = 20
@@ -96,8 +97,13 @@ class Trainer:
         """The record, with what it ran on until now and the command that trains as much again."""
         is_released = self.record.origin.what == OWN_RELEASE and not self.record.is_continued
         how = {"released": is_released, "continued": self.record.is_continued}
-        command = command_of(self.recipe, self.team.size, self.n_steps, **how)
+        command = command_of(self.recipe, self.team.size, self._length(), **how)
         return self.record.on(self._machine()).ending(self.n_steps, command)
+
+    def _length(self) -> str:
+        """As many steps again, wherever a minute has others; on the way nobody knows yet how many that will be."""
+        minutes = self.recipe.minutes
+        return f"--minutes {minutes:g}" if minutes and not self.finished else f"--steps {self.n_steps}"
 
     def _machine(self) -> str:
         """What the last bits of a result may depend on, and a run may go on without."""
@@ -125,7 +131,6 @@ class Trainer:
 
     def _train(self, judge_seconds: float, judge_items: int, stop_after: int | None) -> None:
         last = self.step + stop_after if stop_after else None
-        begun = self.step
         saved = judged = time.monotonic()
         lr, bar = 0.0, self._bar()
         while self.step != last and (progress := self._progress()) < 1.0:
@@ -148,7 +153,7 @@ class Trainer:
         if not self.team.leads:
             return
         self.save()
-        if judge_items and self.step > begun:
+        if judge_items and not self._is_judged():
             self._log(lr, self._report(judge_items))
 
     def _advance(self, sample: Sample, progress: float) -> float:
@@ -191,6 +196,11 @@ class Trainer:
             accuracy=f"{sum(marks.values()) / len(marks):.4f}" if marks else "",
         )
 
+    def _is_judged(self) -> bool:
+        """As it is now. Who was killed while judging at the end judges when the run is begun again."""
+        rows = self.run.rows()
+        return bool(rows and rows[-1]["accuracy"]) and int(rows[-1]["step"]) == self.step
+
     def _report(self, n_per_task: int) -> dict[str, float]:
         """Judges and says so on the terminal."""
         marks = self.judge(n_per_task)
@@ -221,7 +231,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="torch.compile: slow at first, then quicker")
     parser.add_argument("--judge-minutes", type=_above_zero(float), default=10.0, help="between two marks [10]")
-    parser.add_argument("--judge-items", type=int, default=8, help="questions per task for a mark; 0: no marks [8]")
+    parser.add_argument(
+        "--judge-items", type=whole(0, 10**6), default=8, help="questions per task for a mark; 0: no marks [8]"
+    )
     arguments = parser.parse_args()
     recipe, n_processes = _recipe_of(arguments), arguments.processes or _usual_processes()
     if n_processes > 1 and torch.cuda.is_available():

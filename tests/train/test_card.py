@@ -91,6 +91,16 @@ def test_a_card_of_half_a_run_says_so(tmp_path: Path) -> None:
     assert "one run of 8 steps, of which 1 are done" in _card(SMALL, trainer.run)
 
 
+def test_a_card_of_half_a_run_in_minutes_says_so(tmp_path: Path) -> None:
+    """How many steps it will have is not known yet."""
+    trainer = Trainer(small("nano-llada", minutes=2.5), tmp_path)
+    trainer.seconds = 30.0
+    trainer.train(judge_items=0, stop_after=1)
+    card = _card(SMALL, trainer.run)
+    assert "| 1 steps of one run, of whose 2.5 minutes 0.5 are done, " in card
+    assert "nano-llada --minutes 2.5 --processes 1 --batch-tokens 1024\n" in card
+
+
 def test_a_card_of_what_an_older_program_trained(tmp_path: Path) -> None:
     run = _trained(SMALL, tmp_path)
     state = run.load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ import torch
 from training import sources
 from training.model import Transformer
 from training.origin import digest_of
-from training.recipe import Recipe
-from training.runs import COLUMNS, Run, RunError
+from training.recipe import RECIPES, Recipe
+from training.runs import COLUMNS, RUNS, Run, RunError
 from training.team import Team, together
 from training.train import Trainer, main
 
@@ -206,9 +207,7 @@ def test_a_grown_model_begins_as_its_parent_of_the_same_folder(tmp_path: Path) -
     assert trained(recipe, tmp_path).run.load()["record"] == before, "its parent is not at its end"
     parent.run.folder.rename(tmp_path / "moved")
     assert trained(recipe, tmp_path).run.load()["record"] == before, "there is no parent"
-    with pytest.raises(
-        RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now its own"
-    ):
+    with pytest.raises(RunError, match=r"started from: the weights of nano-block, SHA-256 \w{12}, now its own"):
         Trainer(recipe, tmp_path, released=True)
 
 
@@ -226,8 +225,49 @@ def test_a_release_that_a_run_began_from_may_be_another_now(tmp_path: Path, monk
 
 def test_nothing_grows_from_half_a_run(tmp_path: Path) -> None:
     Trainer(small("nano-block", 4), tmp_path).train(judge_items=0, stop_after=1)
-    with pytest.raises(RunError, match=r"has come to step 1 only.*finish it first: python -m .* nano-block --steps 4"):
+    with pytest.raises(
+        RunError, match=r"has come to step 1 only.*finish it first: python -m .* nano-block --steps 4 "
+    ) as no:
         Trainer(small("nano-llada", grown_from="nano-block"), tmp_path)
+    assert str(no.value).endswith(f" --runs {tmp_path}")
+
+
+def test_half_a_run_in_minutes_is_finished_by_the_command_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is the same run, and no other that is refused."""
+    recipe = small("nano-block", minutes=30.0)
+    monkeypatch.setitem(RECIPES, "nano-block", replace(recipe, minutes=None))
+    Trainer(recipe, tmp_path).train(judge_items=0, stop_after=1)
+    with pytest.raises(RunError, match="which is not its end") as refused:
+        Trainer(small("nano-llada", grown_from="nano-block"), tmp_path)
+    told = shlex.split(str(refused.value).partition("finish it first: python -m training.")[2])
+    trained_as: list[Recipe] = []
+    monkeypatch.setattr("training.train.together", lambda _, __, recipe, ___: trained_as.append(recipe))
+    monkeypatch.setattr(sys, "argv", told)
+    main()
+    assert trained_as == [recipe]
+
+
+def test_what_there_is_no_run_of_is_said_with_the_command_that_trains_it(tmp_path: Path) -> None:
+    command = f"run `python -m training.train nano-ar --runs '{tmp_path}/my runs'` first"
+    with pytest.raises(RunError) as refused:
+        Run.of("nano-ar", tmp_path / "my runs").load()
+    assert str(refused.value).endswith(command)
+    with pytest.raises(RunError, match=r"run `python -m training\.train nano-ar` first"):
+        Run.of("nano-ar", Path(os.path.relpath(RUNS))).load()
+
+
+def test_the_last_mark_is_made_when_it_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that came to its end and was killed while it was judged; only then."""
+    n_judged = count()
+    monkeypatch.setattr(Trainer, "judge", lambda *_: {"json": next(n_judged) / 4})
+    recipe = small("nano-ar")
+    run = trained(recipe, tmp_path).run
+    assert [row["accuracy"] for row in run.rows()] == []
+    for _ in range(2):
+        Trainer(recipe, tmp_path).train(judge_items=1)
+    assert [(row["step"], row["accuracy"]) for row in run.rows()] == [("2", "0.0000")]
 
 
 def test_a_schedule_in_minutes_ends_with_a_learning_rate_of_zero(
@@ -377,9 +417,12 @@ def test_the_command_trains_goes_on_and_refuses(
     assert (tmp_path / "nano-ar" / "loss.png").exists()
 
 
-@pytest.mark.parametrize("words", [["--steps", "0"], ["--minutes", "nan"], ["--minutes", "2", "--steps", "5"]])
-def test_what_no_length_is(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", *words])
+WRONG = ["--steps 0", "--minutes nan", "--minutes 2 --steps 5", "--judge-items -5", "--judge-items many"]
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_no_number_of_it_is(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "nano-ar", *words.split()])
     with pytest.raises(SystemExit, match="2"):
         main()
 
