@@ -6,22 +6,26 @@ The results are those of `hoshikage eval` on the exported file.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hoshikage import nano
+from hoshikage.cli.parser import flag_of, whole
 from hoshikage.evaluate.questions import N_PER_TASK, questions
 from hoshikage.evaluate.score import evaluate, interval
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
 from hoshikage.evaluate.tasks import TASKS, UNCHECKED
 
+from .export import digest_in
 from .judge import Score
 from .model import Transformer
 from .origin import digest_of
 from .recipe import RECIPES, Recipe
-from .record import Record, schedules_of
-from .runs import NANO, RUNS, Run, RunError
+from .record import Record, check_recipe, schedules_of
+from .runs import NANO, RUNS, Run, RunError, replacing
 
 AIM, LEAST = 0.95, 0.8
 
@@ -45,9 +49,17 @@ class Result:
     scores: Mapping[str, Score]
 
 
+def judged_as(recipe: Recipe, path: Path) -> str:
+    """What `hoshikage eval` is told: the model's name, or another file and the settings that the name brings along."""
+    if path.resolve() == (NANO / f"{recipe.name}.gguf").resolve():
+        return recipe.name
+    own = nano.OWN_SETTINGS.get(recipe.name, {})
+    return " ".join([shlex.quote(str(path)), *(f"{flag_of(name)} {value}" for name, value in own.items())])
+
+
 def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> list[Result]:
     """What `hoshikage eval` finds, too."""
-    from hoshikage import load, nano
+    from hoshikage import load
 
     items = f" --items {n_per_task}" if n_per_task != N_PER_TASK else ""
     results = []
@@ -56,7 +68,7 @@ def measure(recipe: Recipe, path: Path, n_per_task: int, n_threads: int) -> list
             report = evaluate(exam.kind(engine, recipe.name, exam.options), questions(n_per_task), {})
             heading = f"{exam.title}, {report.total.tokens_per_pass or 0:.2f} tokens a pass"
             scores = {task: (score.right, score.n) for task, score in report.tasks.items()}
-            results.append(Result(heading, f"hoshikage eval {recipe.name}{exam.flags}{items}", scores))
+            results.append(Result(heading, f"hoshikage eval {judged_as(recipe, path)}{exam.flags}{items}", scores))
     return results
 
 
@@ -83,7 +95,7 @@ def _table(scores: Mapping[str, Score]) -> str:
 
 def _facts(recipe: Recipe, state: Mapping[str, Any], path: Path) -> dict[str, str]:
     shape = recipe.shape
-    record = Record.read(state["record"]) if "record" in state else None
+    record = Record.of(state)
     experts = f", {shape.n_expert} experts of which {shape.n_expert_used} work" if shape.n_expert else ""
     sizes = f"{shape.n_layer} layers, width {shape.d_model}, {shape.n_head} heads{experts}"
     sources = f", by sources of SHA-256 `{record.identity['sources']}`" if record else ""
@@ -122,9 +134,9 @@ def _machines(record: Record | None) -> str:
 
 def _again(state: Mapping[str, Any]) -> str:
     """Every command from the first weights on."""
-    if "record" not in state:
+    record = Record.of(state)
+    if record is None:
         return ""
-    record = Record.read(state["record"])
     commands = "\n".join([*record.origin.commands, *(schedule.command for schedule in record.schedules)])
     release = " that has the released file named above" if "file" in record.origin.what else ""
     sources = "with the sources of each schedule" if record.is_continued else "with these sources"
@@ -147,13 +159,16 @@ def _verdict(results: Sequence[Result]) -> str:
     return told + (f"under {LEAST:.0%}: {', '.join(weak)}." if weak else f"no kind is under {LEAST:.0%}.")
 
 
-def write_card(recipe: Recipe, run: Run, path: Path, results: Sequence[Result]) -> None:
-    """Writes the card beside the model file."""
-    state = run.load()
+def write_card(recipe: Recipe, state: Mapping[str, Any], path: Path, results: Sequence[Result]) -> None:
+    """Writes the card beside the model file, which is of the weights of this checkpoint."""
+    with replacing(path.with_suffix(".md")) as partial:
+        partial.write_text(_card(recipe, state, path, results))
+
+
+def _card(recipe: Recipe, state: Mapping[str, Any], path: Path, results: Sequence[Result]) -> str:
     facts = "\n".join(f"| {name} | {fact} |" for name, fact in _facts(recipe, state, path).items())
     tables = "\n\n".join(f"### {r.heading}\n\n    {r.command}\n\n{_table(r.scores)}" for r in results)
-    path.with_suffix(".md").write_text(
-        f"""# {recipe.name}
+    return f"""# {recipe.name}
 
 A tiny model: {recipe.summary}.{" " + recipe.remark if recipe.remark else ""}
 
@@ -176,28 +191,37 @@ story, when the story stays consistent.
 
 {tables}
 """
-    )
+
+
+def check_file(path: Path, run: Run, state: Mapping[str, Any]) -> None:
+    """Whether it is of these weights: the card tells of both."""
+    to = "" if path.parent.resolve() == NANO.resolve() else f" --to {shlex.quote(str(path.parent))}"
+    remedy = f"run `python -m training.export {run.name}{run.flag}{to}` first"
+    if not path.exists():
+        raise RunError(f"{path} is missing: {remedy}")
+    if digest_in(path) != digest_of(state["model"]):
+        raise RunError(f"{path} is not known to be of the weights in {run.checkpoint}: {remedy}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Judges an exported model and writes its card and its loss curve.")
     parser.add_argument("model", choices=RECIPES)
-    parser.add_argument("--items", type=int, default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
-    parser.add_argument("--threads", type=int, default=0, help="default: all cores")
+    parser.add_argument("--items", type=whole(1, 10**6), default=N_PER_TASK, help=f"questions per task [{N_PER_TASK}]")
+    parser.add_argument("--threads", type=whole(0, 10**4), default=0, help="default: all cores")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
     parser.add_argument("--to", type=Path, default=NANO, help="where the exported file is; default: the package's own")
     arguments = parser.parse_args()
     recipe, run = RECIPES[arguments.model], Run.of(arguments.model, arguments.runs)
     path = arguments.to / f"{recipe.name}.gguf"
     try:
-        run.load()  # before it is judged, which takes minutes
+        state = run.load()
+        check_recipe(run, recipe, Record.of(state))
+        check_file(path, run, state)
+        results = measure(recipe, path, arguments.items, arguments.threads)
+        run.draw(path.with_suffix(".png"))
+        write_card(recipe, state, path, results)
     except RunError as error:
         parser.exit(1, f"{error}\n")
-    if not path.exists():
-        parser.exit(1, f"{path} is missing: run `python -m training.export {recipe.name}` first\n")
-    results = measure(recipe, path, arguments.items, arguments.threads)
-    run.draw(path.with_suffix(".png"))
-    write_card(recipe, run, path, results)
     print(path.with_suffix(".md"))
 
 

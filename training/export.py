@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -11,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import tokenizer as vocabulary
-from .model import Transformer
+from .origin import digest_of
 from .recipe import RECIPES, Recipe
-from .runs import NANO, RUNS, Run, RunError
+from .record import Record, check_recipe, schedules_of
+from .runs import NANO, RUNS, Run, RunError, replacing
 
+DIGEST = "hoshikage.weights_sha256"  # of the file's metadata
 ADJACENT_PAIRS = ("llama", "llada")
 """Here rotary positions turn neighbouring dimensions; elsewhere, and in torch, the two halves of a head."""
 PARTS = {
@@ -107,12 +111,24 @@ def _write_vocabulary(writer: gguf.GGUFWriter, recipe: Recipe) -> None:
 
 
 def export(recipe: Recipe, weights: dict[str, Tensor], path: Path, kind: str = "Q8_0") -> None:
-    """Writes the file; `kind` is how matrices are stored: F32, F16 or Q8_0."""
+    """Writes the file, whole or not at all; `kind` is how matrices are stored: F32, F16 or Q8_0."""
+    with replacing(path) as partial:
+        _write(recipe, weights, partial, kind)
+
+
+def digest_in(path: Path) -> str | None:
+    """Of the weights that a file was made of, before they were rounded; one of an older program does not say."""
+    field = gguf.GGUFReader(path).get_field(DIGEST)
+    return str(field.contents()) if field else None
+
+
+def _write(recipe: Recipe, weights: dict[str, Tensor], path: Path, kind: str) -> None:
     wanted = gguf.GGMLQuantizationType[kind]
     writer = gguf.GGUFWriter(path, recipe.architecture)
     writer.add_name(recipe.name)
     writer.add_description(recipe.summary)
     writer.add_license("mit")
+    writer.add_string(DIGEST, digest_of(weights))
     writer.add_file_type(gguf.LlamaFileType[{"F32": "ALL_F32", "F16": "MOSTLY_F16", "Q8_0": "MOSTLY_Q8_0"}[kind]])
     _write_shape(writer, recipe)
     _write_vocabulary(writer, recipe)
@@ -125,11 +141,14 @@ def export(recipe: Recipe, weights: dict[str, Tensor], path: Path, kind: str = "
     writer.close()
 
 
-def load_weights(name: str, root: Path = RUNS) -> Transformer:
-    """The model of a run, as far as it has come."""
-    model = Transformer(RECIPES[name].shape)
-    model.load_state_dict(Run.of(name, root).load()["model"])
-    return model.eval()
+def _check_end(run: Run, record: Record | None, state: Mapping[str, Any], *, allowed: bool) -> None:
+    """Says how far a run has come that is not at its end; it takes the place of no released file unasked."""
+    if state.get("finished"):
+        return
+    told = f"{run.folder} is not known to be at its end: {schedules_of(record, state)}"
+    if not allowed:
+        raise RunError(f"{told}; the package's own file stays as it is: finish the run, or say --unfinished or --to")
+    print(told)
 
 
 def main() -> None:
@@ -138,15 +157,19 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=NANO, help="the folder; default: the package's own")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
     parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0", help="how matrices are stored [Q8_0]")
+    parser.add_argument("--unfinished", action="store_true", help="also as the package's own, of a run on its way")
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.model]
+    recipe, run = RECIPES[arguments.model], Run.of(arguments.model, arguments.runs)
+    path = arguments.to / f"{recipe.name}.gguf"
     try:
-        weights = load_weights(recipe.name, arguments.runs).state_dict()
+        state = run.load()
+        record = Record.of(state)
+        check_recipe(run, recipe, record)
+        elsewhere = arguments.to.resolve() != NANO.resolve()
+        _check_end(run, record, state, allowed=elsewhere or arguments.unfinished)
+        export(recipe, state["model"], path, arguments.kind)
     except RunError as error:
         parser.exit(1, f"{error}\n")
-    arguments.to.mkdir(parents=True, exist_ok=True)
-    path = arguments.to / f"{recipe.name}.gguf"
-    export(recipe, weights, path, arguments.kind)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -6,7 +6,7 @@ run from the seed does. So whoever asks for anything else than before has to say
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .recipe import RECIPES, Recipe
 from .runs import Run, RunError
 
 Identity = dict[str, str]
+OF_A_RUN = ("length", "processes", "started from", "sources")  # no matter of the recipe
 MINUTES = "minutes"
 NAMED_OTHERWISE = ("name", "summary", "remark", "n_steps", "minutes", "grown_from")
 
@@ -36,6 +37,11 @@ class Record:
     origin: Origin
     schedules: tuple[Schedule, ...]
     machines: tuple[str, ...] = ()  # that it ran on, one after the other
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Record | None:
+        """Of a checkpoint; those of an older program have none."""
+        return cls.read(state["record"]) if "record" in state else None
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Record:
@@ -69,7 +75,7 @@ def record_of(
         origin = origin_of(recipe, root, released)
         identity = identity_of(recipe, n_processes, str(origin))
         return Record(identity, origin, (Schedule(0, recipe.n_steps, ""),)), True
-    kept = Record.read(state["record"]) if "record" in state else None
+    kept = Record.of(state)
     identity = identity_of(recipe, n_processes, _began_as(kept, recipe, root, released))
     if kept and kept.identity == identity:
         return kept, False
@@ -94,7 +100,11 @@ def identity_of(recipe: Recipe, n_processes: int, started_from: str) -> Identity
     """All that decides what comes out, by name."""
     length = f"{recipe.minutes:g} {MINUTES}" if recipe.minutes else f"{recipe.n_steps} steps"
     told = {"length": length, "processes": str(n_processes), "started from": started_from}
-    told |= {"sources": sources.digest()[:12]}
+    return told | {"sources": sources.digest()[:12]} | _told_by(recipe)
+
+
+def _told_by(recipe: Recipe) -> Identity:
+    told: Identity = {}
     for field in fields(recipe):
         if field.name not in NAMED_OTHERWISE:
             told |= dict(_flat(field.name, getattr(recipe, field.name)))
@@ -114,6 +124,24 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
         yield name, str(value)
 
 
+def check_recipe(run: Run, recipe: Recipe, record: Record | None) -> None:
+    """Whether today's recipe is the one that was trained: a file or a card made by another would say what is not so.
+    What the command says may be otherwise."""
+    if record is None:
+        return
+    kept = {name: value for name, value in record.identity.items() if name not in OF_A_RUN}
+    today, command = _told_by(recipe), record.schedules[-1].command
+    different = [name for name in _different(kept, today) if _flag_of(name) not in command]
+    if different:
+        cause = f"the run in {run.folder} is of another recipe than {recipe.name} has now:"
+        remedy = f"Check out the sources that it was trained with, or move it away and train anew: {run.training}"
+        raise RunError("\n".join([cause, *_differences(kept, today, different), remedy]))
+
+
+def _flag_of(name: str) -> str:
+    return f" --{name.replace('_', '-')} "
+
+
 def _different(kept: Identity, identity: Identity) -> list[str]:
     return [name for name in sorted(kept.keys() | identity.keys()) if kept.get(name) != identity.get(name)]
 
@@ -122,11 +150,12 @@ def _refusal(run: Run, kept: Record | None, identity: Identity) -> str:
     remedy = f"Move {run.folder} away to train from the start, or say --continue to go on nevertheless: the card tells."
     if kept is None:
         return f"the checkpoint in {run.folder} does not say what it was trained as (an older program's).\n{remedy}"
-    told = [
-        f"  {name}: {kept.identity.get(name, 'nothing')}, now {identity.get(name, 'nothing')}"
-        for name in _different(kept.identity, identity)
-    ]
+    told = _differences(kept.identity, identity, _different(kept.identity, identity))
     return "\n".join([f"the run in {run.folder} is another one than is asked for now:", *told, remedy])
+
+
+def _differences(kept: Identity, identity: Identity, names: Iterable[str]) -> list[str]:
+    return [f"  {name}: {kept.get(name, 'nothing')}, now {identity.get(name, 'nothing')}" for name in names]
 
 
 def _check_going_on(run: Run, recipe: Recipe, kept: Record | None, identity: Identity, state: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ def replacing(target: Path) -> Iterator[Path]:
     partial = target.with_name(f"{target.name}.partial")
     with _written(target):
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             partial.replace(target)
         except OSError:
@@ -107,7 +108,6 @@ class Run:
         self._check_hold()
         whole = BytesIO()
         torch.save(state, whole)
-        self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.checkpoint) as partial:
             partial.write_bytes(whole.getbuffer())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,17 @@ def tokenizer() -> Tokenizer:
     from training import tokenizer as vocabulary
 
     return vocabulary.load()
+
+
+@contextmanager
+def no_room(n_bytes: int) -> Iterator[None]:
+    """No file of this process may have more bytes, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def served_logits(path: Path, ids: list[int]) -> NDArray[np.float32]:

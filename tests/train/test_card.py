@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from hoshikage import nano
 from hoshikage.cli import parser_of
 from hoshikage.cli.eval_ import chosen
 from hoshikage.cli.parser import read_flags
-from hoshikage.cli.run import options
+from hoshikage.cli.run import loading_rows, options
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
-from training.card import Result, exams, measure, write_card
-from training.export import export
+from training.card import Result, exams, judged_as, write_card
+from training.card import main as card_main
+from training.export import main as export_main
 from training.recipe import RECIPES, Recipe
 from training.runs import Run, RunError
 from training.train import Trainer
 
+from .conftest import no_room
 from .small import small
 
+Asked = Callable[..., None]
 SMALL = small("nano-llada")
 RIGHT = [Result("Replies", "hoshikage eval nano-llada", {"json": (20, 20), "story": (20, 20)})]
 
@@ -35,7 +42,7 @@ def _trained(recipe: Recipe, root: Path, *, go_on: bool = False) -> Run:
 def _card(recipe: Recipe, run: Run, results: list[Result] = RIGHT) -> str:
     path = run.folder / "model.gguf"
     path.write_bytes(b"")
-    write_card(recipe, run, path, results)
+    write_card(recipe, run.load(), path, results)
     return path.with_suffix(".md").read_text()
 
 
@@ -121,20 +128,116 @@ def test_above_a_table_stands_the_command_that_prints_it(name: str) -> None:
         assert given == exam.options
 
 
-def test_an_exported_model_is_judged_and_has_its_card(tmp_path: Path) -> None:
-    pytest.importorskip("hoshikage._core", reason="the engine is not built: run `make build`")
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_file_is_judged_with_the_settings_that_its_name_would_bring(name: str, tmp_path: Path) -> None:
+    assert judged_as(RECIPES[name], nano.HERE / f"{name}.gguf") == name
+    elsewhere = judged_as(RECIPES[name], tmp_path / "my models" / f"{name}.gguf")
+    read = parser_of("eval").parse_args(shlex.split(elsewhere))
+    assert read.model == f"{tmp_path}/my models/{name}.gguf"
+    assert {**nano.SETTINGS, **read_flags(read, loading_rows())} == nano.settings_of(name)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """`training.export` and `training.card`, of a small nano-block that was trained."""
     recipe = small("nano-block")
-    trainer = Trainer(recipe, tmp_path)
-    trainer.train(judge_items=0)
-    path = tmp_path / "nano-block.gguf"
-    export(recipe, trainer.model.state_dict(), path)
-    results = measure(recipe, path, 1, 1)
-    write_card(recipe, trainer.run, path, results)
-    card = path.with_suffix(".md").read_text()
-    assert "    hoshikage eval nano-block --rule sequential --items 1\n" in card
-    assert "    hoshikage eval nano-block --items 1\n" in card
+    monkeypatch.setitem(RECIPES, "nano-block", recipe)
+    _trained(recipe, tmp_path)
+
+    def ask(program: str, *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", [program, "nano-block", "--runs", str(tmp_path), *words])
+        {"export": export_main, "card": card_main}[program]()
+
+    return ask
+
+
+def test_an_exported_model_is_judged_and_has_its_card(asked: Asked, tmp_path: Path) -> None:
+    """By the commands, in another folder than the package's: what prints a table again names that file."""
+    pytest.importorskip("hoshikage._core", reason="the engine is not built: run `make build`")
+    asked("export", "--to", str(tmp_path))
+    asked("card", "--to", str(tmp_path), "--items", "1", "--threads", "1")
+    card, path = (tmp_path / "nano-block.md").read_text(), tmp_path / "nano-block.gguf"
+    assert f"    hoshikage eval {path} --flash-attn off --rule sequential --items 1\n" in card
+    assert f"    hoshikage eval {path} --flash-attn off --items 1\n" in card
     assert card.count("| **all** | ") == 2
-    assert [sum(n for _, n in result.scores.values()) for result in results] == [22, 22]
+    assert card.count("| conversation | ") == 2
+    assert (tmp_path / "nano-block.png").exists()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], code: int, ask: Asked, *words: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        ask(*words)
+    assert refused.value.code == code
+    return capsys.readouterr().err
+
+
+def test_only_the_file_of_a_runs_weights_has_its_card(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.card.measure", lambda *_: RIGHT)
+    there = ["--to", str(tmp_path)]
+    remedy = f"run `python -m training.export nano-block --runs {tmp_path} --to {tmp_path}` first\n"
+    path = tmp_path / "nano-block.gguf"
+    assert refusal(capsys, 1, asked, "card", *there) == f"{path} is missing: {remedy}"
+    asked("export", *there)
+    asked("card", *there)
+    _trained(small("nano-block", 3), tmp_path, go_on=True)
+    told = refusal(capsys, 1, asked, "card", *there)
+    assert told == f"{path} is not known to be of the weights in {tmp_path}/nano-block/checkpoint.pt: {remedy}"
+    asked("export", *there, "--kind", "F16")
+    asked("card", *there)
+
+
+@pytest.mark.parametrize("program", ["export", "card"])
+def test_what_was_trained_by_another_recipe_is_told_by_that(
+    program: str, asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for what the command said that trained it."""
+    monkeypatch.setattr("training.card.measure", lambda *_: RIGHT)
+    other = replace(RECIPES["nano-block"], practice={"story": 2.0}, n_steps=9, batch_tokens=4096)
+    _trained(replace(RECIPES["nano-block"], n_steps=3, peak_lr=1e-3), tmp_path, go_on=True)
+    asked("export", "--to", str(tmp_path))
+    monkeypatch.setitem(RECIPES, "nano-block", other)
+    cause, *different, remedy = refusal(capsys, 1, asked, program, "--to", str(tmp_path)).splitlines()
+    assert cause == f"the run in {tmp_path}/nano-block is of another recipe than nano-block has now:"
+    assert "  batch_tokens: 1024, now 4096" in different
+    assert "  practice.story: 3.0, now 2.0" in different
+    assert not [line for line in different if "peak_lr" in line or "length" in line]
+    assert remedy.endswith(f"python -m training.train nano-block --runs {tmp_path}")
+
+
+def test_half_a_run_takes_the_place_of_no_released_file_unasked(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.export.NANO", tmp_path / "nano")
+    Trainer(small("nano-block", 6), tmp_path, go_on=True).train(judge_items=0, stop_after=1)
+    told = f"{tmp_path}/nano-block is not known to be at its end: 3 steps in 2 schedules (2, then 1 of 4)"
+    assert refusal(capsys, 1, asked, "export").startswith(f"{told}; the package's own file stays as it is")
+    assert not (tmp_path / "nano").exists()
+    asked("export", "--to", str(tmp_path))
+    assert capsys.readouterr().out.startswith(f"{told}\n{tmp_path}/nano-block.gguf: ")
+    asked("export", "--unfinished")
+    assert (tmp_path / "nano" / "nano-block.gguf").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_that_was_there(
+    asked: Asked, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nano-block.gguf"
+    path.write_bytes(b"the last one")
+    with no_room(10_000):
+        told = refusal(capsys, 1, asked, "export", "--to", str(tmp_path))
+    assert told.startswith(f"{path} cannot be written: File too large; what was there is as it was; make room")
+    assert (path.read_bytes(), list(tmp_path.glob("*.partial"))) == (b"the last one", [])
+    assert refusal(capsys, 1, asked, "export", "--to", str(path)).startswith(
+        f"{path}/nano-block.gguf cannot be written: "
+    )
+
+
+@pytest.mark.parametrize("words", ["--items 0", "--items -1", "--items many", "--threads -1"])
+def test_what_no_number_of_questions_is(words: str, asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"argument {words.split()[0]}: " in refusal(capsys, 2, asked, "card", *words.split())
 
 
 def test_asking_for_a_run_makes_no_folder(tmp_path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -24,6 +22,7 @@ from training.runs import COLUMNS, RUNS, Run, RunError
 from training.team import Team, together
 from training.train import Trainer, main
 
+from .conftest import no_room
 from .small import small
 
 
@@ -291,17 +290,6 @@ def test_a_clean_twin_is_no_token_more(tmp_path: Path) -> None:
     """Of a block model, whose rows go in twice: a batch of 1,024 tokens is counted as that, or what of it is full."""
     trainer = trained(small("nano-block", 3), tmp_path)
     assert 3 * 512 < trainer.tokens <= 3 * 1024
-
-
-@contextmanager
-def no_room(n_bytes: int) -> Iterator[None]:
-    """No file of this process may have more bytes, as on a disk that is nearly full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:

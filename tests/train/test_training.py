@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from hoshikage.evaluate.tasks import TASKS
-from training.export import NANO, export, tensors
+from training.export import digest_in, export, tensors
 from training.grow import grow
 from training.judge import judge
 from training.model import Transformer
 from training.objective.block import block_sight, twin_sight
 from training.optimise import Muon, orthogonal
+from training.origin import digest_of
 from training.recipe import RECIPES, Recipe
 from training.restore import weights_of
+from training.runs import NANO
 from training.tokenizer import MASK
 from training.train import Trainer
 
@@ -71,6 +73,7 @@ def test_a_released_file_gives_the_weights_back(name: str, tmp_path: Path) -> No
     for kind, tolerance in (("F32", 0.0), ("Q8_0", 5e-3)):
         export(recipe, weights, tmp_path / kind, kind)
         again = weights_of(recipe, tmp_path / kind)
+        assert digest_in(tmp_path / kind) == digest_of(weights)
         assert again.keys() == weights.keys()
         assert all(torch.allclose(again[k], weights[k], rtol=0, atol=tolerance) for k in weights)
 
