@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from tokenizers import Tokenizer
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hoshikage.engine.gaps import START
+from hoshikage.evaluate.subject import gap_in
 from hoshikage.evaluate.tasks import TASKS, Item, is_free
 
 from .corpus import encode_chat
@@ -21,7 +21,6 @@ from .tokenizer import EOS, EOT, EXPAND, MASK, SPECIAL
 
 BLOCK = 16
 MAX_ROOM = 16
-MAX_GAP = 12
 MAX_WINDOW = 32
 _NEVER = [MASK, EXPAND]
 
@@ -133,19 +132,18 @@ class _Gap:
     suffix: list[int]
 
 
-def _gap(tokenizer: Tokenizer, item: Item, rng: Random) -> _Gap:
-    """Up to MAX_GAP tokens of the reply; the question and the rest of the reply are given."""
+def _gap(tokenizer: Tokenizer, item: Item) -> _Gap:
+    """Where an exported file is asked for it, too: so what training says of a model is what its card will."""
     example = encode_chat(tokenizer, item)
-    n = rng.randint(1, min(MAX_GAP, example.hi - example.lo - 1))
-    lo = rng.randint(example.lo, example.hi - 1 - n)
+    begin, n = gap_in(item, example.hi - example.lo - 1)  # the end of the turn is no part of it
+    lo = example.lo + begin
     return _Gap(example.ids[:lo], example.ids[lo : lo + n], example.ids[lo + n :])
 
 
 @torch.inference_mode()
-def fills(model: Transformer, tokenizer: Tokenizer, items: list[Item], seed: int = 11) -> list[bool]:
+def fills(model: Transformer, tokenizer: Tokenizer, items: list[Item]) -> list[bool]:
     """Whether a gap of unknown length in each item's reply is filled rightly."""
-    rng = Random(seed)
-    return [_filled(model, tokenizer, item, _gap(tokenizer, item, rng)) for item in items]
+    return [_filled(model, tokenizer, item, _gap(tokenizer, item)) for item in items]
 
 
 def _filled(model: Transformer, tokenizer: Tokenizer, item: Item, gap: _Gap) -> bool:

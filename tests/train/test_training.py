@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from hoshikage.evaluate.questions import questions
+from hoshikage.evaluate.subject import gap_in, messages_of
 from hoshikage.evaluate.tasks import TASKS
+from training import tokenizer as vocabulary
+from training.decode import _gap
 from training.export import digest_in, export, tensors
 from training.grow import grow
 from training.judge import judge
@@ -20,7 +24,7 @@ from training.origin import digest_of
 from training.recipe import RECIPES, Recipe
 from training.restore import weights_of
 from training.runs import NANO
-from training.tokenizer import MASK
+from training.tokenizer import EOT, MASK
 from training.train import Trainer
 
 from .conftest import served_logits
@@ -208,6 +212,19 @@ def test_the_judge_of_each_kind_knows_a_good_model(name: str) -> None:
     scores = judge(recipe, model, 1)
     assert [n for _, n in scores.values()] == [1] * len(TASKS)
     assert sum(right for right, _ in scores.values()) > len(TASKS) / 2
+
+
+def test_a_gap_is_where_the_exported_file_is_asked_for_it() -> None:
+    """Of the tokens that the engine makes of an answer."""
+    hoshikage = pytest.importorskip("hoshikage", reason="the engine is not built: run `make build`")
+    tokenizer = vocabulary.load()
+    with hoshikage.load("nano-dreamon", n_threads=1) as engine:
+        for item in questions(3):
+            reply = engine.tokenize(item.answer)
+            lo, n = gap_in(item, len(reply))
+            gap = _gap(tokenizer, item)
+            assert gap.prefix == [*engine.chat_tokens(messages_of(item)), *reply[:lo]]
+            assert (gap.middle, gap.suffix) == (reply[lo : lo + n], [*reply[lo + n :], EOT])
 
 
 def test_the_judge_knows_a_bad_model() -> None:
