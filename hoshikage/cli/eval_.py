@@ -17,7 +17,7 @@ from hoshikage import settings as table_of_settings
 from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, flag_of, read_flags, whole
 from hoshikage.cli.placing import placed
-from hoshikage.cli.remote import parts_of, settings_of
+from hoshikage.cli.remote import parts_of, settings_of, url_of
 from hoshikage.cli.run import loading_rows, options
 from hoshikage.cli.screen import meter, screen_on
 from hoshikage.errors import Cancelled, NoServerError, ParameterError
@@ -90,6 +90,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Refuses what would come to nothing, before a long evaluation is made for it."""
     if arguments.plot is not None:
         _check_plot(arguments.plot)
+    elif arguments.others:
+        raise ParameterError("--with", "there is no picture that it is drawn in", "leave it out, or say --plot FILE")
     if arguments.server:
         check_url(arguments.server)
         parts_of(arguments.server, "--server")
@@ -166,7 +168,7 @@ def _asked(
     subject: Subject, arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress
 ) -> Report:
     """What all questions came to. What those before it came to is printed where one of them ends everything."""
-    evaluation = Evaluation(_telling(subject, arguments.wrong, progress), items, given)
+    evaluation = Evaluation(_telling(subject, arguments.wrong, progress), items, given, _what(arguments))
     try:
         evaluation.run(progress)
     except BaseException:
@@ -184,6 +186,17 @@ def _key(arguments: argparse.Namespace) -> str | None:
     is_safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
     theirs = os.environ.get("OPENAI_API_KEY") if is_safe else None
     return next(iter(settings_of(arguments).api_keys), theirs)
+
+
+def _what(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked, of whom, as a report says it."""
+    return {
+        "what": chosen(arguments, "open gaps", "gaps", "replies"),
+        "tasks": chosen_tasks(arguments.task),
+        "items": arguments.items,
+        "seed": arguments.question_seed,
+        "server": url_of(parts_of(arguments.server, "--server")) if arguments.server else None,
+    }
 
 
 def chosen(arguments: argparse.Namespace, open_gaps: T, gaps: T, replies: T) -> T:

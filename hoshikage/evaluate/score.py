@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from hoshikage.evaluate.subject import Reply, Subject
@@ -83,6 +84,7 @@ class Report:
     total: Score
     tasks: dict[str, Score]
     n_left: int = 0  # questions that were not answered, as something ended it before
+    asked: Mapping[str, Any] = field(default_factory=dict)  # what makes two evaluations of one model others
 
     @property
     def is_partial(self) -> bool:
@@ -92,14 +94,21 @@ class Report:
         """As JSON: the total's figures at the top level, the tasks' below."""
         tasks = {name: score.as_dict() for name, score in self.tasks.items()}
         whole = {"partial": self.is_partial, "questions_left": self.n_left}
-        return {"model": self.name, "options": self.options, **whole, **self.total.as_dict(), "tasks": tasks}
+        head = {"model": self.name, "asked": dict(self.asked), "options": self.options}
+        return {**head, **whole, **self.total.as_dict(), "tasks": tasks}
 
 
 class Evaluation:
     """Questions that are asked one after the other, and what was found until now, whatever ends it."""
 
-    def __init__(self, subject: Subject, items: Sequence[Item], options: dict[str, Any]) -> None:
-        self._subject, self._items, self._options = subject, items, options
+    def __init__(
+        self,
+        subject: Subject,
+        items: Sequence[Item],
+        options: dict[str, Any],
+        asked: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._subject, self._items, self._options, self._asked = subject, items, options, asked
         self._replies: dict[str, list[Reply]] = {}
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -115,7 +124,7 @@ class Evaluation:
         everything = [reply for group in self._replies.values() for reply in group]
         tasks = {task: Score.of(group) for task, group in self._replies.items()}
         n_left = len(self._items) - len(everything)
-        return Report(self._subject.name, self._options, Score.of(everything), tasks, n_left)
+        return Report(self._subject.name, self._options, Score.of(everything), tasks, n_left, self._asked)
 
 
 def evaluate(

@@ -11,6 +11,8 @@ from hoshikage.evaluate.score import Report, Score, interval
 HEAD = ("task", "accuracy", "95 % interval", "n", "tok/s", "passes", "tok/pass", "rows/tok")
 WIDTH, HEIGHT, MARGIN, LINE = 640, 400, 60, 15
 GOLDEN_ANGLE = 137.508
+FEW = 3  # tasks that a line has room to name
+ASKED = ("what", "tasks", "items", "seed", "server")  # in this order
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 
 
@@ -50,7 +52,8 @@ def picture(reports: Sequence[Mapping[str, Any]]) -> str:
     """An SVG: a dot per report (a `Report.as_dict`), speed to the right, accuracy upwards with its interval. Below it
     stands what each of them is, one line each."""
     fastest = max((report["tokens_per_second"] or 0.0 for report in reports), default=0.0) or 1.0
-    dots = [part for number, report in enumerate(reports) for part in _dot(report, number, fastest)]
+    labels = _labels(reports)
+    dots = [part for number, report in enumerate(reports) for part in _dot(report, labels[number], number, fastest)]
     height = HEIGHT + LINE * len(reports)
     font = 'font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {font}>'
@@ -84,11 +87,31 @@ def _axes(fastest: float) -> list[str]:
     return parts + [_text(_x(speed, fastest), HEIGHT - MARGIN + 18, f"{speed:.0f}") for speed in speeds]
 
 
-def _dot(report: Mapping[str, Any], number: int, fastest: float) -> list[str]:
+def _labels(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who answered, with which options, and of what was asked that in which the reports differ."""
+    asked = [{name: _asked(name, value) for name, value in report.get("asked", {}).items()} for report in reports]
+    apart = [name for name in ASKED if len({one.get(name, "") for one in asked}) > 1]
+    labels = []
+    for report, one in zip(reports, asked, strict=True):
+        told = [one.get(name, "") for name in apart] + [f"{name} {value}" for name, value in report["options"].items()]
+        labels.append(f"{report['model']} {', '.join(filter(None, told))}".strip())
+    return labels
+
+
+def _asked(name: str, value: Any) -> str:
+    match name:
+        case "what":
+            return str(value)
+        case "tasks":
+            return ", ".join(value) if len(value) <= FEW else f"{len(value)} tasks"
+        case "server":
+            return str(value or "")
+    return f"{name} {value}"
+
+
+def _dot(report: Mapping[str, Any], label: str, number: int, fastest: float) -> list[str]:
     x, colour = _x(report["tokens_per_second"] or 0.0, fastest), _colour(number)
     low, high = report["interval"]
-    given = ", ".join(f"{name} {value}" for name, value in report["options"].items())
-    label = f"{report['model']} {given}".strip()
     return [
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low):.1f}" y2="{_y(high):.1f}" stroke="{colour}" stroke-width="2"/>',
         f'<circle cx="{x:.1f}" cy="{_y(report["accuracy"]):.1f}" r="5" fill="{colour}"/>',

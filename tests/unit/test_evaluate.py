@@ -214,7 +214,39 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
     assert main([*ask, "--plot", str(drawing), "--with", str(earlier)]) == 0
     assert "json" in capsys.readouterr().out
     assert drawing.read_text().count("<circle") == 2
-    assert main([*ask, "--with", str(drawing)]) == 2
+    assert main([*ask, "--plot", str(drawing), "--with", str(drawing)]) == 2
+
+
+def test_a_report_says_what_was_asked_of_whom(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "nano", "--server", f"{address}/v1", "--items", "2", "--task", "json", "--json"]) == 0
+    asked = json.loads(capsys.readouterr().out)["asked"]
+    assert asked == {"what": "replies", "tasks": ["json"], "items": 2, "seed": 7, "server": address}
+
+
+def test_a_picture_says_in_what_its_reports_differ() -> None:
+    """Of one alone it says nothing more, and an earlier program's report may say nothing of it."""
+    usual = {"what": "replies", "tasks": list(TASKS), "items": 48, "seed": 7, "server": None}
+    others = [
+        {**usual, "what": "gaps"},
+        {**usual, "tasks": ["json", "form"], "items": 4},
+        {**usual, "server": "http://there"},
+        {},
+    ]
+
+    def lines(*asked: dict[str, Any]) -> list[str]:
+        drawn = [Report("a", {"steps": 8}, Score(10, 9, 100, 1.0, 50, 500), {}, 0, one).as_dict() for one in asked]
+        texts = [e.text or "" for e in ElementTree.fromstring(picture(drawn))]
+        return [text for text in texts if text.startswith("a ") and text != "accuracy"]
+
+    assert lines(usual) == lines(others[0]) == ["a steps 8"]
+    assert lines(usual, others[0]) == ["a replies, steps 8", "a gaps, steps 8"]
+    n = len(TASKS)
+    assert lines(usual, *others[1:]) == [
+        f"a replies, {n} tasks, items 48, seed 7, steps 8",
+        "a replies, json, form, items 4, seed 7, steps 8",
+        f"a replies, {n} tasks, items 48, seed 7, http://there, steps 8",
+        "a steps 8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,8 +256,10 @@ def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys:
         (["--plot", "."], "--plot: . is no file"),
         (["--plot", f"{'a' * 300}.svg"], "a.svg cannot be written: File name too long; name another"),
         (["--plot", "leads-nowhere.svg"], "--plot: leads-nowhere.svg cannot be written: No such file or directory"),
-        (["--with", "text.json"], "--with: text.json is no evaluation"),
-        (["--with", "list.json"], "--with: list.json is no evaluation"),
+        (["--plot", "a.svg", "--with", "text.json"], "--with: text.json is no evaluation"),
+        (["--plot", "a.svg", "--with", "list.json"], "--with: list.json is no evaluation"),
+        (["--plot", "a.svg", "--with", "asked.json"], "--with: asked.json is no evaluation"),
+        (["--with", "whole.json"], "--with: there is no picture that it is drawn in; leave it out, or say --plot FILE"),
         (["--rule", "entrophy"], "did you mean 'entropy'"),
         (["--n-ctx", "64"], "--n-ctx: it is about a file that is loaded here"),
         (["--server", "localhost:80"], "is no address"),
@@ -238,6 +272,8 @@ def test_what_comes_to_nothing_is_refused_before_anything_is_asked(
     monkeypatch.chdir(tmp_path)
     report = {"tokens_per_second": 1.0, "interval": [0, 1], "accuracy": 1, "model": "x", "options": {}}
     Path("text.json").write_text(json.dumps(report | {"tokens_per_second": "fast"}))
+    Path("whole.json").write_text(json.dumps(report))
+    Path("asked.json").write_text(json.dumps(report | {"asked": {"tasks": 7}}))
     Path("list.json").write_text(json.dumps(report | {"options": []}))
     Path("leads-nowhere.svg").symlink_to("none/such.svg")
     monkeypatch.setattr(eval_, "Evaluation", pytest.fail)
