@@ -262,6 +262,8 @@ cdef class Session(Running):
             if (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused:
                 continue
             turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
+            if (<Canvas> turn.canvas).growth is not None:   # it finds its length by what is settled, so one at least is
+                turn.quota.count = max(turn.quota.count, min(1, (<Canvas> turn.canvas).n_masked))
             if (<Canvas> turn.canvas).moves(&turn.quota):
                 turn.span = n_spans
                 turn.n_spans = fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
@@ -366,7 +368,9 @@ cdef class Session(Running):
         cdef Turn *turn
         for i in range(lo, hi):
             turn = &self._turns[i]
-            if turn.n_spans > 0 and turn.is_read and not (<Canvas> turn.canvas).done:
+            if turn.n_spans > 0 and not turn.is_read:   # its canvas has become longer, which is no step
+                continue
+            if turn.n_spans > 0 and not (<Canvas> turn.canvas).done:
                 settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
             if not (<Canvas> turn.canvas).done and not (<Canvas> turn.canvas).paused:
                 (<Canvas> turn.canvas).advance()
