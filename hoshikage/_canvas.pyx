@@ -288,7 +288,7 @@ cdef class Canvas:
     cdef _cut_blocks(self, int32_t block_length):
         cdef int32_t length = self.hi - self.lo, most = length + self.n_most - self.n
         self.block_length = most if block_length == 0 else min(block_length, most)
-        self.n_blocks = (length + self.block_length - 1) // self.block_length
+        self.n_blocks = (most + self.block_length - 1) // self.block_length
         if self.ends is not None:
             self.block_length = min(max(self.ends.longest, 1), length)
         self.most_rows = min(self.block_length + (self.growth.n_tail if self.growth is not None else 0), self.n_most)

@@ -179,7 +179,8 @@ cdef class CausalSession(Running):
             self._n_live += 1
 
     cdef _make_room(self):
-        cdef size_t n_shares = min(self.n_threads, self.context.n_streams)
+        # The row that a stream draws from comes behind those of its prompt that are judged: into any share.
+        cdef size_t n_shares = min(self.n_threads, self.context.n_rows)
         self._room = <llama_token_data *> calloc(n_shares * self.context.n_vocab, sizeof(llama_token_data))
         if self._room == NULL:
             raise MemoryError

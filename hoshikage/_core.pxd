@@ -44,6 +44,6 @@ cdef class Session(Running):
     cdef void _note_spans(self, int32_t lo, int32_t hi) noexcept nogil
     cdef void _await(self, const Span *spans, int32_t n_spans) noexcept nogil
     cdef void _read_rows(self, int32_t lo, int32_t hi) noexcept nogil
-    cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil
+    cdef bint _check_rows(self, int32_t lo, int32_t hi) noexcept nogil
     cdef int _make_way(self, int32_t lo, int32_t hi) except -1 nogil
     cdef bint _settle(self, int32_t lo, int32_t hi) noexcept nogil

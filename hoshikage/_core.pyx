@@ -11,14 +11,13 @@ A session belongs to one thread at a time. Rules, schedules, plans and row edits
 
 from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
 from hoshikage._canvas cimport FAULT_DEAD_END, FAULT_FORBIDDEN, FAULT_FORM, FAULT_UNREADABLE
 from hoshikage._canvas cimport Canvas, Form, Forward, Job, Row, RowEdit, Span
 from hoshikage._csrc cimport SCAN_INVALID, isa_choose, isa_name, pool_run
-from hoshikage._rows cimport gather_distinct, read_job
+from hoshikage._rows cimport fill_jobs, read_job
 from hoshikage._running cimport Running
 
 import os
@@ -241,13 +240,14 @@ cdef class Session(Running):
             self.step_seconds += seconds_since(&start)
 
     cdef int _all_passes(self) except -1 nogil:
-        """A step of each, in one pass, or in several where whole canvases make it too large to gain by company."""
+        """A step of each, in one pass, or in several where whole canvases make it too large to gain by company. Where
+        one is spoilt, those behind it have no turn."""
         cdef int32_t lo = 0, hi
-        cdef bint finished = False
+        cdef bint finished = False, spoilt = False
         self._plan_step()
-        while lo < self._n_turns:
+        while lo < self._n_turns and not spoilt:    # by numbers that `_start_over` has to take away before the next
             hi = self._end_of_pass(lo)
-            self._pass(lo, hi)
+            spoilt = self._pass(lo, hi)
             finished = self._settle(lo, hi) or finished
             lo = hi
         return finished
@@ -262,6 +262,8 @@ cdef class Session(Running):
             if (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused:
                 continue
             turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
+            if (<Canvas> turn.canvas).growth is not None:   # it finds its length by what is settled, so one at least is
+                turn.quota.count = max(turn.quota.count, min(1, (<Canvas> turn.canvas).n_masked))
             if (<Canvas> turn.canvas).moves(&turn.quota):
                 turn.span = n_spans
                 turn.n_spans = fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
@@ -284,8 +286,10 @@ cdef class Session(Running):
         return n_rows
 
     cdef int _pass(self, int32_t lo, int32_t hi) except -1 nogil:
-        """One forward pass for those of these turns that need one, and the reading of its rows."""
+        """One forward pass for those of these turns that need one, and the reading of its rows; whether they spoil the
+        cache."""
         cdef int32_t i, first = -1, n_spans = 0
+        cdef bint spoilt = False
         cdef timespec start
         for i in range(lo, hi):
             if self._turns[i].n_spans > 0:
@@ -300,10 +304,10 @@ cdef class Session(Running):
             self.n_passes += 1
             self._note_spans(lo, hi)
             self._read_rows(lo, hi)
-            self._check_rows(lo, hi)
+            spoilt = self._check_rows(lo, hi)
             if hi - lo < self._n_turns:
                 self._make_way(lo, hi)
-        return 0
+        return spoilt
 
     cdef void _await(self, const Span *spans, int32_t n_spans) noexcept nogil:
         """A device hands its rows over with the first that is asked for: only then is the pass over."""
@@ -332,18 +336,22 @@ cdef class Session(Running):
                 n_jobs += turn.n_jobs
         pool_run(read_job, self._jobs, n_jobs, self.n_threads)
 
-    cdef void _check_rows(self, int32_t lo, int32_t hi) noexcept nogil:
-        """A canvas with a row that says nothing ends here, and its neighbours go on. Where the row is not made of
-        numbers, `_start_over` takes from them what their plans had left in the cache."""
+    cdef bint _check_rows(self, int32_t lo, int32_t hi) noexcept nogil:
+        """A canvas with a row that says nothing ends here, and its neighbours go on. But a row that is not made of
+        numbers is no one's own: most kernels of attention, flash or not, multiply what is masked, and spoil with it
+        the rows of all that share the pass. These end together, and True is returned."""
+        cdef bint spoilt = False
         cdef Turn *turn
         for i in range(lo, hi):
             turn = &self._turns[i]
             for k in range(turn.first_job, turn.first_job + turn.n_jobs):
                 if self._rows[k].scan.best < 0:
+                    spoilt = spoilt or self._rows[k].scan.best == SCAN_INVALID
                     (<Canvas> turn.canvas).fail(
                         FAULT_UNREADABLE if self._rows[k].scan.best == SCAN_INVALID else FAULT_FORBIDDEN,
                         self._rows[k].position)
                     break
+        return spoilt
 
     cdef int _make_way(self, int32_t lo, int32_t hi) except -1 nogil:
         """What no later pass looks at leaves the cache: those behind would have it masked, tile by tile."""
@@ -360,7 +368,9 @@ cdef class Session(Running):
         cdef Turn *turn
         for i in range(lo, hi):
             turn = &self._turns[i]
-            if turn.n_spans > 0 and turn.is_read and not (<Canvas> turn.canvas).done:
+            if turn.n_spans > 0 and not turn.is_read:   # its canvas has become longer, which is no step
+                continue
+            if turn.n_spans > 0 and not (<Canvas> turn.canvas).done:
                 settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
             if not (<Canvas> turn.canvas).done and not (<Canvas> turn.canvas).paused:
                 (<Canvas> turn.canvas).advance()
@@ -468,27 +478,6 @@ cdef int32_t withhold_ends(Canvas canvas, Row *rows, int32_t n_rows) noexcept no
             rows[n_left] = rows[i]
             n_left += 1
     return n_left
-
-
-cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
-    """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
-    cdef int32_t position, source, lo, hi, n = 0
-    canvas.read_span(&lo, &hi)
-    gather_distinct(canvas)
-    for position in range(lo, hi):
-        source = max(position - canvas.shift, 0) - spans[0].row_lo
-        if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):
-            continue
-        rows[n].position = position
-        jobs[n].canvas, jobs[n].row = <void *> canvas, &rows[n]
-        jobs[n].view.position, jobs[n].view.n_vocab = position, forward.n_vocab
-        jobs[n].view.logits = forward.row(spans[0].first_row + source)
-        jobs[n].view.unguided = NULL if canvas._unguided == NULL else forward.row(spans[1].first_row + source)
-        if canvas.spare != NULL and position == 0:
-            memcpy(canvas.spare, jobs[n].view.logits, forward.n_vocab * sizeof(float))
-            jobs[n].view.logits = canvas.spare
-        n += 1
-    return n
 
 
 # A type that is cimported is not a name of this module by itself.

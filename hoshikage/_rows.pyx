@@ -1,13 +1,35 @@
-"""One row of logits: change it, choose its token, say how sure. Rows are read by several threads at once."""
+"""The rows that are read of a pass, by several threads at once: change one, choose its token, say how sure."""
 
 from libc.stdint cimport int32_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy
 
-from hoshikage._canvas cimport Canvas, Job, Row, RowEdit, RowView, row_probability
+from hoshikage._canvas cimport Canvas, Forward, Job, Row, RowEdit, RowView, Span, row_probability
 from hoshikage._csrc cimport row_keep, row_scale, scan_noisy_best, scan_record, scan_row
 
 # Times a logit this is still finite; of two logits that differ at all it leaves one.
 cdef double COLDEST_FACTOR = 1e30
+
+
+cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *jobs, Row *rows) noexcept nogil:
+    """A job for every masked position of the block, and for the settled ones where the rule doubts them."""
+    cdef int32_t position, source, lo, hi, n = 0
+    canvas.read_span(&lo, &hi)
+    gather_distinct(canvas)
+    for position in range(lo, hi):
+        source = max(position - canvas.shift, 0) - spans[0].row_lo
+        if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):
+            continue
+        rows[n].position = position
+        jobs[n].canvas, jobs[n].row = <void *> canvas, &rows[n]
+        jobs[n].view.position, jobs[n].view.n_vocab = position, forward.n_vocab
+        jobs[n].view.logits = forward.row(spans[0].first_row + source)
+        jobs[n].view.unguided = NULL if canvas._unguided == NULL else forward.row(spans[1].first_row + source)
+        if canvas.spare != NULL and position == 0:
+            memcpy(canvas.spare, jobs[n].view.logits, forward.n_vocab * sizeof(float))
+            jobs[n].view.logits = canvas.spare
+        n += 1
+    return n
 
 
 cdef void gather_distinct(Canvas canvas) noexcept nogil:

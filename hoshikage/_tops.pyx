@@ -15,6 +15,8 @@ cdef class Tops:
     """`k` tokens and the logarithms of their probabilities at each of so many places."""
 
     def __init__(self, k):
+        if self._n != 0:
+            raise RuntimeError("alternatives are made once")
         self.k = Whole(1, MOST).check("n_top", k)
 
     def __dealloc__(self):

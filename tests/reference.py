@@ -107,17 +107,18 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
     longest = longest_block(canvas, recipe, growth.most)
     step = 0
     block_ends: list[int] = []
-    for lo, hi, n_steps in blocks(canvas, recipe, longest, block_ends):
+    for lo, hi, n_steps in blocks(canvas, recipe, longest, growth.most, block_ends):
         if not canvas.masked[lo:hi].any():
             continue
         passes.enter(lo, hi)
-        n_start = int(np.count_nonzero(canvas.masked[lo:hi]))
-        for j in itertools.count():
+        n_start, j = int(np.count_nonzero(canvas.masked[lo:hi])), 0
+        while True:
             mask_index = lo + np.flatnonzero(canvas.masked[lo:hi])
             if not len(mask_index) and (j >= n_steps or recipe.schedule in OPEN):
                 break
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps, hi - lo)
+            looks = True
             if k or recipe.algorithm == "joint_threshold":  # which also looks at what it has revealed
                 first = passes.of_block == 0
                 rows = model_rows(passes, canvas, np.arange(lo, hi), recipe, growth)
@@ -131,14 +132,17 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
                     logits, keys, mask_index = logits[kept], keys[kept], mask_index[kept]
                     n_start = len(mask_index)
                     eligible, k = quota(recipe, keys, n_start, j, n_steps, hi - lo)
-                if growth.looks(canvas, passes.tail(growth.n_tail), margin):
+                looks = growth.looks(canvas, passes.tail(growth.n_tail), margin)
+                if looks:
                     block = Block(lo, hi, rows, logits, keys, mask_index, step)
                     kept, c = reveal(canvas, passes, block, eligible, k, recipe, margin)
                     growth.after(canvas, mask_index[kept], c, margin)
                 # Where positions came or went, the block has as many as it may; otherwise it is as it was.
                 hi = min(lo + longest, canvas.hi) if canvas.grown else hi
                 passes.moved(canvas, hi)
-            step += 1  # a step that settles nothing counts too: the noise does not depend on what happened
+            # A step that settles nothing counts too: the noise does not depend on what happened. A pass that only made
+            # the canvas longer is none.
+            step, j = step + looks, j + looks
     return Result(canvas.x, canvas.settled_at, passes.n_passes, margin.least, passes.n_rows, passes.n_warm)
 
 
@@ -218,15 +222,16 @@ def longest_block(canvas: Canvas, recipe: Recipe, n_more: int) -> int:
 
 
 def blocks(
-    canvas: Canvas, recipe: Recipe, longest: int, ends: list[int] | None = None
+    canvas: Canvas, recipe: Recipe, longest: int, n_more: int = 0, ends: list[int] | None = None
 ) -> Iterator[tuple[int, int, int]]:
     """(lo, hi, steps) of each block.
 
     LLaDA asserts that blocks divide the answer and steps divide the blocks. We let the last block be shorter and the
     first blocks take one step more. Blocks span the masked region, not prompt + answer (as llama-diffusion-cli has it).
+    Where that may become longer, steps are shared among as many as there may come to be.
     AdaBlock looks at more than a block; whoever then ends one puts its end into `ends`.
     """
-    lo, n_blocks = canvas.lo, -(-(canvas.hi - canvas.lo) // (recipe.block_length or longest))
+    lo, n_blocks = canvas.lo, -(-(canvas.hi - canvas.lo + n_more) // (recipe.block_length or longest))
     for b in itertools.count():
         if lo >= canvas.hi:
             return
@@ -243,12 +248,17 @@ def quota(recipe: Recipe, keys: Keys, n_start: int, j: int, n_steps: int, length
     n_mask = len(keys)
     if recipe.schedule == "adaptive":
         count, share = min(1, n_mask), 1.0 / max(1, n_mask)
+    elif recipe.schedule == "block" and (recipe.gaps or recipe.grow):
+        # Masks come and go: as if the block began now, with the steps that are left.
+        count, share = block_based(n_mask, n_mask, 0, max(1, n_steps - j))
     elif recipe.schedule == "block":
         count, share = block_based(n_start, n_mask, j, n_steps)
     elif recipe.schedule == "denoising":  # SDAR: however much of the block is there already
         count, share = block_based(length, n_mask, j, n_steps)
     else:
         count, share = timestep_based(n_mask, j, n_steps, recipe.eps)
+    if recipe.gaps or recipe.grow:  # a canvas finds its length by what is settled
+        count = max(count, min(1, n_mask))
     if recipe.algorithm != "origin":
         return np.full(n_mask, True), count
     # Dream's origin has no confidence: every masked position is revealed with the same probability, by its own coin.

@@ -33,6 +33,8 @@ cdef class Daedal(Growth):
     cdef bint begun         # the first length is found
 
     def __init__(self, int32_t most, *, int32_t stride=8, int32_t n_tail=32):
+        if self.taken:      # its canvas has room for what was said before
+            raise RuntimeError("a growth is made once")
         if not (0 <= most <= 1 << 24 and 2 <= stride <= 1 << 20 and 1 <= n_tail <= 1 << 20):
             raise ParameterError("grow", f"{most} positions, {stride} at a time by {n_tail} rows, are no growth",
                                  "use positive numbers, and a stride of 2 at least")

@@ -40,9 +40,9 @@ cdef class Bias(RowEdit):
     cdef int32_t n
 
     def __init__(self, bias):
-        if self.tokens != NULL:
-            raise RuntimeError("a row edit is made once")
         pairs = [(int(token), float(added)) for token, added in bias.items()]
+        if self.tokens != NULL:  # by that iteration, too
+            raise RuntimeError("a row edit is made once")
         self.tokens = <int32_t *> calloc(max(len(pairs), 1), sizeof(int32_t))
         self.added = <float *> calloc(max(len(pairs), 1), sizeof(float))
         if self.tokens == NULL or self.added == NULL:

@@ -27,12 +27,12 @@ cdef class Elastic(Growth):
     cdef readonly int32_t n, expand_id, delete_id
 
     def __init__(self, gaps, *, int32_t expand_id, int32_t delete_id):
-        if self._gaps != NULL:
-            raise RuntimeError("a growth is made once")
         if expand_id < 0 or delete_id < 0 or expand_id == delete_id:
             raise ParameterError("expand", f"tokens {expand_id} and {delete_id} cannot mean more and less",
                                  "use a model that was trained to find the length of a gap")
         rows = checked_gaps(gaps)
+        if self._gaps != NULL:  # by that iteration, too
+            raise RuntimeError("a growth is made once")
         self._gaps = <Gap *> calloc(len(rows), sizeof(Gap))
         if self._gaps == NULL:
             raise MemoryError
@@ -105,7 +105,7 @@ cdef class Limits(RowEdit):
 
     cdef Elastic elastic
 
-    def __init__(self, Elastic elastic not None):
+    def __cinit__(self, Elastic elastic not None):  # `edit` looks into it, so that there is none without
         self.elastic = elastic
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:

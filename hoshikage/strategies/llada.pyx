@@ -5,6 +5,7 @@ Confidence is the softmax of the full, noise-free distribution at the chosen tok
 
 from hoshikage._canvas cimport Canvas, Quota, Row, Rule, Schedule, row_probability
 from hoshikage._csrc cimport NOISE_SCORE, noise_uniform
+from libc.stdint cimport int32_t
 
 
 cdef class LowConfidence(Rule):
@@ -22,18 +23,20 @@ cdef class Random(Rule):
 
 
 cdef class Blocks(Schedule):
-    """The linear schedule: a block's n masks over its s steps, floor(n/s) each and one more in the first n mod s."""
+    """The linear schedule: a block's n masks over its s steps, floor(n/s) each and one more in the first n mod s. Where
+    positions come and go it begins anew with each step, with the masks and the steps that are left."""
 
     cdef Quota quota(self, Canvas canvas) noexcept nogil:
         cdef Quota quota
-        quota.count = canvas.n_block // canvas.block_steps
-        if canvas.block_step < canvas.n_block % canvas.block_steps:
-            quota.count += 1
-        if canvas.block_step >= canvas.block_steps - 1:  # the plan may have withheld something until now
+        cdef int32_t n = canvas.n_block, n_steps = canvas.block_steps, step = canvas.block_step
+        if canvas.growth is not None:
+            n, n_steps, step = canvas.n_masked, max(n_steps - step, 1), 0
+        quota.count = n // n_steps + (step < n % n_steps)
+        if step >= n_steps - 1:  # the plan may have withheld something until now
             quota.count = canvas.n_masked
         quota.count = min(quota.count, canvas.n_masked)
         # For a rule that draws: the same number, on average; the block's last step leaves nothing.
         quota.share = 1.0
-        if canvas.block_step < canvas.block_steps - 1:
+        if step < n_steps - 1:
             quota.share = quota.count / <double> canvas.n_masked if canvas.n_masked > 0 else 0.0
         return quota

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -254,6 +256,28 @@ def test_one_thread_at_a_time(llama: Path) -> None:
         board.cancel()
         thread.join()
         assert [type(failure) for failure in failures] == [Cancelled]
+
+
+JUDGED = """
+import sys
+from hoshikage._causal import CausalSession, Sampler, Stream
+from hoshikage._core import Model
+model = Model(sys.argv[1], n_gpu_layers=0)
+def drawn(n_threads):
+    with CausalSession(model, n_ctx=256, n_rows=64, n_threads=n_threads, n_threads_batch=1) as session:
+        stream = Stream(range(32), max_tokens=1, sampler=Sampler(temperature=1.0, seed=1), score_prompt=True)
+        session.add(stream)
+        session.run()
+        return stream.tokens, stream.prompt_logprobs[1:]
+assert all(drawn(n_threads) == drawn(1) for n_threads in (2, 3, 8) * 10)
+"""
+
+
+def test_a_token_is_drawn_in_room_of_its_own_behind_a_prompt_that_threads_judge(llama: Path) -> None:
+    """In a process of its own: what is written past the end of the room ends it, at the latest at one of so many."""
+    command = [sys.executable, "-P", "-c", JUDGED, str(llama)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 # -- ends that are errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +108,40 @@ def test_answers_that_grow(schedule: str) -> None:
     check()
     tally.assert_ties_are_rare()
     assert grown == {False, True}
+
+
+@pytest.mark.parametrize("schedule", (*SCHEDULES, "denoising"))
+def test_steps_enough_are_one_for_each_token(schedule: str) -> None:
+    """However many more there are than the gaps had masks at first; who found them needs no more passes than that."""
+
+    @settings(max_examples=60)
+    @given(elastic_cases(), st.sampled_from(["low_confidence", "random", "entropy"]))
+    def check(drawn: Case, algorithm: str) -> None:
+        chosen = {"algorithm": algorithm, "rule_options": None, "schedule": schedule, "steps": 500}
+        case = replace(drawn, options=drawn.options | chosen)
+        adaptive = replace(case, options=case.options | {"schedule": "adaptive"})
+        canvas, as_needed = decoded(case), decoded(adaptive)
+        assert (canvas.tokens, canvas.settled_at) == (as_needed.tokens, as_needed.settled_at)
+        assert canvas.n_passes == as_needed.n_passes
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "a_step"), [("block", 32, 1), ("block", 16, 2), ("block", 8, 4), ("timestep", 32, 1)]
+)
+def test_steps_are_shared_among_all_that_an_answer_may_grow_to(schedule: str, steps: int, a_step: int) -> None:
+    """Passes that add masks at first are none, and later blocks get theirs."""
+    options = {"grow": 24, "grow_options": {"stride": 6}, "logit_bias": {18: -50.0, 17: -50.0}, "eps": 1e-9}
+    canvas = make_canvas(
+        [1, *[19] * 8], 19, algorithm="low_confidence", schedule=schedule, steps=steps, block_length=8, eos_id=18,
+        eot_id=17, **options,
+    )  # fmt: skip
+    with Session(FakeModel(20), n_ctx=64, n_rows=64) as session:
+        run_all(session, [canvas])
+    assert (canvas.n, canvas.step, canvas.n_passes) == (1 + 8 + 24, steps, 4 + steps)
+    settled = Counter(canvas.settled_at[1:])
+    assert [settled[step] for step in range(steps)] == [a_step] * steps
 
 
 def test_a_canvas_takes_the_room_that_it_may_come_to_need() -> None:

@@ -20,6 +20,7 @@ from hoshikage._core import Board, Canvas, Model, Session
 from hoshikage._fake import FakeContext, FakeModel
 from hoshikage.errors import Cancelled, ParameterError
 from hoshikage.strategies import edits, make_edits, make_form, make_gaps, make_growth, make_rule, make_schedule
+from hoshikage.strategies.elastic import Elastic, Limits
 from tests.conftest import TinyModel
 
 MODEL = FakeModel(32)
@@ -101,6 +102,47 @@ def test_a_bias_takes_as_many_tokens_as_come() -> None:
     honest = dict.fromkeys(range(30), -inf)
     liar = edits.Bias(Liar(honest))
     assert decoded(Canvas(TOKENS, **parts(edits=[liar, *make_edits(31)])))[2:] == [30] * 3
+
+
+def test_what_a_canvas_has_room_for_is_said_once() -> None:
+    growth = make_growth(2)
+    canvas = Canvas(TOKENS, **parts(growth=growth, n_top=2))
+    with pytest.raises(RuntimeError, match="once"):
+        growth.__init__(4000, n_tail=4000)  # type: ignore[misc]
+    with pytest.raises(RuntimeError, match="once"):
+        canvas.tops.__init__(64)  # type: ignore[misc]
+    assert (growth.most, growth.n_tail, canvas.tops.k) == (2, 32, 2)
+    decoded(canvas)
+    assert canvas.n <= canvas.n_most == 7
+
+
+def test_gaps_and_biases_that_their_own_items_make_are_made_once() -> None:
+    growth, bias = Elastic.__new__(Elastic), edits.Bias.__new__(edits.Bias)
+
+    class Gaps(list[tuple[int, int, int, int]]):
+        def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
+            growth.__init__([(2, 5, 0, 8)], expand_id=30, delete_id=29)  # type: ignore[misc]
+            return iter([(k, k + 1, 0, 8) for k in range(2, 5)])
+
+    class Pairs(dict[int, float]):
+        def items(self) -> Any:
+            bias.__init__({5: 1.0})  # type: ignore[misc]
+            return dict.fromkeys(range(30), 1.0).items()
+
+    with pytest.raises(RuntimeError, match="once"):
+        growth.__init__(Gaps(), expand_id=30, delete_id=29)  # type: ignore[misc]
+    with pytest.raises(RuntimeError, match="once"):
+        bias.__init__(Pairs())  # type: ignore[misc]
+    assert growth.gaps == [(2, 5)]
+    assert decoded(Canvas(TOKENS, **parts(edits=[bias, *make_edits(31)]))) == decoded(
+        Canvas(TOKENS, **parts(edits=make_edits(31, logit_bias={5: 1.0})))
+    )
+
+
+@pytest.mark.parametrize("nothing", [(), (None,)])
+def test_there_are_no_limits_of_no_gaps(nothing: tuple[None, ...]) -> None:
+    with pytest.raises(TypeError):
+        Limits.__new__(Limits, *nothing)
 
 
 def test_contexts_and_models_are_made_once(tiny_model: TinyModel) -> None:

@@ -10,14 +10,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hoshikage
 from hoshikage import Board
+from hoshikage._core import Canvas, Model, Session
 from hoshikage.errors import DecodeError
 from hoshikage.gguf.header import SCALARS, STRING, Header
 from hoshikage.gguf.reader import read
+from hoshikage.strategies import make_rule, make_schedule
 from tests.conftest import TinyModel
 from tests.tiny import ARCHITECTURES, MASK
 
@@ -187,19 +190,23 @@ def test_two_equal_tokens_would_kill(loader: Loader, tiny_model: TinyModel, tmp_
     assert loader.load(f"unjudged {path}") == "signal 6"
 
 
+def spoiled(path: Path, folder: Path) -> Path:
+    """A copy of a file, in which token 250 is no number."""
+    data, header = bytearray(path.read_bytes()), read(path)
+    (table,) = (tensor for tensor in header.tensors if tensor.name == "token_embd.weight")
+    row = header.data_offset + table.offset + 250 * 4 * table.dims[0]
+    data[row : row + 4] = struct.pack("<f", float("nan"))
+    (folder / "spoiled.gguf").write_bytes(data)
+    return folder / "spoiled.gguf"
+
+
 @pytest.mark.parametrize("architecture", ["llada", "llama", "qwen3"])
 @pytest.mark.parametrize("flash_attn", ["off", "auto"])
 def test_numbers_that_are_none_are_forgotten(
     architecture: str, flash_attn: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     """They lie in the cache, and what is masked there is multiplied by nothing, which of no number makes no number."""
-    data = bytearray(tiny_model(architecture).read_bytes())
-    header = read(tiny_model(architecture))
-    (table,) = (tensor for tensor in header.tensors if tensor.name == "token_embd.weight")
-    row = header.data_offset + table.offset + 250 * 4 * table.dims[0]
-    data[row : row + 4] = struct.pack("<f", float("nan"))
-    path = tmp_path / "spoiled.gguf"
-    path.write_bytes(data)
+    path = spoiled(tiny_model(architecture), tmp_path)
     kind = {"kind": "block", "block_length": 4, "mask_token": MASK} if architecture == "qwen3" else {}
     with hoshikage.load(path, n_ctx=256, n_seq=2, n_threads=1, flash_attn=flash_attn, **kind) as engine:
         expected = engine.generate(GOOD, max_tokens=8, seed=1).tokens
@@ -207,7 +214,7 @@ def test_numbers_that_are_none_are_forgotten(
         desk.join(engine.answer(0, GOOD, {"max_tokens": 8, "seed": 1}))
         desk.step(Board())
         desk.join(engine.answer(1, BAD, {"max_tokens": 8, "seed": 1}))
-        while desk.busy:  # whoever is beside it may fail with it, where flash attention is off
+        while desk.busy:  # whoever is in a pass with it may fail with it
             for news in desk.step(Board()):
                 assert news.error is not None or news.result is not None
                 assert news.result is None or news.result.tokens == expected
@@ -215,3 +222,28 @@ def test_numbers_that_are_none_are_forgotten(
             with pytest.raises(DecodeError, match="not numbers"):
                 engine.generate(BAD, max_tokens=8, seed=1)
             assert engine.generate(GOOD, max_tokens=8, seed=1).tokens == expected
+
+
+@pytest.mark.parametrize("flash_attn", ["off", "on"])
+def test_numbers_that_are_none_reach_no_later_pass(flash_attn: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """A step of two long canvases takes two passes. The first one's cells would be masked in the second: times nothing
+    they are no numbers still."""
+    how: dict[str, Any] = {"n_ctx": 512, "n_seq": 2, "n_rows": 64, "n_threads": 1, "flash_attn": flash_attn}
+
+    def canvas_of(ids: list[int], n: int) -> Canvas:
+        tokens = (ids * n)[: n - 20] + [model.mask_id] * 20
+        rule, schedule = make_rule("low_confidence"), make_schedule("block")
+        return Canvas(tokens, mask_id=model.mask_id, rule=rule, schedule=schedule, steps=5)
+
+    with Model(spoiled(tiny_model("llada", n_ctx_train=512), tmp_path), n_gpu_layers=0) as model:
+        alone, bad, good = canvas_of(GOOD, 150), canvas_of(BAD, 200), canvas_of(GOOD, 150)
+        with Session(model, **how) as session:
+            session.add(alone)
+            session.run()
+        with Session(model, **how) as session:
+            session.add(bad)
+            session.add(good)
+            assert session.run() == [bad] and isinstance(bad.error, DecodeError)
+            assert (session.n_passes, good.step) == (1, 0)
+            assert session.run() == [good] and good.error is None
+        assert (good.tokens, good.n_passes) == (alone.tokens, alone.n_passes)

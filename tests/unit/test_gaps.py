@@ -130,6 +130,15 @@ def test_a_stream_of_a_gap_that_grows_says_what_its_result_says() -> None:
         assert len({len(snapshot.tokens) for snapshot in snapshots}) > 1
 
 
+def test_steps_enough_change_nothing_and_few_are_kept_to() -> None:
+    with Engine(Stretcher(salt=3)) as engine:
+        options: dict[str, Any] = {"length": [2, 24], "logit_bias": {engine.model.expand_id: 3.0}}
+        as_needed = engine.infill("a", "b", **options)
+        assert len(as_needed.tokens) > 4 and engine.infill("a", "b", steps=500, **options).tokens == as_needed.tokens
+        few = engine.infill("a", "b", steps=3, **options)
+        assert few.counts.n_passes < as_needed.counts.n_passes
+
+
 def test_other_models_keep_to_the_length() -> None:
     with Engine(Speaker(salt=3)) as engine:
         result = engine.infill("a", "b", length=[2, 7], logits_eos_inf=True)
