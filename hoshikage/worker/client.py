@@ -177,7 +177,7 @@ class Worker:
 
     def _check_alive(self) -> None:
         if self._end is not None:
-            raise WorkerDied(*self._end.args)
+            raise self._end.anew()
 
     def _send(self, data: bytes) -> None:
         if self._outgoing.put(data):
@@ -234,7 +234,7 @@ class Worker:
             load, self._load = self._load, None
             self._end = self._told_end(code, why, load is not None)
         for tell in asks.values():
-            self._call(tell, Failed(error=type(self._end)(*self._end.args)))
+            self._call(tell, Failed(error=self._end.anew()))
         if load is not None:
             load.outcome.set_exception(Cancelled("the load was given up") if self._closing else self._end)
         if not self._closing:
