@@ -68,7 +68,7 @@ def test_a_bias_in_pairs(server: Server) -> None:
     written = {character for character in complete(server).json["content"] if character.isascii()}
     banned = [[ord(character), False] for character in sorted(written)]
     assert written and not set(complete(server, logit_bias=banned).json["content"]) & written
-    for wrong in ([[1]], [["a", 1]], [1], [[1, "x"]], [[True, 1]]):
+    for wrong in ([[1]], [["a", 1]], [1], [[1, "x"]], [[True, 1]], [[[], 2]], [[1.5, 2]]):
         assert complete(server, logit_bias=wrong).error["param"] == "logit_bias"
 
 
