@@ -387,7 +387,7 @@ def test_one_client_leaves_places_to_others_and_to_the_owner(new_server: NewServ
 def test_a_whole_answer_that_nobody_takes_is_given_up(new_server: NewServer) -> None:
     """More than the line holds, written at once: its memory is given back."""
     server = new_server(HOSHIKAGE_SEND_TIMEOUT="1")
-    body = json.dumps({"model": "fake", "content": "hello " * 300_000, "with_pieces": True}).encode()
+    body = json.dumps({"model": "fake", "content": "hello " * 150_000, "with_pieces": True}).encode()
     assert server.client.chat(max_tokens=1).status == 200
     before = descriptors(server.process.pid)
     connection = socket.socket()
