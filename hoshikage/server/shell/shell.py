@@ -124,7 +124,7 @@ class Shell:
 
     async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
         check_announced(exchange, self._limits)
-        with Share(self._room) as share:
+        with Share(self._room, exchange.who) as share:
             if exchange.method in METHODS_WITH_BODY:
                 exchange.body = await read_body(receive, self._limits, share)
             inner_scope = {**scope, "method": route_method(exchange)}
