@@ -1,4 +1,7 @@
-"""One look at all models for everybody who watches them: it reads files, and watchers look again and again."""
+"""Looks at files on other threads, shared by all who want the same: a disk that hangs holds one thread, not all.
+
+As many threads as a process has for such work would soon wait for it, and every request for one of them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hoshikage.manager.state import ModelState
+from hoshikage.server.problem import Problem
+
+T = TypeVar("T")
+PATIENCE = 15.0  # seconds: a disk that sleeps is awake by then
+
+
+async def in_time(looking: asyncio.Task[T]) -> T:
+    """What a look gives that others wait for as well. Raises Problem 503 when it hangs."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.shield(looking)
+    except TimeoutError:
+        sentence = f"model files could not be looked at within {PATIENCE:g} s; see whether a disk or a mount hangs"
+        raise Problem(503, sentence, "stuck", headers={"retry-after": "10"}) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +38,7 @@ class Look:
 
 
 class Lookout:
-    """Belongs to the event loop."""
+    """How all models stand. Belongs to the event loop."""
 
     def __init__(self, models: Callable[[], Sequence[ModelState]]) -> None:
         self._models = models
@@ -32,8 +50,16 @@ class Lookout:
         while self._last.began <= after:
             if self._looking is None:
                 self._looking = asyncio.create_task(self._look())
-            await asyncio.shield(self._looking)  # others wait for it as well
+            await in_time(self._looking)
         return self._last
+
+    async def now(self) -> Sequence[ModelState]:
+        """How they stand from now on."""
+        return (await self.look(time.monotonic())).states
+
+    def last(self) -> Sequence[ModelState]:
+        """How they stood when somebody looked."""
+        return self._last.states
 
     async def _look(self) -> None:
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from hoshikage.manager.state import ModelState
 from hoshikage.server.lookout import Look, Lookout
+from hoshikage.server.problem import Problem
 
 
 class Models:
@@ -39,10 +40,10 @@ def test_a_hundred_watchers_look_once() -> None:
         models = Models()
         lookout = Lookout(models)
         first = await lookout.look()
-        looks = await many(lookout, first.began)
-        assert models.n_looks == 2 and {id(look) for look in looks} == {id(looks[0])}
-        assert looks[0].began > first.began and looks[0].states[0].label == "2"
-        assert await lookout.look(first.began) is looks[0], "it is recent enough"
+        shared = await many(lookout, first.began)
+        assert models.n_looks == 2 and {id(look) for look in shared} == {id(shared[0])}
+        assert shared[0].began > first.began and shared[0].states[0].label == "2"
+        assert await lookout.look(first.began) is shared[0], "it is recent enough"
         assert models.n_looks == 2
 
     asyncio.run(live())
@@ -63,6 +64,24 @@ def test_who_comes_while_somebody_looks_waits_for_the_next_look() -> None:
         models.may_end.set()
         old, new = await before, await coming
         assert models.n_looks == 2 and all(look.began > old.began for look in new)
+
+    asyncio.run(live())
+
+
+def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoshikage.server.lookout.PATIENCE", 0.01)
+
+    async def live() -> None:
+        models = Models()
+        lookout = Lookout(models)
+        models.may_end.clear()
+        for _ in range(3):
+            with pytest.raises(Problem, match="a disk or a mount hangs"):
+                await lookout.now()
+        assert models.n_looks == 1, "no further thread hangs"
+        monkeypatch.undo()
+        models.may_end.set()
+        assert await lookout.now()
 
     asyncio.run(live())
 

@@ -25,6 +25,7 @@ from hoshikage.server.app import lines
 from hoshikage.server.choosing import default_label
 from hoshikage.server.fields import Field, Table, given_in
 from hoshikage.server.inbox import Inbox
+from hoshikage.server.lookout import Lookout
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
 from hoshikage.server.openai.values import Duration
 from hoshikage.server.problem import Problem, problem_of
@@ -273,5 +274,5 @@ class Manager:
 def test_who_names_no_model_means_one_in_memory_and_rather_an_own_one(
     labels: list[str], resident: set[str], meant: str
 ) -> None:
-    services: Any = SimpleNamespace(manager=Manager(labels, resident))
+    services: Any = SimpleNamespace(lookout=Lookout(Manager(labels, resident).models))
     assert asyncio.run(default_label(services)) == meant
