@@ -35,6 +35,9 @@ cdef extern from "csrc/scan.h" nogil:
 cdef extern from "csrc/threads.h" nogil:
     void pool_run(void (*body)(void *ctx, int32_t i) noexcept nogil, void *ctx, int32_t n, int32_t n_threads) noexcept
 
+cdef extern from "csrc/stack.h" nogil:
+    int stack_call(size_t n_bytes, void (*body)(void *ctx) noexcept nogil, void *ctx) noexcept
+
 cdef extern from "csrc/overlay.h" nogil:
     ctypedef struct overlay_part:
         const void *bytes

@@ -13,8 +13,10 @@ cdef class Model:
     cdef readonly bint native, is_diffusion, shift
     cdef readonly int32_t block_length  # of a block model; 0: another kind
     cdef readonly object header, kind
+    cdef str splitting              # of its texts, as `gguf.splitting` has it
 
     cdef _load(self, retagged, int n_gpu_layers, int main_gpu, tensor_split, str split_mode, mmap, bint check_tensors,
                Board board, progress)
+    cdef size_t stack_for(self, bytes raw) except? 1
     cdef int check_open(self) except -1
     cdef int check_token(self, int32_t token) except -1

@@ -9,6 +9,9 @@ from hoshikage.gguf import Header, Kind, Wish
 
 SPLIT_MODES: Final[dict[str, int]]
 MAX_TEXT: Final[int]
+SHORT_RUN: Final[int]
+LONGEST_RUN: Final[int]
+STACK_OF_CHARACTER: Final[int]
 
 def gpu_offload() -> bool: ...
 

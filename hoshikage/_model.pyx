@@ -5,17 +5,21 @@ from libc.stdio cimport FILE, fclose
 from libc.stdlib cimport calloc, free
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
-from hoshikage._csrc cimport overlay_open, overlay_part
+from hoshikage._csrc cimport overlay_open, overlay_part, stack_call
 from hoshikage._llama cimport *
 from hoshikage._log cimport forget_lines, last_lines
 
 import os
 
 from hoshikage import gguf
-from hoshikage.errors import Cancelled, ModelLoadError, ParameterError
+from hoshikage.errors import Cancelled, MemoryExhausted, ModelLoadError, ParameterError
 
 SPLIT_MODES = {"none": LLAMA_SPLIT_MODE_NONE, "layer": LLAMA_SPLIT_MODE_LAYER, "row": LLAMA_SPLIT_MODE_ROW}
 MAX_TEXT = 1 << 28  # bytes per call of tokenize: far beyond any context, well inside llama.cpp's int32
+
+# Of what regular expressions may match as one: characters that any thread's stack has room for, those that are read at
+# all, and the stack of each. A match holds two runs at most, and takes 420 bytes of stack a character.
+SHORT_RUN, LONGEST_RUN, STACK_OF_CHARACTER = 1 << 10, 1 << 19, 1 << 10
 
 
 def gpu_offload():
@@ -44,6 +48,37 @@ cdef void report_progress(load_watch *watch, float fraction) noexcept with gil:
     except BaseException as failure:  # raised again by `_load`, once llama.cpp has returned
         (<list> watch.failures).append(failure)
         watch.failed = True
+
+
+cdef struct tokenizing:     # the arguments and the result of one llama_tokenize
+    const llama_vocab *vocab
+    const char *text
+    int32_t n_bytes
+    llama_token *ids
+    int32_t n_max
+    bint add_special
+    bint parse_special
+    int32_t n
+
+
+cdef void tokenize_now(void *data) noexcept nogil:
+    cdef tokenizing *job = <tokenizing *> data
+    job.n = llama_tokenize(job.vocab, job.text, job.n_bytes, job.ids, job.n_max, job.add_special, job.parse_special)
+
+
+cdef int32_t longest_run(const char *text, int32_t n_bytes, bint mixed) noexcept nogil:
+    """Characters of the longest part of a text that is all white space or has none, as std::regex knows it; of all of
+    it where a match may have both (`mixed`)."""
+    cdef int32_t i, n = 0, longest = 0
+    cdef bint white = False, was_white = False
+    for i in range(n_bytes):
+        if (text[i] & 0xC0) == 0x80:  # inside a character
+            continue
+        white = text[i] == 0x20 or 0x09 <= text[i] <= 0x0D
+        n = n + 1 if mixed or white == was_white else 1
+        was_white = white
+        longest = max(longest, n)
+    return longest
 
 
 cdef int check_same_file(object header, object status) except -1:
@@ -101,6 +136,7 @@ cdef class Model:
         self.kind = gguf.kind_of(self.header, wish)
         self.is_diffusion, self.shift = self.kind.is_diffusion, self.kind.shift
         self.block_length = self.kind.block_length
+        self.splitting = gguf.splitting_of(self.header)
         retagged = gguf.retag(self.header) if retag else None
         self.native = self.header.is_diffusion and retagged is None and not self.header.is_retagged
         self.served_as = retagged.architecture if retagged is not None else self.header.architecture
@@ -294,28 +330,50 @@ cdef class Model:
     def tokenize(self, text, *, bint add_special=False, bint parse_special=False):
         """Token ids of a text; special tokens written out in it are plain text unless `parse_special`."""
         cdef bytes raw = text.encode("utf-8") if isinstance(text, str) else bytes(memoryview(text))
-        cdef const char *c_text = raw
-        cdef int32_t n_bytes, n_max, n
-        cdef llama_token *ids
+        cdef tokenizing job
+        cdef size_t n_stack
+        cdef int error = 0
         self.check_open()
         raw.decode("utf-8")  # llama.cpp throws on what is not UTF-8, and a C++ exception would end the process
         if len(raw) > MAX_TEXT:
             raise ParameterError("text", f"{len(raw)} bytes are too many", f"tokenize at most {MAX_TEXT} at once")
-        n_bytes = len(raw)
-        n_max = n_bytes + 16  # never more tokens than bytes, but for the special ones at the ends
-        ids = <llama_token *> calloc(n_max, sizeof(llama_token))
-        if ids == NULL:
+        n_stack = self.stack_for(raw)
+        job.vocab, job.text, job.n_bytes = self.vocab, raw, len(raw)
+        job.add_special, job.parse_special, job.n = add_special, parse_special, 0
+        job.n_max = job.n_bytes + 16  # never more tokens than bytes, but for the special ones at the ends
+        job.ids = <llama_token *> calloc(job.n_max, sizeof(llama_token))
+        if job.ids == NULL:
             raise MemoryError
         self._users += 1  # so that no other thread closes the model meanwhile
         try:
             with nogil:
-                n = llama_tokenize(self.vocab, c_text, n_bytes, ids, n_max, add_special, parse_special)
-            if n < 0:
+                if n_stack > 0:
+                    error = stack_call(n_stack, tokenize_now, &job)
+                else:
+                    tokenize_now(&job)
+            if error:
+                raise MemoryExhausted(f"a long run without a space takes a thread with {n_stack >> 20} MiB of stack, "
+                                      f"and there is none: {os.strerror(error)}", "put spaces or line ends into it")
+            if job.n < 0:
                 raise ParameterError("text", "llama.cpp could not tokenize it", "report this text as a bug")
-            return [ids[i] for i in range(n)]
+            return [job.ids[i] for i in range(job.n)]
         finally:
             self._users -= 1
-            free(ids)
+            free(job.ids)
+
+    cdef size_t stack_for(self, bytes raw) except? 1:
+        """The stack that splitting a text into words takes; 0: any will do."""
+        cdef const char *text = raw
+        cdef int32_t n_bytes = len(raw), n
+        cdef bint mixed = self.splitting == "whole"
+        if self.splitting == "loop" or n_bytes <= SHORT_RUN:
+            return 0
+        with nogil:
+            n = longest_run(text, n_bytes, mixed)
+        if n > LONGEST_RUN:
+            raise ParameterError("text", f"{n} characters in one run are more than this model's splitter can read",
+                                 f"put spaces or line ends into it, so that no run is longer than {LONGEST_RUN}")
+        return <size_t> n * STACK_OF_CHARACTER if n > SHORT_RUN else 0
 
     def detokenize(self, ids, *, bint special=False):
         """The bytes of the tokens, one after the other; control tokens are empty unless `special`."""

@@ -7,7 +7,7 @@ that have none. They pickle: their arguments are those of their constructors.
 from __future__ import annotations
 
 from os import PathLike, fspath
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 AnyPath: TypeAlias = str | PathLike[str]
 
@@ -21,6 +21,10 @@ class HoshikageError(Exception):
         super().__init__(cause, remedy)
         self.cause = cause
         self.remedy = remedy or self.default_remedy
+
+    def anew(self) -> Self:
+        """The same for another to raise: what is raised keeps the frames that it went through, and all they hold."""
+        return type(self)(*self.args)
 
     @property
     def subject(self) -> str:

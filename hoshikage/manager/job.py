@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from hoshikage.worker.ask import Ask, Event
+from hoshikage.worker.ask import Ask, Event, Packed
 
 Tell: TypeAlias = Callable[[Event], object]
 
@@ -20,7 +20,7 @@ class Job:
     """
 
     model: str
-    ask: Ask
+    ask: Ask | Packed
     key: str = ""  # whose it is: those who share a key share its turns
     wait: float | None = None  # seconds until it is handed to its model, at most the manager's own; 0: no limit
     time: float | None = None  # seconds that it may take altogether; likewise

@@ -190,7 +190,7 @@ class Keeper:
 
     def _failed(self, place: Place, error: HoshikageError) -> None:
         n_times = place.failure.n_times + 1 if place.failure else 1
-        place.failure = Failure(error, n_times, self._means.now() + backoff(n_times))
+        place.failure = Failure(error.anew(), n_times, self._means.now() + backoff(n_times))
         self.n_failures += 1
         log.warning("%s: cannot be loaded: %s", place.label, error.cause)
         self._on_refusal(place, error)

@@ -61,7 +61,7 @@ class Request:
         self._outlet.put(event)
 
     def fail(self, error: HoshikageError) -> None:
-        self.put(Failed(error=error))
+        self.put(Failed(error=error.anew()))  # others may be told the same, and each raises it
 
     def tell_place(self, n_ahead: int) -> None:
         """How many stand before it: at first, and each time that they have become half as many."""

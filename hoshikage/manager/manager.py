@@ -35,6 +35,7 @@ from hoshikage.registry import Registry
 from hoshikage.registry.facts import identity_of
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Ask, Event, Failed
+from hoshikage.worker.frames import packed
 
 LOOK = 0.2  # seconds of a wait, after which a handler of signals gets its turn
 STRAGGLERS = 5.0  # seconds in which those who were let in just before the gate was closed are heard of
@@ -84,11 +85,14 @@ class Manager:
                 log.warning("%s is pinned, but cannot be had: %s", label, error)
 
     def submit(self, job: Job, tell: Tell) -> Ticket:
-        """Take a job. Raises UnknownModelError, QueueFullError, Stopping, or what is wrong with the model's entry."""
+        """Take a job. Raises UnknownModelError, QueueFullError, Stopping, or what is wrong with the job or the model's
+        entry. A long body takes its time, here and not on the thread that all wait for."""
         if self._gate.closed:
             raise Stopping
         model = self._registry.find(job.model)
         identity = identity_or_none(model.path)
+        if isinstance(job.ask, Ask):
+            job = replace(job, ask=packed(job.ask))
         request = Request(next(self._numbers), job, model, tell, self._desk.now(), self._cancel)
         self._gate.enter(job.key)
         self._desk.post(partial(self._steward.submitted, request, identity))

@@ -21,7 +21,7 @@ from hoshikage.manager.state import State
 from hoshikage.manager.timers import Timer
 from hoshikage.registry import Model
 from hoshikage.settings import Settings
-from hoshikage.worker.ask import Ask
+from hoshikage.worker.ask import Ask, Packed
 
 
 class Worker(Protocol):
@@ -33,7 +33,7 @@ class Worker(Protocol):
     def alive(self) -> bool: ...
     @property
     def last_step(self) -> float: ...  # when it gave its last sign of life
-    def ask(self, ask: Ask, tell: Tell) -> Ticket: ...
+    def ask(self, ask: Ask | Packed, tell: Tell) -> Ticket: ...
     def close(self, patience: float) -> None: ...  # its process is gone when this returns
 
 

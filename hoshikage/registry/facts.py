@@ -48,7 +48,7 @@ def facts_of(path: Path, wish: gguf.Wish | None = None) -> Facts:
         return read_facts(path, [], wish)  # which says what is wrong
     outcome = _remembered(str(path), identities, wish)
     if isinstance(outcome, ModelFileError):
-        raise type(outcome)(*outcome.args)
+        raise outcome.anew()
     return outcome
 
 

@@ -13,6 +13,7 @@ from hoshikage.manager.state import ModelState
 from hoshikage.registry import Facts, Model, Registry
 from hoshikage.registry.entry import EMBEDDED
 from hoshikage.server.fields import Given
+from hoshikage.server.lookout import in_time
 
 if TYPE_CHECKING:
     from hoshikage.server.services import Services
@@ -50,12 +51,15 @@ class Choices:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[str, tuple[float, Chosen]] = {}
+        self._looking: dict[str, asyncio.Task[Chosen]] = {}
 
     async def choose(self, label: str) -> Chosen:
         """Raises UnknownModelError, or what is wrong with the model's file."""
         when, chosen = self._known.get(label, (-math.inf, None))
         if chosen is None or time.monotonic() - when > RECENT:
-            chosen = await asyncio.to_thread(self._find, label)
+            if label not in self._looking:
+                self._looking[label] = asyncio.create_task(self._look(label))
+            chosen = await in_time(self._looking[label])
             if len(self._known) >= N_KEPT:
                 self._known.clear()
             self._known[label] = (time.monotonic(), chosen)
@@ -64,6 +68,14 @@ class Choices:
     def forget(self) -> None:
         """Something has changed."""
         self._known.clear()
+        self._looking.clear()  # they go on, but for those who wait already
+
+    async def _look(self, label: str) -> Chosen:
+        try:
+            return await asyncio.to_thread(self._find, label)
+        finally:
+            if self._looking.get(label) is asyncio.current_task():
+                del self._looking[label]
 
     def _find(self, label: str) -> Chosen:
         model = self._registry.find(label)
@@ -78,7 +90,7 @@ async def label_of(services: Services, given: Given, *, gap: bool = False) -> st
 async def default_label(services: Services, *, gap: bool = False) -> str:
     """The model that somebody means who names none; of a gap, one that can fill it. One that can be used, first of all;
     then one in memory; then a person's own before an embedded one."""
-    known = await asyncio.to_thread(services.manager.models)
+    known = await services.lookout.now()
     states = [state for state in known if fills_gaps(state)] if gap else known
     if gap and not states:
         raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")

@@ -178,7 +178,10 @@ async def given_in(exchange: Exchange, table: Table) -> Given:
     """What the body of a request says. A long one is read on another thread: others are served meanwhile."""
 
     def read() -> Given:
-        return table.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+        try:
+            return table.read(jsons.read_object(exchange.body, exchange.headers.get("content-type", "")))
+        except RecursionError:
+            raise jsons.wrong("the body is nested too deeply; send simpler values") from None
 
     given = read() if len(exchange.body) < LONG else await asyncio.to_thread(read)
     exchange.subject = next((name for name in SUBJECTS if name in given.values), None)

@@ -33,5 +33,6 @@ async def ready(services: Services, exchange: Exchange) -> Response:
 async def metrics(services: Services, exchange: Exchange) -> Response:
     """The numbers for Prometheus."""
     del exchange
+    await services.lookout.now()
     page = await asyncio.to_thread(services.metrics.text)
     return Response(200, None, Content(CONTENT_TYPE_LATEST.encode(), page))

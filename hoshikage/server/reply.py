@@ -5,9 +5,10 @@ An answer that fails before its first byte is an HTTP error; later, an event wit
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from blacksheep import Content, Response
 
@@ -19,6 +20,9 @@ from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.wire import OPENAI, Wire
 from hoshikage.server.work import Work, first_of
 from hoshikage.worker.ask import Answered, Event, Said
+
+T = TypeVar("T")
+LARGE = 1 << 11  # tokens and alternatives, whose JSON takes milliseconds to make
 
 
 class Form(Protocol):
@@ -57,9 +61,11 @@ async def reply(
     work = Work(services, exchange, job)
     await work.begin()
     if not stream:
+        n = 0
         async for event in work.events():
-            told(form, event)
-        return json_response(form.whole())
+            n += n_probable(event)
+            await written_apart(n_probable(event), told, form, event)
+        return await written_apart(n, lambda: json_response(form.whole()))
     events = work.events(services.limits.quiet_seconds)
     return await written(services, exchange, events, form, single=single, wire=wire)
 
@@ -85,6 +91,19 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(status, None, Content(b"application/json", jsons.write(value)))
 
 
+def n_probable(event: Event | None) -> int:
+    """Tokens whose probabilities an event tells, alternatives included: what makes an answer large."""
+    if not isinstance(event, (Said, Answered)):
+        return 0
+    tokens = event.tokens if isinstance(event, Said) else (*event.prompt, *event.tokens)
+    return sum(1 + len(token.top) for token in tokens)
+
+
+async def written_apart(n: int, write: Callable[..., T], *arguments: Any) -> T:
+    """What `write` gives; where it writes so many probabilities on another thread, as others are served meanwhile."""
+    return await asyncio.to_thread(write, *arguments) if n > LARGE else write(*arguments)
+
+
 def told(form: Form, event: Event | None) -> list[Any]:
     """What a form makes of an event."""
     if isinstance(event, Said):
@@ -103,6 +122,7 @@ class Writer:
         self._single = single
         self._wire = wire
         self._last = time.monotonic()
+        self._n = 0  # of probabilities, so far
 
     async def write(self, first: Event | None, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
         """The bytes of the stream, to its end or to its error."""
@@ -111,18 +131,23 @@ class Writer:
                 yield self._bytes(list(self._form.opening()))
             async for piece in self._body(first, events):
                 yield piece
-            if end := self._end():
+            if end := await written_apart(self._n if self._single else 0, self._end):
                 yield end
         except Exception as error:
             yield self._failed(error)
 
     async def _body(self, first: Event | None, events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
-        if first is not None and (piece := self._of(first)):
+        if first is not None and (piece := await self._piece(first)):
             yield piece
         async for event in events:
-            piece = self._of(event)
+            piece = await self._piece(event)
             if piece and not self._exchange.gone:  # its job ends by its cancelled ticket, and counts what it wrote
                 yield piece
+
+    async def _piece(self, event: Event | None) -> bytes:
+        n = n_probable(event)
+        self._n += n
+        return await written_apart(n, self._of, event)
 
     def _of(self, event: Event | None) -> bytes:
         """What one event adds, maybe nothing; a comment when there has been nothing for long."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
@@ -41,6 +42,7 @@ class Serving(uvicorn.Server):
         self._shell = shell
         self._sockets = sockets
         self._stops: list[threading.Thread] = []
+        self._left = threading.Event()
         self._when_ready: Callable[[], object] = lambda: None
 
     def run_to_the_end(self, when_ready: Callable[[], object]) -> None:
@@ -48,6 +50,7 @@ class Serving(uvicorn.Server):
         self._when_ready = when_ready
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._all())
+        self._left.set()
         for thread in self._stops:
             thread.join()
 
@@ -65,6 +68,15 @@ class Serving(uvicorn.Server):
         finally:
             if not self._stops:
                 self._stop_manager()
+            threading.Thread(target=self._leave, name="leave", daemon=True).start()
+
+    def _leave(self) -> None:
+        """End the process though a thread hangs, in a look at a file: Python waits for each of its threads."""
+        for thread in self._stops:
+            thread.join()
+        if not self._left.wait(AFTERWARDS):
+            log.error("a look at a file hangs; the server ends without its end")
+            os._exit(0)
 
     def stop(self) -> None:
         """End in order; called a second time, at once."""
@@ -112,7 +124,7 @@ def serve(services: Services, when_ready: Callable[[str], object], bound: socket
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client does wrong is no news
     logging.getLogger("blacksheep.server").setLevel(logging.ERROR)
-    services.metrics.watch(services.manager.models, services.manager.pulse)
+    services.metrics.watch(services.lookout.last, services.manager.pulse)
     services.manager.start()
     with announced(services.registry.map_file, url_of(bound)):
         Serving(config, services, shell, [bound]).run_to_the_end(lambda: when_ready(url_of(bound)))

@@ -12,6 +12,7 @@ from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.registry import Registry
 from hoshikage.server.choosing import Choices
+from hoshikage.server.lookout import Lookout
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.rates import Rates
 from hoshikage.server.reynard.office import Office
@@ -59,6 +60,7 @@ class Services:
     limits: Limits
     started: float = field(default_factory=time.time)
     choices: Choices = field(init=False)
+    lookout: Lookout = field(init=False)
     reynard: Office = field(init=False)
     rates: Rates = field(init=False)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # for what would go on for ever
@@ -66,5 +68,6 @@ class Services:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", Choices(self.registry))
+        object.__setattr__(self, "lookout", Lookout(self.manager.models))
         object.__setattr__(self, "reynard", Office(self.settings))
         object.__setattr__(self, "rates", Rates(self.settings))

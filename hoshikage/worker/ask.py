@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import orjson
+
 from hoshikage.engine.result import Token as Token
 from hoshikage.errors import HoshikageError
 
@@ -38,6 +40,15 @@ class Ask:
     kind: Kind
     body: Mapping[str, Any] = field(default_factory=dict)
     watch: Watch = "end"  # what is told on the way: nothing, text as it is settled, or the whole canvas of each step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """An ask whose body is checked and written as it crosses, which of a long one takes the better part of a second."""
+
+    kind: Kind
+    body: orjson.Fragment
+    watch: Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

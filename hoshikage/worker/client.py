@@ -14,14 +14,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, TypeAlias
 
 from hoshikage.errors import Cancelled, DiedLoading, FileError, HoshikageError, ParameterError, WorkerDied
-from hoshikage.worker.ask import Ask, Done, Event, Failed
+from hoshikage.worker.ask import Ask, Done, Event, Failed, Packed
 from hoshikage.worker.facts import Facts
-from hoshikage.worker.frames import ask_frame, error_of, event_of, facts_of, number, whole
+from hoshikage.worker.frames import ask_frame, error_of, event_of, facts_of, number, packed, whole
 from hoshikage.worker.one_pass import OnePass
 from hoshikage.worker.outgoing import Outgoing
 from hoshikage.worker.process import ending, start
@@ -146,10 +146,10 @@ class Worker:
         if self._load is not None:
             self._send(framed({"cancel_load": True}))
 
-    def ask(self, ask: Ask, tell: Tell) -> WorkerTicket:
+    def ask(self, ask: Ask | Packed, tell: Tell) -> WorkerTicket:
         """Ask the model; its events go to `tell`, Done or Failed as the last. Raises WorkerDied when it has gone."""
         ask_number = next(self._numbers)
-        data = framed(ask_frame(ask_number, replace(ask, body=checked_json(ask.kind, ask.body))))
+        data = framed(ask_frame(ask_number, packed(ask) if isinstance(ask, Ask) else ask))
         with self._lock:
             self._check_alive()
             if self.facts is None:
@@ -177,7 +177,7 @@ class Worker:
 
     def _check_alive(self) -> None:
         if self._end is not None:
-            raise WorkerDied(*self._end.args)
+            raise self._end.anew()
 
     def _send(self, data: bytes) -> None:
         if self._outgoing.put(data):
@@ -234,7 +234,7 @@ class Worker:
             load, self._load = self._load, None
             self._end = self._told_end(code, why, load is not None)
         for tell in asks.values():
-            self._call(tell, Failed(error=type(self._end)(*self._end.args)))
+            self._call(tell, Failed(error=self._end.anew()))
         if load is not None:
             load.outcome.set_exception(Cancelled("the load was given up") if self._closing else self._end)
         if not self._closing:

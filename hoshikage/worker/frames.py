@@ -16,9 +16,9 @@ from typing import Any, TypeVar, get_args
 from hoshikage import errors
 from hoshikage.checks import shown
 from hoshikage.errors import HoshikageError
-from hoshikage.worker.ask import Answered, Ask, Done, Failed, Kind, Said, Token, Watch
+from hoshikage.worker.ask import Answered, Ask, Done, Failed, Kind, Packed, Said, Token, Watch
 from hoshikage.worker.facts import Facts
-from hoshikage.worker.wire import FrameError
+from hoshikage.worker.wire import FrameError, fragment
 
 T = TypeVar("T")
 Check = Callable[[Any], Any]
@@ -157,7 +157,12 @@ def event_of(frame: Mapping[str, Any]) -> tuple[int, Said | Answered | Done | Fa
     return whole(frame["id"]), EVENTS[word](frame[word])
 
 
-def ask_frame(number: int, ask: Ask) -> dict[str, Any]:
+def packed(ask: Ask) -> Packed:
+    """An ask ready to be handed over; raises ParameterError for a body that cannot cross."""
+    return Packed(kind=ask.kind, body=fragment(ask.kind, ask.body), watch=ask.watch)
+
+
+def ask_frame(number: int, ask: Ask | Packed) -> dict[str, Any]:
     """An ask on its way to the child."""
     return {"ask": {"id": number, "kind": ask.kind, "body": ask.body, "watch": ask.watch}}
 

@@ -126,4 +126,4 @@ class Hearing:
         if task.ask.kind in MAKERS:
             loop.call(loop.join, task, answers_for(loop.engine, task.ask, task.board))
         else:
-            loop.end(task, Done(value=value_of(loop.engine, task.ask)))
+            loop.end(task, Done(value=value_of(loop.engine, task.ask, task.board)))

@@ -209,8 +209,10 @@ class Loop:
             self.end(task, event)
         elif teller.over:
             self.end(task, event, Done())
-        elif event is not None:
-            self._speech.tell(task.number, event)
+        elif event is not None and not self._speech.tell(task.number, event):
+            teller.failed = True
+            self._desk.leave(task)
+            del self.tasks[task.number]
 
 
 def fulfil(outcome: Future[T], work: Callable[[], T]) -> None:

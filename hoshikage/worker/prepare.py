@@ -15,7 +15,7 @@ from hoshikage.engine.engine import Engine, as_prompts
 from hoshikage.engine.gaps import Piece, gap_of
 from hoshikage.engine.prompt import THINK, THOUGHT_ENDS
 from hoshikage.engine.request import SEEDS
-from hoshikage.errors import ContextOverflowError, ParameterError
+from hoshikage.errors import Cancelled, ContextOverflowError, ParameterError
 from hoshikage.worker.ask import Ask
 from hoshikage.worker.facts import Facts
 
@@ -30,13 +30,14 @@ FIELDS = {
     "describe": set[str](),
 }
 LONG = 1 << 20  # characters; who sends fewer is told exactly how many tokens they are
-READ = ("prompts", "messages", "prefix", "suffix", "template")  # by a model, as tokens
+READ = ("prompts", "messages", "prefix", "suffix", "template", "text")  # by a model, as tokens
 
 
 class Body:
     """The body of an ask, read field by field."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, board: Board | None = None) -> None:
+        self._board = board
         self._given = {name: value for name, value in ask.body.items() if value is not None}
         for name in self._given:
             if name not in FIELDS[ask.kind]:
@@ -59,6 +60,11 @@ class Body:
         """A field of a simple kind."""
         return check.check(name, self._given[name]) if name in self._given else default
 
+    def check_wanted(self) -> None:
+        """Raises Cancelled once nobody waits for what is made of it: others wait for the thread that makes it."""
+        if self._board is not None and self._board.cancelled:
+            raise Cancelled
+
     def table(self, name: str) -> dict[str, Any]:
         """A field that is an object."""
         value = self.get(name, {})
@@ -69,14 +75,15 @@ class Body:
 
 def answers_for(engine: Engine, ask: Ask, board: Board | None = None) -> list[Answer]:
     """The answers that an ask wants."""
-    body = Body(ask)
+    body = Body(ask, board)
     n = body.checked("n", Whole(1, MOST_ANSWERS), 1)
-    check_length(engine, max(longest_text(body.get(name)) for name in READ))
+    check_length(engine, body)
     return MAKERS[ask.kind](engine, body, n, body.table("options"), board)
 
 
-def check_length(engine: Engine, n_characters: int) -> None:
+def check_length(engine: Engine, body: Body) -> None:
     """Refuses a text that no context holds before its tokens are made: that takes its time, and others wait for it."""
+    n_characters = max(longest_text(body.get(name)) for name in READ)
     if n_characters > LONG and n_characters // engine.longest_piece > engine.n_ctx:
         raise ContextOverflowError(n_characters // engine.longest_piece, engine.n_ctx)
 
@@ -103,7 +110,10 @@ def generated(engine: Engine, body: Body, n: int, options: dict[str, Any], board
         cause = f"{len(prompts)} prompts, {n} times each, are too many"
         raise ParameterError("prompts", cause, f"use at most {MOST_ANSWERS} answers")
     parse_special = body.checked("parse_special", Flag(), False)
-    many = [engine.prompt_tokens(prompt, parse_special=parse_special) for prompt in prompts]
+    many = []
+    for prompt in prompts:
+        body.check_wanted()
+        many.append(engine.prompt_tokens(prompt, parse_special=parse_special))
     return [
         engine.answer(i * n + k, ids, {**options, "seed": seed}, board)
         for i, ids in enumerate(many)
@@ -174,6 +184,7 @@ def tokenized(engine: Engine, body: Body) -> dict[str, Any]:
     opens = body.checked("opens", Flag(), False)
     make = engine.prompt_tokens if opens else engine.tokenize
     ids = make(body["text"], parse_special=parse_special)
+    body.check_wanted()
     pieces = body.checked("pieces", Flag(), False)
     return {"ids": ids, **({"pieces": [engine.model.piece(token) for token in ids]} if pieces else {})}
 
@@ -186,6 +197,7 @@ def detokenized(engine: Engine, body: Body) -> dict[str, Any]:
 def templated(engine: Engine, body: Body) -> dict[str, Any]:
     """A conversation as the model reads it."""
     ids = chat_tokens(engine, body)
+    body.check_wanted()
     return {"text": engine.detokenize(ids, special=True), "ids": ids}
 
 
@@ -207,9 +219,11 @@ VALUES: dict[str, Callable[[Engine, Body], dict[str, Any]]] = {
 }
 
 
-def value_of(engine: Engine, ask: Ask) -> dict[str, Any]:
+def value_of(engine: Engine, ask: Ask, board: Board | None = None) -> dict[str, Any]:
     """What an ask without answers gives."""
-    return VALUES[ask.kind](engine, Body(ask))
+    body = Body(ask, board)
+    check_length(engine, body)
+    return VALUES[ask.kind](engine, body)
 
 
 def facts_of(engine: Engine) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable
 from socket import socket
 from typing import Any
 
@@ -46,9 +46,11 @@ class Speech:
         finally:
             self._lock.release()
 
-    def tell(self, number: int, *events: Said | Answered | Done | Failed) -> None:
-        """What has happened to an ask."""
-        self._send(b"".join(event_bytes(event_frame(number, event)) for event in events))
+    def tell(self, number: int, *events: Said | Answered | Done | Failed) -> bool:
+        """What has happened to an ask. False: no frame holds one of these, so it was told that the ask has failed."""
+        frames, all_fit = event_bytes(number, events)
+        self._send(frames)
+        return all_fit
 
     def _send(self, data: bytes) -> None:
         try:
@@ -58,10 +60,15 @@ class Speech:
             leave(0)
 
 
-def event_bytes(event: Mapping[str, Any]) -> bytes:
-    """A frame; of an event that no frame holds, that it failed."""
-    try:
-        return frame(event)
-    except FrameError:
-        cause = f"what it comes to is longer than {wire.MOST >> 20} MiB"
-        return frame(event_frame(event["id"], Failed(error=ParameterError("ask", cause, "ask for less at a time"))))
+def event_bytes(number: int, events: Iterable[Said | Answered | Done | Failed]) -> tuple[bytes, bool]:
+    """Their frames, and whether these are all: the first that no frame holds is told as the failure of the ask, behind
+    which nothing may be said of it."""
+    frames = b""
+    for event in events:
+        try:
+            frames += frame(event_frame(number, event))
+        except FrameError:
+            cause = f"what it comes to is longer than {wire.MOST >> 20} MiB"
+            failure = Failed(error=ParameterError("ask", cause, "ask for less at a time"))
+            return frames + frame(event_frame(number, failure)), False
+    return frames, True

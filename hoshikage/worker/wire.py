@@ -52,6 +52,17 @@ def writable(part: object) -> str | int | float:
     return text.encode(errors="replace").decode()
 
 
+def fragment(name: str, value: Mapping[str, Any]) -> orjson.Fragment:
+    """A part of a frame that is asked for by somebody; what no frame can hold is his mistake."""
+    try:
+        written = orjson.dumps(checked_json(name, value))
+    except TypeError as error:  # a whole number of more than 64 bits
+        raise ParameterError("ask", str(error), "ask for less at a time") from None
+    if len(written) > MOST:
+        raise ParameterError("ask", f"{len(written)} bytes are more than {MOST}", "ask for less at a time")
+    return orjson.Fragment(written)
+
+
 class Frames:
     """Bytes in as they come, frames out as they are complete."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hoshikage import settings as table
 from hoshikage.manager.loader import Loader, log_line
 from hoshikage.manager.manager import Manager
 from hoshikage.manager.place import Loaded, OnDeath, OnProgress, Place
-from hoshikage.registry import Registry, rows_of_model
+from hoshikage.registry import Model, Registry, rows_of_model
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.serve import serve
 from hoshikage.server.services import Services
@@ -55,7 +56,21 @@ class FakeLoad:
         self._worker.close(0.0)
 
 
+def hang_at(label: str) -> None:
+    """As if the file of this model were on a mount that hangs."""
+    facts = Model.facts
+
+    def hanging(model: Model) -> Any:
+        if model.label == label:
+            threading.Event().wait()
+        return facts(model)
+
+    Model.facts = hanging  # type: ignore[method-assign]
+
+
 def main(folder: Path) -> None:
+    if label := os.environ.get("TEST_HANGS"):
+        hang_at(label)
     settings = table.read({"model_map_file": str(folder / "model_map.json"), "port": 0})
     logs.start(settings)
     registry = Registry.of(settings)

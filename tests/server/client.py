@@ -122,3 +122,19 @@ def lines_of(connection: socket.socket) -> Iterator[bytes]:
     """What arrives, line by line."""
     with connection.makefile("rb") as file:
         yield from file
+
+
+def status_of(answer: bytes) -> int:
+    """Of an answer as it came over the line."""
+    return int(answer.split(b" ", 2)[1])
+
+
+def answered(connection: socket.socket) -> bool:
+    """Whether something is there to be read; waits for a moment."""
+    connection.settimeout(0.05)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except TimeoutError:
+        return False
+    finally:
+        connection.settimeout(60)

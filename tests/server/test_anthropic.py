@@ -107,6 +107,9 @@ def test_what_is_counted_is_what_is_read(server: Server) -> None:
     assert more["input_tokens"] >= n["input_tokens"] + len("Be brief.")
 
 
+NESTED: dict[str, Any] = {"type": "tool_result", "tool_use_id": "a", "content": "x"}
+for _ in range(300):
+    NESTED = {"type": "tool_result", "tool_use_id": "a", "content": [NESTED]}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
 
 
@@ -118,6 +121,9 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
      ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
      ({"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "b", "input": {}}]}]},
       "messages[0].content"),
+     ({"messages": [{"role": "user", "content": [NESTED]}]}, "messages[0].content[0].content"),
+     ({"model": "nano-ar", "tool_choice": {"type": []}}, "tool_choice.type"),
+     ({"model": "nano-ar", "tool_choice": {}}, "tool_choice.type"),
      ({"system": 5}, "system"), ({"stop_sequences": [""]}, "stop_sequences"),
      ({"model": "nano-ar", "tools": [{"type": "web_search_20250305", "name": "x"}]}, "tools[0].type"),
      ({"model": "nano-ar", "tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice"),

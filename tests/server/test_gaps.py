@@ -46,6 +46,26 @@ def test_the_text_between_two_gaps_is_in_the_answer(server: Server) -> None:
     assert ", thank you for " in text and not text.startswith("Dear ")
 
 
+def test_what_a_gap_lies_in_is_text(server: Server) -> None:
+    """Special tokens in it are read as such only where somebody says so."""
+    text = "def f(<|eot|>"
+
+    def n_read(path: str, **body: Any) -> int:
+        answer = server.client.post(path, {**WISH, "length": 4, **body})
+        assert answer.status == 200, answer.body
+        return int(answer.json["usage"]["prompt_tokens"])
+
+    given = {"prompt": text, "suffix": ")"}
+    for path in ("/v1/completions", "/v1/fim/completions"):
+        assert n_read(path, **given) == n_read(path, parse_special=False, **given) == len(text) + 1
+        assert n_read(path, parse_special=True, **given) == len("def f()") + 1
+    alone = {"prompt": text, "length": None, "max_tokens": 4}
+    assert [n_read(path, **alone) for path in ("/v1/completions", "/v1/fim/completions")] == [
+        len("def f(") + 1,
+        len(text),
+    ]
+
+
 def test_a_suffix_may_be_token_ids(server: Server) -> None:
     body = {**WISH, "prompt": "def f(", "length": 7}
     ids = server.client.post("/tokenize", {"model": "fake", "content": "):"}).json["tokens"]

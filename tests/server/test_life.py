@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.house import ROOT
-from tests.server.client import CHAT, SECONDS, Answer, Client, until
+from tests.server.client import CHAT, SECONDS, Answer, Client, request, until
 from tests.server.conftest import NewServer, Server, children, children_of
 
 LONG: dict[str, Any] = {
@@ -114,6 +115,20 @@ def test_a_second_signal_does_not_wait(new_server: NewServer) -> None:
     assert server.stop() == 0
     asking._thread.join(SECONDS)
     assert all(is_gone(pid) for pid in workers)
+
+
+def test_a_mount_that_hangs_holds_only_those_who_ask_for_what_is_there(new_server: NewServer) -> None:
+    server = new_server(TEST_HANGS="tiny", DRAIN_TIMEOUT="0.1")
+    with ExitStack() as stack:
+        for model in ["tiny"] * 40:
+            stack.enter_context(server.client.begin({**LONG, "model": model}))
+        for _ in range(40):
+            connection = stack.enter_context(server.client.connect())
+            connection.sendall(request("/v1/models", b"", "GET"))
+        until(lambda: server.client.get("/ready").status == 200, "it lives")
+        assert all(server.client.chat(max_tokens=2).status == 200 for _ in range(3))
+    assert server.stop() == 0
+    assert "a look at a file hangs" in server.log.read_text()
 
 
 def refuses(server: Server) -> bool:

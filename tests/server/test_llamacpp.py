@@ -68,7 +68,7 @@ def test_a_bias_in_pairs(server: Server) -> None:
     written = {character for character in complete(server).json["content"] if character.isascii()}
     banned = [[ord(character), False] for character in sorted(written)]
     assert written and not set(complete(server, logit_bias=banned).json["content"]) & written
-    for wrong in ([[1]], [["a", 1]], [1], [[1, "x"]], [[True, 1]]):
+    for wrong in ([[1]], [["a", 1]], [1], [[1, "x"]], [[True, 1]], [[[], 2]], [[1.5, 2]]):
         assert complete(server, logit_bias=wrong).error["param"] == "logit_bias"
 
 
@@ -279,6 +279,21 @@ def test_a_conversation_as_the_model_reads_it(server: Server) -> None:
     assert answer.status == 200, answer.body
     assert "hello" in answer.json["prompt"] and answer.json["prompt"].endswith("[assistant]")
     assert server.client.post("/apply-template", {"messages": "x"}).error["param"] == "messages"
+
+
+@pytest.mark.parametrize("model", ["fake", "nano-ar", "nano-llada"])
+def test_a_rendered_conversation_is_the_prompt_that_it_was(server: Server, model: str) -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    text = server.client.post("/apply-template", {"model": model, "messages": messages}).json["prompt"]
+    wish = {"model": model, "max_tokens": 1}
+    n_chat = server.client.post("/v1/chat/completions", {**wish, "messages": messages}).json["usage"]["prompt_tokens"]
+
+    def n_read(path: str, **more: bool) -> int:
+        answer = server.client.post(path, {**wish, "prompt": text, **more}).json
+        return int(answer["usage"]["prompt_tokens"] if path.startswith("/v1") else answer["tokens_evaluated"])
+
+    for path in ("/completion", "/completions", "/v1/completions"):
+        assert n_read(path) == n_chat < n_read(path, parse_special=False)
 
 
 @pytest.mark.parametrize("model", ["fake", "nano-ar", "nano-block", "nano-llada"])

@@ -36,6 +36,7 @@ class Shape:
     tied: bool = False
     weights: str = "F32"  # F32, F16, Q8_0: the matrices; vectors are always F32
     chat_template: str | None = None
+    pre: str | None = None  # how texts are split into words; None: as PRE_TOKENIZER says
     add_bos: bool | None = None  # None: as the architecture's converter writes it
     with_mask: bool = True
     mask_text: str | None = None  # how the mask token is written; None: as LLaDA writes it

@@ -76,7 +76,7 @@ def add_hyperparameters(writer: GGUFWriter, shape: Shape) -> None:
 def add_vocabulary(writer: GGUFWriter, shape: Shape) -> None:
     vocabulary = Vocabulary.of_size(shape.n_vocab)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE_TOKENIZER.get(shape.architecture, "qwen2"))
+    writer.add_tokenizer_pre(shape.pre or PRE_TOKENIZER.get(shape.architecture, "qwen2"))
     renamed = {MASK: shape.mask_text} if shape.mask_text is not None else {}
     if shape.with_expand:
         unused = vocabulary.types.index(TokenType.UNUSED)

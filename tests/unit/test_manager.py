@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from hoshikage.errors import QueueFullError, Stopping, UnknownModelError
+from hoshikage.errors import ParameterError, QueueFullError, Stopping, UnknownModelError
 from hoshikage.manager.job import Job
 from hoshikage.manager.manager import Manager
 from hoshikage.manager.place import Loaded
 from hoshikage.settings import Settings
+from hoshikage.worker import wire
 from hoshikage.worker.ask import Ask, Done, Event, Failed, Waiting
 from tests.long import LONG
 from tests.managers import ThreadLoad, ThreadWorker, comes, managing, map_of, state_of, submit
@@ -159,6 +161,32 @@ def test_what_is_known_at_once_is_raised(tmp_path: Path) -> None:
         assert all(heard.end()[-1] == Done() for heard in waiting)
     with pytest.raises(Stopping):
         submit(manager, "a")
+
+
+def test_a_body_is_written_by_the_one_who_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manager's thread hands over what is written already: a long body would keep it from all others."""
+    wrote: list[str] = []
+    checked = wire.checked_json
+
+    def watched(*value: Any) -> Any:
+        wrote.append(threading.current_thread().name)
+        return checked(*value)
+
+    monkeypatch.setattr(wire, "checked_json", watched)
+    with managing(map_of(tmp_path, "a")) as manager:
+        assert submit(manager, "a")[0].end()[-1] == Done()
+    assert threading.current_thread().name in wrote and "manager" not in wrote
+
+
+@pytest.mark.parametrize("wrong", [math.nan, 2**70, "x" * 2000])
+def test_a_body_that_cannot_cross_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any
+) -> None:
+    monkeypatch.setattr(wire, "MOST", 1000)
+    with managing(map_of(tmp_path, "a"), threads([])) as manager:
+        with pytest.raises(ParameterError):
+            manager.submit(Job(model="a", ask=Ask(kind="generate", body={"prompts": [wrong]})), Heard())
+        assert (manager.pulse().n_waiting, state_of(manager, "a").state) == (0, "cold")
 
 
 def test_models_that_are_registered_and_removed_while_others_ask_for_them(tmp_path: Path) -> None:

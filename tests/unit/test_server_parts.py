@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
 from pathlib import Path
@@ -15,14 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import errors
-from hoshikage.checks import nearest
+from hoshikage.checks import Check, nearest
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry.entry import EMBEDDED, REGISTERED, Model
 from hoshikage.server import jsons, sse
+from hoshikage.server.app import lines
 from hoshikage.server.choosing import default_label
-from hoshikage.server.fields import Table
+from hoshikage.server.fields import Field, Table, given_in
 from hoshikage.server.inbox import Inbox
+from hoshikage.server.lookout import Lookout
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
 from hoshikage.server.openai.values import Duration
 from hoshikage.server.problem import Problem, problem_of
@@ -104,6 +107,46 @@ def test_tables_are_sound(table: Table) -> None:
         required = {"model": "m", "messages": [{"role": "user", "content": ""}], "prompt": ""}
         body = {key: value for key, value in required.items() if key in names}
         assert table.read({**body, name: 1}).warnings
+
+
+TABLES = {line[1]: line[5]["table"] for line in lines() if "table" in line[5]}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+    | st.sampled_from(["type", "auto", "user", "text", "tool_result", "function", "json_schema"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["type", "role", "content", "name", "text", "schema", "function"]), inner),
+    max_leaves=8,
+)  # fmt: skip
+STRANGE: list[Any] = [[], {}, [[]], [{}], {"type": []}, {"type": {}}, [{"type": []}], [[[], 2]], [[{}, 2]], [[1.5, 2]],
+                      [{"role": []}], [{"role": "user", "content": [{"type": []}]}]]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TABLES)
+def test_a_strange_value_is_read_or_refused(path: str) -> None:
+    """Whatever else is raised is told as a fault of ours."""
+    for row in TABLES[path].fields:
+        for value in STRANGE:
+            with contextlib.suppress(ParameterError, Problem):
+                TABLES[path].read({row.name: value})
+
+
+@given(JSON)
+def test_any_value_is_read_or_refused(value: Any) -> None:
+    for table in {id(table): table for table in TABLES.values()}.values():
+        for row in table.fields:
+            with contextlib.suppress(ParameterError, Problem):
+                table.read({row.name: value})
+
+
+def test_a_check_that_goes_too_deep_refuses_the_body() -> None:
+    class Endless(Check[Any]):
+        def check(self, name: str, value: object) -> Any:
+            return self.check(name, value)
+
+    table = Table([Field(name="x", check=Endless(), meaning="anything")])
+    exchange: Any = SimpleNamespace(body=b'{"x": 1}', headers={})
+    with pytest.raises(Problem, match="nested too deeply"):
+        asyncio.run(given_in(exchange, table))
 
 
 @given(st.text(max_size=20))
@@ -231,5 +274,5 @@ class Manager:
 def test_who_names_no_model_means_one_in_memory_and_rather_an_own_one(
     labels: list[str], resident: set[str], meant: str
 ) -> None:
-    services: Any = SimpleNamespace(manager=Manager(labels, resident))
+    services: Any = SimpleNamespace(lookout=Lookout(Manager(labels, resident).models))
     assert asyncio.run(default_label(services)) == meant

@@ -122,9 +122,14 @@ def test_a_frame_that_is_too_long_is_not_written(monkeypatch: pytest.MonkeyPatch
 
 def test_an_event_that_is_too_long_is_the_askers_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MOST", 1 << 20)
-    (told,) = Frames().feed(event_bytes(event_frame(7, Done(value={"text": "x" * (1 << 20)}))))
-    number, event = event_of(told)
-    assert number == 7 and isinstance(event, Failed) and isinstance(event.error, ParameterError)
+    said = Said(index=0, delta="a", step=1, n_steps=2)
+    told, all_fit = event_bytes(7, [said, Done(value={"text": "x" * (1 << 20)}), Done()])
+    (_, before), (number, event) = map(event_of, Frames().feed(told))
+    assert (
+        (number, before, all_fit) == (7, said, False)
+        and isinstance(event, Failed)
+        and isinstance(event.error, ParameterError)
+    )
     assert str(event.error) == "ask: what it comes to is longer than 1 MiB; ask for less at a time"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,10 +48,15 @@ class Conversation(Field):
 
 def raw_blocks(content: object) -> Iterator[Mapping[str, Any]]:
     """The blocks of a turn, and those in the results of tools among them."""
-    for block in content if isinstance(content, list) else ():
+    for block in raw_parts(content):
         yield block
         if block.get("type") == "tool_result":
-            yield from raw_blocks(block.get("content"))
+            yield from raw_parts(block.get("content"))
+
+
+def raw_parts(content: object) -> Sequence[Any]:
+    """What is listed in a content; in a text nothing."""
+    return content if isinstance(content, list) else ()
 
 
 def turns_of(name: str, value: object, *, is_now: bool) -> list[dict[str, Any]]:
@@ -114,6 +119,8 @@ def call_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
 
 def result_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
     content = block.get("content")
+    if any(isinstance(part, Mapping) and part.get("type") == "tool_result" for part in raw_parts(content)):
+        raise ParameterError(f"{name}.content", "the result of a tool holds that of another", "send it beside this one")
     blocks = blocks_of(f"{name}.content", "" if content is None else content, strict=False)
     text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
     used = NAME.check(f"{name}.tool_use_id", block.get("tool_use_id"))
@@ -159,10 +166,10 @@ class Choice(Check[str]):
         kind = choice.get("type")
         if kind == "tool":
             return "=" + NAME.check(f"{name}.name", choice.get("name"))
-        if kind not in CHOICES:
+        if not isinstance(kind, str) or kind not in CHOICES:
             hint = nearest(str(kind), [*CHOICES, "tool"])
             raise ParameterError(f"{name}.type", f"{shown(kind)} is unknown{hint}", "use auto, any, none or tool")
-        return CHOICES[str(kind)]
+        return CHOICES[kind]
 
 
 class Thinking(Check[str]):

@@ -31,7 +31,8 @@ async def complete(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, COMPLETION)
     prompts = given["prompt"]
     shown = prompts[0] if len(prompts) == 1 and isinstance(prompts[0], str) else ""
-    return await answered(services, exchange, given, "generate", {"prompts": prompts}, shown, len(prompts))
+    body = {"prompts": prompts, "parse_special": given.get("parse_special", True)}
+    return await answered(services, exchange, given, "generate", body, shown, len(prompts))
 
 
 async def infill(services: Services, exchange: Exchange) -> Response:

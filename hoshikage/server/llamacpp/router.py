@@ -16,6 +16,7 @@ from hoshikage.server import sse
 from hoshikage.server.ancestor import forget, register
 from hoshikage.server.fields import called, given_in, queried
 from hoshikage.server.llamacpp.tables import ADD_MODEL, WHICH
+from hoshikage.server.lookout import Look
 from hoshikage.server.openai.models import STATUS, card, state_of
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
@@ -69,14 +70,16 @@ async def changes(services: Services, exchange: Exchange) -> AsyncIterator[bytes
     """Until the client leaves or the server stops; nothing for one that wants the headers alone."""
     if exchange.method == "HEAD":
         return
-    known = await standing(services)
+    look = await services.lookout.look(time.monotonic())
+    known = standing(services, look)
     yield sse.ALIVE  # from here on no change is missed
     last = time.monotonic()
     while not exchange.gone and not services.stopping.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
                 await services.stopping.wait()
-        now = await standing(services)
+        look = await services.lookout.look(max(look.began, time.monotonic() - LOOK))
+        now = standing(services, look)
         changed = [value for label, value in now.items() if known.get(label) != value]
         gone = [{"model": label, "event": "model_remove", "data": {}} for label in known if label not in now]
         known = now
@@ -88,10 +91,9 @@ async def changes(services: Services, exchange: Exchange) -> AsyncIterator[bytes
             last = time.monotonic()
 
 
-async def standing(services: Services) -> dict[str, dict[str, Any]]:
+def standing(services: Services, look: Look) -> dict[str, dict[str, Any]]:
     """Every model as an event would tell of it."""
-    states = await asyncio.to_thread(services.manager.models)
-    return {state.label: told(state, services.started) for state in states}
+    return {state.label: told(state, services.started) for state in look.states}
 
 
 def told(state: ModelState, started: float) -> dict[str, Any]:

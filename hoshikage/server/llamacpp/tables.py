@@ -100,6 +100,7 @@ COMPLETION = Table(
             meaning="a text, token ids, or a list of either",
             required=True,
         ),
+        Field(name="parse_special", check=FLAG, meaning="read special tokens in the prompt as such", default=True),
     ],
     LLAMA_IDLE,
 )

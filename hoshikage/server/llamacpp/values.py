@@ -25,7 +25,7 @@ class Bias(Check[tuple[tuple[int, float], ...]]):
             return BIAS.check(name, value)
         pairs = {}
         for pair in value:
-            if not isinstance(pair, list) or len(pair) != 2 or isinstance(pair[0], (str, bool)):
+            if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not int:
                 raise ParameterError(name, f"{shown(pair)} is no pair of a token id and a number", "send [[id, bias]]")
             pairs[pair[0]] = NEVER if pair[1] is False else pair[1]
         return BIAS.check(name, pairs.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from blacksheep import Response
@@ -15,7 +16,13 @@ from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.worker.ask import Token
 
-FIM = Table([*COMPLETIONS.fields, alias("random_seed", "seed")], COMPLETIONS.idle)
+PARSES = replace(
+    COMPLETIONS.by_name["parse_special"], meaning="read special tokens in the texts as such", default=False
+)
+FIM = Table(
+    [PARSES if row.name == PARSES.name else row for row in COMPLETIONS.fields] + [alias("random_seed", "seed")],
+    COMPLETIONS.idle,
+)
 
 
 async def answer(services: Services, exchange: Exchange) -> Response:
@@ -23,6 +30,7 @@ async def answer(services: Services, exchange: Exchange) -> Response:
     given = await given_in(exchange, FIM)
     if given.get("suffix") == "":
         given = given.without("suffix")
+    given = given.having(parse_special=given.get("parse_special", False))
     return await completions.answered(services, exchange, given, FimForm)
 
 

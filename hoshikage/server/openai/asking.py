@@ -9,6 +9,7 @@ from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.form import Envelope
+from hoshikage.server.openai.logprobs import check_size
 from hoshikage.server.openai.mute import wants_none
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.settings import Settings
@@ -70,6 +71,7 @@ def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:
 
 def job_of(exchange: Exchange, given: Given, chosen: Chosen, kind: Kind, body: dict[str, Any], watch: Watch) -> Job:
     """The job of a request."""
+    check_size(body["options"], body.get("n", 1) * len(body.get("prompts", "1")), chosen.facts.n_ctx)
     return Job(
         model=chosen.model.label,
         ask=Ask(kind=kind, body=body, watch=watch),

@@ -100,7 +100,9 @@ def job_of_prompts(exchange: Exchange, given: Given, chosen: Chosen, watch: Any)
         options["logprobs"] = given["logprobs"]
         if judges(given):
             options["prompt_logprobs"] = given["logprobs"]
-    body: dict[str, Any] = {"n": given.get("n", 1), "options": options}
+    # A prompt may have been rendered from a template, by the client; what a gap lies in is somebody's text.
+    parses = given.get("parse_special", not {"template", "suffix"} & given.values.keys())
+    body: dict[str, Any] = {"n": given.get("n", 1), "parse_special": parses, "options": options}
     if "template" in given.values:
         return job_of(exchange, given, chosen, "infill", {**body, "template": given["template"]}, watch)
     if "suffix" in given.values:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hoshikage.errors import ParameterError
 from hoshikage.worker.ask import Answered, Said, Token
 
 DECODER = codecs.getincrementaldecoder("utf-8")
+MOST = 1 << 20  # tokens and alternatives in one answer: a third of a gigabyte while it is written
 
 
 def text_of(piece: bytes) -> str:
@@ -21,6 +23,17 @@ def text_of(piece: bytes) -> str:
         return piece.decode()
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+def check_size(options: Mapping[str, Any], n_answers: int, n_ctx: int) -> None:
+    """Refuses an answer that would be nearly all probabilities; who asks for as many tokens as there come is let in."""
+    n_tokens, n_top = options.get("max_tokens"), options.get("logprobs")
+    if n_tokens is None or n_top is None:
+        return
+    n = n_answers * min(n_tokens, n_ctx) * (1 + n_top)
+    if n > MOST:
+        cause = f"{n_answers} x {min(n_tokens, n_ctx)} tokens with {n_top} alternatives each are too many probabilities"
+        raise ParameterError("max_tokens", cause, f"ask for fewer tokens, answers or alternatives: {MOST} in all")
 
 
 def as_chat(tokens: Iterable[Token]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from blacksheep import Response
@@ -29,7 +28,7 @@ STATUS = {
 async def listing(services: Services, exchange: Exchange) -> Response:
     """Every model."""
     del exchange
-    states = await asyncio.to_thread(services.manager.models)
+    states = await services.lookout.now()
     return json_response({"object": "list", "data": [card(state, services.started) for state in states]})
 
 
@@ -40,7 +39,7 @@ async def one(services: Services, exchange: Exchange) -> Response:
 
 async def state_of(services: Services, label: str) -> ModelState:
     """Raises UnknownModelError."""
-    states = await asyncio.to_thread(services.manager.models)
+    states = await services.lookout.now()
     for state in states:
         if state.label == label:
             return state

@@ -212,6 +212,11 @@ COMPLETIONS = Table(
             meaning="in place of a prompt: text with gaps, each with its length or a range of it",
             kinds=("masked",),
         ),
+        Field(
+            name="parse_special",
+            check=FLAG,
+            meaning="read special tokens in a text as such; unset: true, and false where a gap is filled",
+        ),
         Field(name="echo", check=FLAG, meaning="the answer begins with the prompt", default=False),
         Field(
             name="logprobs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 
 from hoshikage.server.problem import Problem
@@ -17,35 +18,48 @@ class ClientLeft(Exception):  # noqa: N818 -- it happens, and is nobody's mistak
 
 
 class Room:
-    """Memory for the bodies of all requests that are at work, counted as they arrive."""
+    """Memory for the bodies of all requests that are at work, counted as they arrive. One client leaves others some."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.n_taken = 0
+        self._n_of: Counter[str] = Counter()
+
+    def take(self, who: str, n_bytes: int) -> None:
+        """As many more; fewer, where it is negative."""
+        self.n_taken += n_bytes
+        self._n_of[who] += n_bytes
+        if not self._n_of[who]:
+            del self._n_of[who]
+
+    def is_full_for(self, who: str) -> bool:
+        """Whether all that may be there is taken, or what one client may take of it."""
+        most = self.limits.all_bodies_bytes
+        return self.n_taken > most or self._n_of[who] > most - most // 8
 
 
 class Share:
-    """What one request takes of it, for as long as it is at work."""
+    """What one request takes of it, for as long as it is at work: what was read of it stays until then."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, who: str) -> None:
         self._room = room
+        self._who = who
         self._n_taken = 0
 
     def __enter__(self) -> Share:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.n_taken -= self._n_taken
+        self._room.take(self._who, -self._n_taken)
 
     def take(self, n_bytes: int) -> None:
         """Raises Problem 413 for a body that is too long, 429 where others hold too much. A short one finds room."""
-        limits = self._room.limits
         self._n_taken += n_bytes
-        self._room.n_taken += n_bytes
-        if self._n_taken > limits.body_bytes:
-            raise too_large(limits)
-        if self._n_taken > SHORT and self._room.n_taken > limits.all_bodies_bytes:
-            sentence = "the server holds as many long requests as it may; send this one again soon"
+        self._room.take(self._who, n_bytes)
+        if self._n_taken > self._room.limits.body_bytes:
+            raise too_large(self._room.limits)
+        if self._n_taken > SHORT and self._room.is_full_for(self._who):
+            sentence = "the server holds as many long requests as it may, or as may be yours; send this one again soon"
             raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1", "connection": "close"})
 
 

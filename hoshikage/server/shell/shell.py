@@ -10,6 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -93,9 +95,10 @@ class Shell:
             sentence = "the server is stopping; ask again when it is back"
             raise Problem(503, sentence, "server_stopping", headers={"retry-after": "5", "connection": "close"})
         self._check_room(exchange, route.access)
-        if route.access is Access.USER and exchange.method in METHODS_WITH_BODY:
-            await self._rates.enter(exchange.who)
-        await self._work(exchange, scope, receive, sender)
+        with self._place_of(exchange.who):  # taken at once: whoever comes while rates are asked for finds it taken
+            if route.access is Access.USER and exchange.method in METHODS_WITH_BODY:
+                await self._rates.enter(exchange.who)
+            await self._work(exchange, scope, receive, sender)
 
     def _check_room(self, exchange: Exchange, access: Access) -> None:
         """One client leaves some places to others, and all of them some to the owner of the machine."""
@@ -106,21 +109,26 @@ class Shell:
             sentence = f"{self._n_at_work} requests are at work, {n_own} of them yours; ask again soon"
             raise Problem(429, sentence, "too_many_requests", headers={"retry-after": "1"})
 
-    async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
+    @contextmanager
+    def _place_of(self, who: str) -> Iterator[None]:
+        """A place among those at work."""
         self._n_at_work += 1
-        self._n_of[exchange.who] += 1
+        self._n_of[who] += 1
         try:
-            check_announced(exchange, self._limits)
-            with Share(self._room) as share:
-                if exchange.method in METHODS_WITH_BODY:
-                    exchange.body = await read_body(receive, self._limits, share)
-                inner_scope = {**scope, "method": route_method(exchange)}
-                await self._inner(inner_scope, nothing_more, sender.message)
+            yield
         finally:
             self._n_at_work -= 1
-            self._n_of[exchange.who] -= 1
-            if not self._n_of[exchange.who]:
-                del self._n_of[exchange.who]
+            self._n_of[who] -= 1
+            if not self._n_of[who]:
+                del self._n_of[who]
+
+    async def _work(self, exchange: Exchange, scope: Scope, receive: Receive, sender: Sender) -> None:
+        check_announced(exchange, self._limits)
+        with Share(self._room, exchange.who) as share:
+            if exchange.method in METHODS_WITH_BODY:
+                exchange.body = await read_body(receive, self._limits, share)
+            inner_scope = {**scope, "method": route_method(exchange)}
+            await self._inner(inner_scope, nothing_more, sender.message)
 
     def _check_headers(self, scope: Scope) -> None:
         names = [name.decode("latin-1") for name, _ in scope["headers"]]
