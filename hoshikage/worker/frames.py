@@ -109,7 +109,7 @@ def error_of(value: Any) -> HoshikageError:
     if type(name) is not str or name not in ERRORS:
         raise FrameError(f"{shown(value)} is no error of ours")
     try:
-        return ERRORS[name](*many(one(str, int, float))(arguments))
+        return ERRORS[name](*many(one(str, bool, int, float))(arguments))
     except TypeError as wrong:
         raise FrameError(f"{name}: {wrong}") from None
 

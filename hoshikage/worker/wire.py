@@ -46,7 +46,7 @@ def plain(value: object) -> object:
 
 def writable(part: object) -> str | int | float:
     """An argument of an error: a path may hold bytes that no UTF-8 text can."""
-    if type(part) is int or (type(part) is float and math.isfinite(part)):
+    if type(part) is bool or type(part) is int or (type(part) is float and math.isfinite(part)):
         return part
     text = os.fsdecode(part) if isinstance(part, os.PathLike) else str(part)
     return text.encode(errors="replace").decode()

@@ -118,6 +118,7 @@ def test_errors_have_their_classes(client: openai.OpenAI, new_server: NewServer)
         client.completions.create(model="fake", prompt="x" * 1000)
     assert long.value.code == "context_length_exceeded"
     assert "1000 tokens" in str(long.value) and "exceeds the available context size of 512" in str(long.value)
+    assert "shorter prompt" in str(long.value) and "cfg_scale" not in str(long.value), "nobody asked for guidance"
     with openai.OpenAI(base_url=f"{new_server(HOSHIKAGE_API_KEYS='k').url}/v1", api_key="x", max_retries=0) as stranger:
         with pytest.raises(openai.AuthenticationError):
             stranger.models.list()

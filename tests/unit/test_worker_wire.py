@@ -155,15 +155,16 @@ def fields_of(kind: Any) -> tuple[Any, ...]:
     return dataclasses.fields(kind)
 
 
-def an_error(kind: type[HoshikageError]) -> HoshikageError:
-    parameters = list(inspect.signature(kind).parameters.values())
-    numbers = ("int", "float", "float | None")
-    return kind(*(3 if str(one.annotation) in numbers else f"some {one.name}" for one in parameters))
+def an_error(kind: type[HoshikageError], truth: bool) -> HoshikageError:
+    values = {"int": 3, "float": 3, "float | None": 3, "bool": truth}
+    parameters = inspect.signature(kind).parameters.values()
+    return kind(*(values.get(str(one.annotation), f"some {one.name}") for one in parameters))
 
 
+@pytest.mark.parametrize("truth", [False, True])
 @pytest.mark.parametrize("kind", ERRORS.values(), ids=list(ERRORS))
-def test_errors_cross_as_what_they_are(kind: type[HoshikageError]) -> None:
-    error = an_error(kind)
+def test_errors_cross_as_what_they_are(kind: type[HoshikageError], truth: bool) -> None:
+    error = an_error(kind, truth)
     _, event = event_of(crossed(event_frame(1, Failed(error=error))))
     assert isinstance(event, Failed)
     assert type(event.error) is kind
