@@ -126,7 +126,8 @@ class BlockDenoiser:
         """A prompt to be continued, at most to where the last whole block of the context ends."""
         model = self._model
         if model.mask_id in ids:
-            raise ParameterError("prompt", "it holds the mask token", "leave it out")
+            remedy = "leave it out; send a text that names it with parse_special false"
+            raise ParameterError("prompt", "it holds the mask token", remedy)
         if model.shift and not ids:
             raise ParameterError(
                 "prompt", "it is empty, and this model begins no text by itself", "give it one to go on"

@@ -236,7 +236,8 @@ class Denoiser:
         model = self._model
         n_given = len(layout.tokens) - sum(hi - lo for lo, hi, *_ in layout.gaps)
         if layout.tokens.count(model.mask_id) > len(layout.tokens) - n_given:
-            raise ParameterError("prompt", "it holds the mask token", "use infill to say where an answer belongs")
+            remedy = "use infill to say where an answer belongs; send a text that names it with parse_special false"
+            raise ParameterError("prompt", "it holds the mask token", remedy)
         check_bias(request, model.n_vocab)
         line_ends = self._line_ends if request.block_ends == "adaptive" and not shape.moves else ()
         if request.block_ends == "adaptive" and not line_ends:
