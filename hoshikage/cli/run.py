@@ -124,9 +124,12 @@ def prompt_of(arguments: argparse.Namespace) -> str:
     if sys.stdin.isatty():
         complain("type the prompt; Ctrl-D on a line of its own ends it")
     try:
-        return as_utf8(sys.stdin.read()).removesuffix("\n")
+        typed = as_utf8(sys.stdin.read())
     except UnicodeDecodeError as error:
         raise ParameterError("PROMPT", f"standard input is not UTF-8: {error.reason}", "convert it") from None
+    if not typed:  # what was to write it has failed, or nothing was piped in at all
+        raise ParameterError("PROMPT", "standard input is empty", 'pipe one in, or write "" behind the model for none')
+    return typed.removesuffix("\n")
 
 
 def as_utf8(text: str) -> str:

@@ -90,6 +90,9 @@ def test_every_way_of_asking(command: Command, model: str, monkeypatch: pytest.M
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     piped = command("run", model, "-", *SHORT, "--seed", "1")
     assert piped.out == command("run", model, "hello", *SHORT, "--seed", "1").out
+    nothing = command("run", model, *SHORT)  # that input was read to its end
+    assert nothing.code == 2 and "standard input is empty" in nothing.err
+    assert command("run", model, "", *SHORT).code == 0
 
 
 def test_flags_reach_the_request_and_warnings_are_said(command: Command, model: str) -> None:
