@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from hoshikage.server.responses.values import Items
 from tests.server.client import Answer
 from tests.server.conftest import NewServer, Server
 
@@ -75,6 +76,19 @@ def test_a_function_is_called(server: Server) -> None:
     result = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
     turns = [{"role": "user", "content": "hello"}, call, result]
     assert ask(server, model="nano-ar", tools=[TOOL], input=turns).status == 200
+
+
+def test_what_one_turn_says_and_calls_is_one_message() -> None:
+    calls = [{"type": "function_call", "call_id": name, "name": name, "arguments": "{}"} for name in "abc"]
+    spoke = {"role": "assistant", "content": "Let me look."}
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    result = {"type": "function_call_output", "call_id": "c", "output": "sunny"}
+    turns = [{"role": "user", "content": "hello"}, spoke, *calls[:2], thought, calls[2], result, spoke]
+    told = Items(most=9).check("input", turns)
+    assert [message["role"] for message in told] == ["user", "assistant", "assistant", "tool", "assistant"]
+    assert [[call["id"] for call in message.get("tool_calls", ())] for message in told[1:3]] == [["a", "b"], ["c"]]
+    assert [message["content"] for message in told] == ["hello", "Let me look.", "", "sunny", "Let me look."]
+    assert told[2]["reasoning_content"] == "Hm." and "tool_calls" not in told[4]
 
 
 def test_a_form_is_followed(server: Server) -> None:

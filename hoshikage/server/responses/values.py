@@ -62,10 +62,9 @@ class Items(Check[list[dict[str, Any]]]):
             messages.append(message_of(name, item, strict=is_now))
         elif kind in ("function_call", "custom_tool_call"):
             call = call_of(name, item)
-            if messages and messages[-1].get("tool_calls"):  # several calls of one turn are one message
-                messages[-1]["tool_calls"].append(call)
-            else:
-                messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
+            if not messages or messages[-1]["role"] != "assistant":  # what one turn says and calls is one message
+                messages.append({"role": "assistant", "content": ""})
+            messages[-1].setdefault("tool_calls", []).append(call)
         elif kind in OUTPUTS:
             content = text_of(f"{name}.output", item.get("output"), strict=False)
             used = NAME.check(f"{name}.call_id", item.get("call_id"))
