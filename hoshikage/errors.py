@@ -145,6 +145,10 @@ class TemplateError(HoshikageError):
     default_remedy = "give the prompt as plain text"
 
 
+class TemplateRefusal(TemplateError):  # noqa: N818 -- a kind of TemplateError
+    """The template ran, and raised an error: it may take the same conversation told otherwise."""
+
+
 class DecodeError(HoshikageError):
     """A forward pass failed."""
 

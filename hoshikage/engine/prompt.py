@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from hoshikage.checks import as_text, as_whole, nearest, shown
 from hoshikage.engine.renderer import Renderer
+from hoshikage.engine.telling import Turns, told
 from hoshikage.errors import ParameterError, TemplateError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -81,23 +82,23 @@ def chat_ids(
     shield = Shield(vocabulary)
     turns = checked_messages(messages)
     goes_on = begun(turns[-1]) and add_generation_prompt if continue_final_message is None else continue_final_message
-    covered = [shield.covered(turn) for turn in turns]
+    if goes_on and not begun(turns[-1]):
+        raise ParameterError("continue_final_message", "the last message is no text of the assistant's", "end with one")
     mark = shield.mark()
-    if goes_on:
-        if not begun(turns[-1]):
-            raise ParameterError(
-                "continue_final_message", "the last message is no text of the assistant's", "end with one"
-            )
-        covered[-1]["content"] += mark
     context = {
         **shield.covered(template_options or {}),
-        "messages": covered,
         "tools": shield.covered(tools) if tools else None,
         "add_generation_prompt": add_generation_prompt and not goes_on,
         "bos_token": special_text(vocabulary, vocabulary.bos_id),
         "eos_token": special_text(vocabulary, vocabulary.eos_id),
     }
-    rendered = renderer.render(context)
+
+    def render(turns: Turns) -> str:
+        covered = [shield.covered(turn) for turn in turns]
+        covered[-1]["content"] += mark if goes_on else ""
+        return renderer.render({**context, "messages": covered})
+
+    rendered = told(render, turns)
     if goes_on:
         rendered, found, _ = rendered.rpartition(mark)
         if not found:

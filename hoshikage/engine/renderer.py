@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hoshikage.errors import TemplateError
+from hoshikage.errors import TemplateError, TemplateRefusal
 
 SECONDS = 5.0  # of computing, for one rendering, the first one's start included
 BUSY = 8  # times as long it may last on a machine that computes other things meanwhile
@@ -36,13 +36,13 @@ class Renderer:
         self._end: Callable[[], object] = nothing
 
     def render(self, context: Mapping[str, Any]) -> str:
-        """The prompt; raises TemplateError when the template fails or meets a limit."""
+        """The prompt; raises TemplateError when the template meets a limit, TemplateRefusal when it fails."""
         request = {"template": self._template, "context": context, "most": self._most}
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             answer = self._ask(line)
         if "error" in answer:
-            raise TemplateError(f"the model's chat template failed: {answer['error']}")
+            raise TemplateRefusal(f"the model's chat template failed: {answer['error']}")
         return answer["text"]
 
     def close(self) -> None:

@@ -1,0 +1,56 @@
+"""Conversations as chat templates take them: templates here are cut down from those that models come with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hoshikage.engine.prompt import chat_ids
+from hoshikage.engine.renderer import Renderer
+from hoshikage.errors import TemplateError
+from tests.letters import Letters
+
+QWEN = (
+    "{% for message in messages %}"
+    "{% if message.role == 'system' and not loop.first %}{{ raise_exception('System must come first') }}{% endif %}"
+    "{{ message.role }}:{{ message.content }}|{% endfor %}"
+)
+ALTERNATING = (
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}{{ message.role }}:{{ message.content }}|{% endfor %}"
+)
+ANY = "{% for message in messages %}{{ message.role }}:{{ message.content }}|{% endfor %}"
+
+
+def told(template: str, messages: list[dict[str, Any]]) -> str:
+    renderer, letters = Renderer(template), Letters(add_bos=False)
+    try:
+        return letters.show(chat_ids(letters, renderer, messages, continue_final_message=False))
+    finally:
+        renderer.close()
+
+
+def turns(*said: str) -> list[dict[str, Any]]:
+    roles = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
+    return [{"role": roles[each[0]], "content": each} for each in said]
+
+
+@pytest.mark.parametrize("template", [QWEN, ANY])
+def test_what_the_system_says_first_is_one_message(template: str) -> None:
+    assert told(template, turns("s1", "d2", "s3", "u", "a")) == "system:s1\n\nd2\n\ns3|user:u|assistant:a|"
+
+
+def test_what_the_system_says_later_is_told_as_it_is_where_that_is_taken() -> None:
+    assert told(ANY, turns("s1", "u", "s2", "u")) == "system:s1|user:u|system:s2|user:u|"
+
+
+def test_what_the_system_says_later_is_else_the_users() -> None:
+    assert told(QWEN, turns("s1", "u1", "a", "s2", "s3")) == "system:s1|user:u1|assistant:a|user:s2\n\ns3|"
+    assert told(ALTERNATING, turns("u1", "s1", "a", "s2", "u2")) == "user:u1\n\ns1|assistant:a|user:s2\n\nu2|"
+
+
+def test_what_is_refused_in_every_way_is_told_as_it_was_refused_first() -> None:
+    template = "{{ raise_exception(messages[-1].role) }}"
+    with pytest.raises(TemplateError, match="system"):
+        told(template, turns("s1", "u1", "s2"))
