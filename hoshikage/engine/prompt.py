@@ -98,7 +98,7 @@ def chat_ids(
         covered[-1]["content"] += mark if goes_on else ""
         return renderer.render({**context, "messages": covered})
 
-    rendered = told(render, turns)
+    rendered = told(renderer.template, render, turns)
     if goes_on:
         rendered, found, _ = rendered.rpartition(mark)
         if not found:

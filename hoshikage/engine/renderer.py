@@ -28,7 +28,7 @@ class Renderer:
     """Renders one model's chat template, in a process that can be ended without harm."""
 
     def __init__(self, template: str, *, seconds: float = SECONDS, most: int = MOST) -> None:
-        self._template = template
+        self.template = template
         self._seconds = seconds
         self._most = most
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Renderer:
 
     def render(self, context: Mapping[str, Any]) -> str:
         """The prompt; raises TemplateError when the template meets a limit, TemplateRefusal when it fails."""
-        request = {"template": self._template, "context": context, "most": self._most}
+        request = {"template": self.template, "context": context, "most": self._most}
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             answer = self._ask(line)

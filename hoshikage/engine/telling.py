@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
@@ -11,12 +13,15 @@ from hoshikage.errors import TemplateRefusal
 
 Turns = Sequence[dict[str, Any]]
 LEADING = ("system", "developer")  # roles that say what the model is to be like
+N_ID = 9  # characters of the ids of calls that Mistral's templates take, which look whether there are so many
+ASKS_FOR_SHORT_IDS = re.compile(rf"""id(?:["']\])?\s*\|\s*length\s*\)?\s*[!=]=\s*{N_ID}\b""")
+SHORT_ID = re.compile(rf"[0-9A-Za-z]{{{N_ID}}}")
 
 
-def told(render: Callable[[Turns], str], turns: Turns) -> str:
+def told(template: str, render: Callable[[Turns], str], turns: Turns) -> str:
     """The conversation in the first way that the template takes; where it takes none, raises what it said first."""
     refusals = []
-    for way in tellings(turns):
+    for way in tellings(template, turns):
         try:
             return render(way)
         except TemplateRefusal as refusal:
@@ -24,9 +29,11 @@ def told(render: Callable[[Turns], str], turns: Turns) -> str:
     raise refusals[0]
 
 
-def tellings(turns: Turns) -> Iterator[Turns]:
+def tellings(template: str, turns: Turns) -> Iterator[Turns]:
     """A conversation as it is, and then in the ways of templates that refuse that."""
     turns = one_opening(turns)
+    if ASKS_FOR_SHORT_IDS.search(template):
+        turns = [with_short_ids(turn) for turn in turns]
     yield turns
     if any(turn["role"] in LEADING for turn in turns[1:]):
         yield said_by_the_user(turns)
@@ -48,3 +55,25 @@ def said_by_the_user(turns: Turns) -> Turns:
 def joined(turns: Turns) -> dict[str, Any]:
     """Several messages as one, with a blank line between them."""
     return {**turns[0], "content": "\n\n".join(turn["content"] for turn in turns if turn["content"])}
+
+
+def with_short_ids(turn: dict[str, Any]) -> dict[str, Any]:
+    """A message in which the ids of calls are as short as Mistral's own."""
+    if "tool_call_id" in turn:
+        turn = {**turn, "tool_call_id": short(turn["tool_call_id"])}
+    return with_calls(turn, lambda call: {**call, "id": short(call["id"])} if "id" in call else call)
+
+
+def with_calls(turn: dict[str, Any], change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
+    """A message with its calls changed; what is no call stays as it is."""
+    calls = turn.get("tool_calls")
+    if not isinstance(calls, (list, tuple)):
+        return turn
+    return {**turn, "tool_calls": [change(call) if isinstance(call, Mapping) else call for call in calls]}
+
+
+def short(name: Any) -> Any:
+    """An id, or what always stands for it."""
+    if not isinstance(name, str) or SHORT_ID.fullmatch(name):
+        return name
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:N_ID]
