@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
@@ -34,9 +35,13 @@ def tellings(template: str, turns: Turns) -> Iterator[Turns]:
     turns = one_opening(turns)
     if ASKS_FOR_SHORT_IDS.search(template):
         turns = [with_short_ids(turn) for turn in turns]
+    ways = [turns]
     yield turns
-    if any(turn["role"] in LEADING for turn in turns[1:]):
-        yield said_by_the_user(turns)
+    for change in (said_by_the_user, with_written_arguments):
+        for changed in [change(way) for way in ways]:
+            if changed not in ways:
+                ways.append(changed)
+                yield changed
 
 
 def one_opening(turns: Turns) -> Turns:
@@ -62,6 +67,20 @@ def with_short_ids(turn: dict[str, Any]) -> dict[str, Any]:
     if "tool_call_id" in turn:
         turn = {**turn, "tool_call_id": short(turn["tool_call_id"])}
     return with_calls(turn, lambda call: {**call, "id": short(call["id"])} if "id" in call else call)
+
+
+def with_written_arguments(turns: Turns) -> Turns:
+    """The arguments of calls as text, which templates that put them together with other text need (DeepSeek's)."""
+    return [with_calls(turn, with_text) for turn in turns]
+
+
+def with_text(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A call whose arguments are the text of an object."""
+    function = call.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), Mapping):
+        return call
+    written = json.dumps(function["arguments"], ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": written}}
 
 
 def with_calls(turn: dict[str, Any], change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:

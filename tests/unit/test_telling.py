@@ -26,6 +26,11 @@ MISTRAL = """{% for message in messages %}{% if message.tool_calls %}{% for call
 {%- elif message.role == "tool" %}
 {%- if not message.tool_call_id is defined or message.tool_call_id|length != 9 %}{{ raise_exception("9!") }}{% endif %}
 {{- message.tool_call_id }}|{% endif %}{% endfor %}"""
+DEEPSEEK = (
+    "{% for message in messages %}{% if message.role == 'system' and not loop.first %}{{ raise_exception('late') }}"
+    "{% endif %}{% for call in message.tool_calls or [] %}{{ 'json ' + call.function.arguments }}|{% endfor %}"
+    "{{ message.content }}|{% endfor %}"
+)
 ANY = "{% for message in messages %}{{ message.role }}:{{ message.content }}|{% endfor %}"
 
 
@@ -53,6 +58,7 @@ def test_what_the_system_says_later_is_told_as_it_is_where_that_is_taken() -> No
 
 def test_what_the_system_says_later_is_else_the_users() -> None:
     assert told(QWEN, turns("s1", "u1", "a", "s2", "s3")) == "system:s1|user:u1|assistant:a|user:s2\n\ns3|"
+    assert told(ALTERNATING, turns("u1", "u2")) == "user:u1\n\nu2|", "Codex says two things before it asks"
     assert told(ALTERNATING, turns("u1", "s1", "a", "s2", "u2")) == "user:u1\n\ns1|assistant:a|user:s2\n\nu2|"
 
 
@@ -88,6 +94,17 @@ def test_templates_ask_for_short_ids_in_several_ways(check: str) -> None:
 def short_ids(messages: list[dict[str, Any]], template: str) -> list[str]:
     way = next(iter(tellings(template, messages)))
     return [way[1]["tool_calls"][0]["id"], way[2]["tool_call_id"]]
+
+
+def test_arguments_are_text_where_a_template_adds_them_to_text() -> None:
+    messages = calling("a")
+    messages[1]["tool_calls"][0]["function"]["arguments"] = {"x": ["é", 1]}
+    messages[1]["tool_calls"] += [5, {"function": {"arguments": "{"}}]
+    wrong = told(DEEPSEEK.replace("or [] %}", "or [] if call.function %}"), messages)
+    assert wrong == 'u|json {"x": ["é", 1]}|json {||sunny|'
+    late = told(DEEPSEEK.replace("or [] %}", "or [] if call.function %}"), [*messages, *turns("s")])
+    assert late == f"{wrong}s|", "both ways at once"
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"x": ["é", 1]}, "what was sent is not changed"
 
 
 def test_what_is_refused_in_every_way_is_told_as_it_was_refused_first() -> None:
