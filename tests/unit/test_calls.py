@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoshikage.server import jsons
+from hoshikage.server.anthropic.messages import tool_use
 from hoshikage.server.openai import markup
 from hoshikage.server.openai.calls import CLOSE, OPEN, CallReader, for_template
+from hoshikage.server.openai.channels import Channels
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "string"}, "z": {"type": "array"}}}
 QWEN = "<function=f>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n 2\n\n</parameter>\n</function>"
@@ -112,6 +115,43 @@ def test_examples(text: str, content: str, names: list[str]) -> None:
     assert all(json.loads(arguments).get("x", 1) == 1 for _, arguments in calls)
 
 
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [('{"x":1}', {"x": 1}), ("null", {}), ('""', {}), ('"{\\"x\\": 1}"', {"x": 1}),
+     ('{"y": "\\ud83d!"}', {"y": "\ufffd!"}),
+     ('{"y": "\\ud83d\\ude00"}', {"y": "\U0001f600"}), ("[1]", None), ("5", None), ('"5"', None), ('"x"', None),
+     ('"null"', None), ('{"x": NaN}', None), ('{"x": -Infinity}', None), ('{"x": [1e999]}', None),
+     ('"{\\"x\\": NaN}"', None)],
+)  # fmt: skip
+def test_arguments_are_objects_that_every_client_reads(said: str, arguments: dict[str, Any] | None) -> None:
+    """What is none is no call, and stays text."""
+    for text in (f'{OPEN}{{"name": "f", "arguments": {said}}}{CLOSE}', f'{{"name": "f", "parameters": {said}}}'):
+        content, calls = read([text])
+        assert [json.loads(each) for _, each in calls] == ([] if arguments is None else [arguments])
+        assert content == (text if arguments is None else "")
+        "".join(each for _, each in calls).encode()
+
+
+@pytest.mark.parametrize("said", ['{"x": 1' + "0" * 30 + "}", '{"x": ' + "[" * 300 + "]" * 300 + "}"])
+def test_a_block_holds_the_text_of_arguments_that_no_answer_can(said: str) -> None:
+    reader = CallReader({"f": None})
+    reader.feed(f"[TOOL_CALLS]f[ARGS]{said}")
+    assert reader.finish() == ""
+    assert jsons.read(jsons.write(tool_use(reader.calls[0])))["input"] == {"arguments": said}
+
+
+@pytest.mark.parametrize("said", ['{"y": "\\ud83d"}', '{"x": 1e999}', "null", "[1]"])
+def test_arguments_behind_a_name_are_such_objects_too(said: str) -> None:
+    content, calls = read([text := f"[TOOL_CALLS]f[ARGS]{said}"])
+    channels = Channels({"f": None})
+    told = [*channels.feed(f"<|channel|>commentary to=functions.f<|message|>{said}"), *channels.finish()]
+    assert [call["function"]["arguments"] for call in channels.calls] == [each for _, each in calls]
+    if "y" in said:
+        assert (content, calls) == ("", [("f", '{"y": "\ufffd"}')])
+    else:
+        assert (content, calls) == (text, []) and said in "".join(part for _, part in told)
+
+
 @given(st.lists(pieces, max_size=8).map("".join), st.data())
 def test_how_it_is_cut_changes_nothing(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
@@ -163,6 +203,7 @@ def test_a_value_that_is_not_what_the_schema_says_is_text() -> None:
     ("schema", "value", "meant"),
     [({"type": ["string", "null"]}, "2024", "2024"), ({"type": ["string", "null"]}, "null", None),
      ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "5", 5), ({"type": "number"}, "NaN", "NaN"),
+     ({"type": "number"}, "-1e999", "-1e999"), ({"type": "number"}, "1e3", 1000),
      ({}, "5", "5"), (None, "5", "5"), ({"type": "boolean"}, "true", True), ({"type": 5}, "5", "5")],
 )  # fmt: skip
 def test_an_optional_argument_is_what_one_of_its_schemas_says(schema: Any, value: str, meant: Any) -> None:

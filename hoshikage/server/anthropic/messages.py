@@ -11,6 +11,7 @@ from typing import Any
 from blacksheep import Response
 
 from hoshikage.errors import ContextOverflowError
+from hoshikage.server import jsons
 from hoshikage.server.anthropic.tables import COUNT, MESSAGES
 from hoshikage.server.fields import Given, Table, called, given_in
 from hoshikage.server.openai import chat
@@ -214,9 +215,9 @@ def tool_use(call: dict[str, Any]) -> dict[str, Any]:
     """A call of a function as a block."""
     function = call["function"]
     try:
-        arguments = json.loads(function["arguments"])
-    except (ValueError, RecursionError):
-        arguments = None
-    known = arguments if isinstance(arguments, dict) else {"arguments": function["arguments"]}
+        known = json.loads(function["arguments"])
+        jsons.write(known)
+    except (TypeError, RecursionError):  # a whole number of more than 64 bits, or what is nested too deeply
+        known = {"arguments": function["arguments"]}
     about = {"id": "toolu_" + call["id"].removeprefix("call_"), "name": function["name"], "input": known}
     return {"type": "tool_use", **about, "caller": {"type": "direct"}}

@@ -101,24 +101,36 @@ class CallReader(Reader):
         except (ValueError, RecursionError):
             return []
         calls = [self._call_of(entry) for entry in (said if isinstance(said, list) else [said])]
-        return [call for call in calls if call is not None] if None not in calls else []
+        return all_of(calls)
 
     def _written(self, mark: str, text: str, is_closed: bool) -> list[dict[str, Any]]:
         """Those that are written otherwise."""
-        return [new_call(*call) for call in markup.calls_in(mark, text, is_closed, self._offered)]
+        return all_of([new_call(*call) for call in markup.calls_in(mark, text, is_closed, self._offered)])
 
     def _call_of(self, said: Any) -> dict[str, Any] | None:
         """The call that an object is; None if it is none, or of a function that was not offered."""
         name = said.get("name") if isinstance(said, dict) else None
         if not isinstance(name, str) or name not in self._offered:
             return None
-        return new_call(name, said.get("arguments", said.get("parameters", {})))
+        arguments = said.get("arguments", said.get("parameters"))
+        return new_call(name, {} if arguments in (None, "") else arguments)
 
 
-def new_call(name: str, arguments: Any) -> dict[str, Any]:
-    """A call as it is told."""
-    written = as_sent(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
-    function = {"name": name, "arguments": written}
+def all_of(calls: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """The calls; none where one of them is none."""
+    return [call for call in calls if call is not None] if None not in calls else []
+
+
+def new_call(name: str, arguments: Any) -> dict[str, Any] | None:
+    """A call as it is told; None where its arguments are no object, or none that every client can read."""
+    try:
+        known = json.loads(arguments) if isinstance(arguments, str) else arguments
+        written = json.dumps(known, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(known, dict):
+        return None
+    function = {"name": name, "arguments": as_sent(written)}
     return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from hoshikage.server.openai.calls import n_begun, new_call
-from hoshikage.server.openai.markup import is_object
 from hoshikage.server.openai.thoughts import Part
 
 BEGINNINGS = ("<|channel|>", "<|start|>", " to=")
@@ -84,7 +83,8 @@ class Channels:
         return self._is_thought, gap
 
     def _told(self, text: str) -> Part:
-        if self._function in self._offered and is_object(text):
-            self.calls.append(new_call(self._function, text.strip()))
-            return False, ""
-        return self._is_thought, text
+        call = new_call(self._function, text) if self._function in self._offered else None
+        if call is None:
+            return self._is_thought, text
+        self.calls.append(call)
+        return False, ""

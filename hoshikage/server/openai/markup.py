@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,11 +34,11 @@ FOREIGN = re.compile(
 )
 CONSTANTS = {"true": "True", "false": "False", "null": "None"}
 
-Call = tuple[str, Any]  # a name, and the arguments as an object or as its text
+Call = tuple[str, Any]  # a name, and the arguments as an object or as its text, if they are one
 
 
 def calls_in(mark: str, text: str, is_closed: bool, offered: Mapping[str, Any]) -> list[Call]:
-    """The calls that stand behind a mark; none unless all are of functions that are offered, and whole."""
+    """The calls that stand behind a mark; none unless all are of functions that are offered."""
     if mark == MISTRAL:
         calls = named(text)
     elif mark == PYTHONIC:
@@ -64,17 +65,7 @@ def end_of(mark: str, text: str) -> tuple[int, int]:
 def named(text: str) -> list[Call]:
     """A call as Mistral writes it."""
     found = MISTRAL_HEAD.match(text)
-    if found is None or not found[1] or not is_object(text[found.end() :]):
-        return []
-    return [(found[1], text[found.end() :].strip())]
-
-
-def is_object(text: str) -> bool:
-    """Whether this is an object of JSON."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+    return [(found[1], text[found.end() :])] if found is not None and found[1] else []
 
 
 def in_python(text: str) -> list[Call]:
@@ -94,9 +85,7 @@ def in_python(text: str) -> list[Call]:
         return []
     try:
         body = ast.parse(FOREIGN.sub(stand_in, text.strip()), mode="eval").body
-        calls = [call_of(entry, names) for entry in body.elts] if isinstance(body, ast.List) else []
-        json.dumps(calls, allow_nan=False)  # a set is a literal, too, and no JSON
-        return calls
+        return [call_of(entry, names) for entry in body.elts] if isinstance(body, ast.List) else []
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return []
 
@@ -133,7 +122,7 @@ def meant(value: str, schema: Any) -> Any:
     if not kinds or ("string" in kinds and not (value == "null" and "null" in kinds)):
         return value
     try:
-        return json.loads(value, parse_constant=no_number)
+        return json.loads(value, parse_constant=no_number, parse_float=number)
     except (ValueError, RecursionError):
         return value
 
@@ -151,3 +140,8 @@ def kinds_of(schema: Any) -> Iterator[str]:
 
 def no_number(name: str) -> Any:
     raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else no_number(text)  # what is too large would become Infinity
