@@ -30,6 +30,8 @@ TOKEN = re.compile(r"(!?<(?:\[\d+\]|[^\[>][^>]*|)>)")
 TERMINALS = (LITERAL, CLASS, TOKEN, ANY)
 SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
 SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
+OTHERS = (*(kind.pattern for kind in TERMINALS), r"\{[^}]*\}", r"#[^\r\n]*")  # in which no rule is named
+NAMED = re.compile(rf"(?:{'|'.join(OTHERS)})|(?P<name>{NAME.pattern})")
 NUMBER = re.compile(r"\d+")
 NEW_LINE = re.compile(r"\r\n?|\n|$")
 
@@ -51,6 +53,17 @@ def check(text: str) -> None:
             if item != TERMINAL and item not in rules:
                 raise wrong(f"{shown(name)} refers to {item}, which is not defined")
     judge(rules)
+
+
+def either(*grammars: str) -> str:
+    """The grammar of all texts that one of these allows; no rule of them may be empty, and each gets another name."""
+    roots = " | ".join(f"way{i}-root" for i in range(len(grammars)))
+    return "\n".join([f"root ::= {roots}", *(renamed(f"way{i}-", each) for i, each in enumerate(grammars))])
+
+
+def renamed(prefix: str, grammar: str) -> str:
+    """A grammar whose rules have names that begin so."""
+    return NAMED.sub(lambda found: prefix + found[0] if found["name"] else found[0], grammar)
 
 
 def wrong(cause: str) -> ParameterError:

@@ -91,6 +91,15 @@ def test_a_template_may_open_the_thought(server: Server, opener: str) -> None:
     assert called["tool_calls"] and "reasoning_content" not in called
 
 
+def test_an_answer_that_has_a_form_may_be_a_call_first(server: Server, opener: str) -> None:
+    form = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": 12}}}}
+    for seed in range(4):
+        wish = {"model": opener, "tools": [TOOL], "seed": seed, "temperature": 2, "max_tokens": 200, **form}
+        choice = server.client.chat(**wish).json["choices"][0]
+        calls = choice["message"].get("tool_calls", [])
+        assert (choice["message"]["content"], len(calls)) in (("12", 0), (None, 1)), choice
+
+
 def test_a_begun_thought_goes_on(server: Server) -> None:
     for begun in ("<think>", "<think>\nBecause"):
         turns = [*HELLO, {"role": "assistant", "content": begun}]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hoshikage import gbnf
 from hoshikage.errors import ParameterError
+from tests.grammars import Grammar
 
 GOOD = [
     'root ::= "a"',
@@ -64,6 +65,17 @@ BAD = {
 @pytest.mark.parametrize("text", GOOD)
 def test_good_grammars(text: str) -> None:
     gbnf.check(text)
+
+
+@pytest.mark.parametrize("text", [text for text in GOOD if not text.endswith("::=")])
+def test_either_of_two_grammars_is_one(text: str) -> None:
+    gbnf.check(gbnf.either(text, 'root ::= item # "no end\nitem ::= "root" [item]{2}', text))
+
+
+def test_rules_of_the_same_name_are_kept_apart() -> None:
+    either = Grammar(gbnf.either('root ::= a{1,2}\na ::= "a" [root]', 'root ::= "x" a\na ::= "\\"root" "[a"'))
+    assert all(map(either.allows, ["ar", "aoat", 'x"root[a']))
+    assert not any(map(either.allows, ["a", "xar", 'x"way1-root[a', '"root[a']))
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: repr(text[:40]))

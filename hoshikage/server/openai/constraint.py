@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hoshikage import jsonschema
+from hoshikage import gbnf, jsonschema
 from hoshikage.errors import ParameterError
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
@@ -18,6 +18,7 @@ from hoshikage.server.openai.thoughts import Reading, Thoughts
 
 FREE = ("auto", "none")  # choices that make no grammar
 NO_TOOLS = "tools has no effect: the model's chat template does not tell it of them"
+NO_CALLS = "tools has no effect: the answer has a form to follow, and calls can have none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,30 @@ def read(given: Given, chosen: Chosen) -> Constraint:
     if forced:
         schema = call_schema([tool["function"] for tool in tools if tool["function"]["name"] in forced])
         return Constraint({"grammar": grammar("tools", schema)}, offered)
-    if wanted["type"] != "text":
-        schema = wanted.get("schema", {"type": "object"})
-        return Constraint({"grammar": grammar("response_format", schema)})
     usable = offered if choice != "none" else {}
+    known = usable if chosen.facts.tells_of_tools else {}
+    warnings = (NO_TOOLS,) if usable and not known else ()
+    if wanted["type"] != "text":
+        form = grammar("response_format", wanted.get("schema", {"type": "object"}))
+        return of_form(form, [tool["function"] for tool in tools] if known else [], warnings)
     return Constraint(
         offered=usable,
-        warnings=(NO_TOOLS,) if usable and not chosen.facts.tells_of_tools else (),
+        warnings=warnings,
         thinks=given.get("reasoning_format") != "none",
         in_channels=chosen.facts.in_channels,
     )
+
+
+def of_form(form: str, functions: list[dict[str, Any]], warnings: tuple[str, ...]) -> Constraint:
+    """An answer in this form, or a call of a function: a model may have to look something up before it answers."""
+    if not functions:
+        return Constraint({"grammar": form}, warnings=warnings)
+    try:
+        calls = grammar("tools", call_schema(functions))
+    except ParameterError as error:  # clients offer all they have, and the answer alone has to have a form
+        return Constraint({"grammar": form}, warnings=(f"{NO_CALLS}: {error.cause}",))
+    offered = {function["name"]: function.get("parameters") for function in functions}
+    return Constraint({"grammar": gbnf.either(form, calls)}, offered)
 
 
 def wanted_form(given: Given) -> dict[str, Any]:
