@@ -12,7 +12,7 @@ import pytest
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
-from hoshikage.server.openai.logprobs import MOST, check_size
+from hoshikage.server.openai.logprobs import MOST, LegacyLogprobs, check_size
 from hoshikage.server.reply import LARGE, reply
 from hoshikage.worker.ask import Answered, Ask, Done, Said, Token
 
@@ -105,3 +105,18 @@ def test_more_probabilities_than_anybody_reads_are_refused() -> None:
     check_size({"max_tokens": MOST, "logprobs": 0}, 1, 1 << 20)
     with pytest.raises(ParameterError, match="fewer tokens, answers or alternatives"):
         check_size({"max_tokens": 16_000, "logprobs": 20}, 4, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "offsets"),
+    [
+        ([b"\xc3", b"\xa9", b"a"], [0, 0, 1]),
+        ([b"a", "\U0001f600".encode()[:2], "\U0001f600".encode()[2:] + b"b", b"", b"c"], [0, 1, 1, 3, 3]),
+        ([b"\xc3", b"a", b"\xff", b"b"], [0, 1, 2, 3]),  # what is no character is told as one
+    ],
+)
+def test_offsets_are_those_of_the_text_however_its_characters_are_cut(pieces: list[bytes], offsets: list[int]) -> None:
+    tokens: Any = [SimpleNamespace(piece=piece, logprob=0.0, top=()) for piece in pieces]
+    assert LegacyLogprobs().take(tokens)["text_offset"] == offsets
+    bit_by_bit = LegacyLogprobs()
+    assert [bit_by_bit.take([token])["text_offset"] for token in tokens] == [[offset] for offset in offsets]

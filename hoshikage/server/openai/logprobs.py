@@ -50,22 +50,33 @@ def chat_entry(piece: bytes, logprob: float) -> dict[str, Any]:
     return {"token": text_of(piece), "logprob": logprob, "bytes": list(piece)}
 
 
+class Places:
+    """Where in their text tokens begin, of which several may share a character."""
+
+    def __init__(self) -> None:
+        self._decoder = DECODER("replace")
+        self._n = 0  # characters of all tokens
+
+    def of(self, piece: bytes) -> int:
+        """Where the next token begins."""
+        n = len(self._decoder.decode(piece))
+        # What is more than its own began before it: bytes of a character that it did not complete.
+        begins = self._n + max(0, n - len(DECODER("replace").decode(piece)))
+        self._n += n
+        return begins
+
+
 class Written:
     """Hands tokens on once the text that they begin with has been told: of a stop string none is."""
 
     def __init__(self) -> None:
-        self._decoder = DECODER("replace")
+        self._places = Places()
         self._held: deque[tuple[int, Token]] = deque()  # where each begins
-        self._n = 0  # characters of all tokens
         self._n_told = 0
 
     def take(self, event: Said | Answered) -> list[Token]:
         """Those that are certain now; of an answer that no stop string ended, at its end all."""
-        for token in event.tokens:
-            n = len(self._decoder.decode(token.piece))
-            # What is more than its own began before it: bytes of a character that it did not complete.
-            self._held.append((self._n + max(0, n - len(DECODER("replace").decode(token.piece))), token))
-            self._n += n
+        self._held += ((self._places.of(token.piece), token) for token in event.tokens)
         self._n_told += len(event.delta)
         whole = isinstance(event, Answered) and not event.stopped_by
         given = []
@@ -78,7 +89,7 @@ class LegacyLogprobs:
     """`choices[].logprobs` of a completion, piece by piece: offsets go on where the last piece ended."""
 
     def __init__(self) -> None:
-        self._offset = 0
+        self._places = Places()
 
     def take(self, tokens: Sequence[Token], *, opens: bool = False) -> dict[str, Any]:
         """The next tokens; the first one of a prompt follows nothing, so it has no probability."""
@@ -88,6 +99,5 @@ class LegacyLogprobs:
             rows["tokens"].append(text_of(token.piece))
             rows["token_logprobs"].append(token.logprob if known else None)
             rows["top_logprobs"].append({text_of(piece): logprob for _, piece, logprob in token.top} if known else None)
-            rows["text_offset"].append(self._offset)
-            self._offset += len(token.piece.decode(errors="ignore"))
+            rows["text_offset"].append(self._places.of(token.piece))
         return rows
