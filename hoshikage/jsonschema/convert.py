@@ -12,6 +12,7 @@ from hoshikage.checks import shown
 from hoshikage.errors import ParameterError
 from hoshikage.gbnf import MAX_REPEATS
 from hoshikage.jsonschema.exclusion import Exclusion
+from hoshikage.jsonschema.fitting import Fitting
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
 from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
 
@@ -66,6 +67,7 @@ class Converter:
         self._depth = 0
         self._until = time.thread_time() + SECONDS
         self._exclusion = Exclusion(self._opened_whole)
+        self._fitting = Fitting(self._found, self._check_time)
 
     def grammar(self) -> str:
         """The rules of the schema, and those of JSON that they use."""
@@ -100,6 +102,9 @@ class Converter:
             self._depth -= 1
 
     def _read(self, where: str, schema: Schema) -> str:
+        for key in ("const", "enum"):
+            if key in schema:
+                return self._literals(where, key, schema)
         if "$ref" in schema:
             return self._reference(where, schema)
         if "allOf" in schema:
@@ -107,10 +112,6 @@ class Converter:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._any_of(where, schema, key)
-        if "const" in schema:
-            return self._literals(f"{where}.const", [schema["const"]])
-        if "enum" in schema:
-            return self._literals(f"{where}.enum", schema["enum"])
         parts = [self._typed(where, kind, schema) for kind in types_of(where, schema)]
         return parts[0] if len(parts) == 1 else self._rule(" | ".join(parts))
 
@@ -230,11 +231,16 @@ class Converter:
             return schema if isinstance(schema, dict) else {}
         return self._all_of("oneOf", {**schema, "allOf": schema.get("allOf", [])})
 
-    def _literals(self, where: str, values: Any) -> str:
-        values = list_of(where, values)
+    def _literals(self, where: str, key: str, schema: Schema) -> str:
+        """Of the values that it lists those that fit all that stands beside them."""
+        values = [schema["const"]] if key == "const" else schema["enum"]
         if not values:
-            raise refuse(where, "it is empty", "name at least one value")
-        return self._rule(" | ".join(map(literal, dict.fromkeys(map(as_json, values)))))
+            raise refuse(f"{where}.{key}", "it is empty", "name at least one value")
+        beside = {name: wanted for name, wanted in plain(schema).items() if name != key}
+        fitting = [value for value in values if self._fitting.holds(where, value, beside)] if beside else values
+        if not fitting:
+            raise refuse(f"{where}.{key}", "no value of it fits what else is demanded", "correct it")
+        return self._rule(" | ".join(map(literal, dict.fromkeys(map(as_json, fitting)))))
 
     # -- types
 

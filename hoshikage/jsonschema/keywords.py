@@ -110,20 +110,32 @@ def common_types(where: str, first: Any, second: Any) -> list[str]:
 
 
 def common_values(where: str, first: list[Any], second: list[Any]) -> list[Any]:
-    known = {as_text(value) for value in second}
-    common = [value for value in first if as_text(value) in known]
+    known = {as_compared(value) for value in second}
+    common = [value for value in first if as_compared(value) in known]
     if not common:
         raise refuse(f"{where}.enum", "two schemas that hold together have no value in common", "correct it")
     return common
 
 
 def same(first: object, second: object) -> bool:
-    """Equal as JSON: 1 is not true."""
-    return first is second or as_text(first) == as_text(second)
+    """Equal as JSON."""
+    return first is second or as_compared(first) == as_compared(second)
 
 
-def as_text(value: object) -> str:
-    return json.dumps(value, sort_keys=True)
+def as_compared(value: Any) -> str:
+    """What is one text for two values that JSON Schema calls equal: 1 is 1.0, and is not true."""
+    return json.dumps(with_whole_numbers(value), sort_keys=True)
+
+
+def with_whole_numbers(value: Any) -> Any:
+    """The same value with 1 in place of 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [with_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: with_whole_numbers(item) for name, item in value.items()}
+    return value
 
 
 def tightest(choose: Callable[[list[float]], float]) -> Callable[[str, Any, Any], float]:
