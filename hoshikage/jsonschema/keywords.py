@@ -29,6 +29,7 @@ ANY_TYPE = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}
 READ = ANY_TYPE.union(*OF_TYPE.values())
 LISTS = {"enum", "anyOf", "oneOf", "allOf", "required", "prefixItems"}
 NUMBERS = OF_TYPE["number"] | {"minLength", "maxLength", "minItems", "maxItems"}
+MEMBERS, ITEMS = {"properties", "additionalProperties"}, {"prefixItems", "items"}  # those that say what others leave
 SHOWN = 120  # characters at each end of the name of a place
 
 
@@ -81,23 +82,66 @@ def types_of(where: str, schema: Schema) -> tuple[str, ...]:
 
 def merged(where: str, first: Schema, second: Schema) -> dict[str, Any]:
     """One schema that holds what both demand."""
-    both = dict(plain(first))
-    for key, value in plain(second).items():
+    first, second = plain(first), plain(second)
+    both = dict(first)
+    for key, value in second.items():
         if key not in both or same(both[key], value):
             both[key] = value
         elif key in MERGERS:
             both[key] = MERGERS[key](where, both[key], value)
-        else:
+        elif key not in MEMBERS | ITEMS:
             raise refuse(f"{where}.{key}", "two schemas that hold together differ in it")
-    return both
+    return {**both, **merged_members(first, second), **merged_items(first, second)}
 
 
-def merged_properties(where: str, first: Schema, second: Schema) -> dict[str, Any]:
-    both = dict(first)
-    for name, schema in second.items():
-        both[name] = {"allOf": [both[name], schema]} if name in both and not same(both[name], schema) else schema
-    del where
-    return both
+def merged_members(first: Schema, second: Schema) -> dict[str, Any]:
+    """What one does not name has to be as it wants all others, and may not be there if it wants none."""
+    keys = MEMBERS & (first.keys() | second.keys())
+    names = {**first.get("properties", {}), **second.get("properties", {})}
+    allowed = [name for name in names if not forbids(first, name) and not forbids(second, name)]
+    merged = {
+        "properties": {name: both_of(member_of(first, name), member_of(second, name)) for name in allowed},
+        "additionalProperties": both_of(others_of(first), others_of(second)),
+    }
+    return {key: merged[key] for key in merged if key in keys}
+
+
+def others_of(schema: Schema) -> Any:
+    return schema.get("additionalProperties", True)
+
+
+def member_of(schema: Schema, name: str) -> Any:
+    return schema.get("properties", {}).get(name, others_of(schema))
+
+
+def forbids(schema: Schema, name: str) -> bool:
+    """Whether it wants no property but those that it names, and this is none of them."""
+    return others_of(schema) is False and name not in schema.get("properties", {})
+
+
+def merged_items(first: Schema, second: Schema) -> dict[str, Any]:
+    """Place by place; where nothing may stand the array ends."""
+    if not ITEMS & (first.keys() | second.keys()):
+        return {}
+    n_heads = max(len(side.get("prefixItems", [])) for side in (first, second))
+    heads = [both_of(item_of(first, i), item_of(second, i)) for i in range(n_heads)]
+    n_possible = next((i for i, head in enumerate(heads) if head is False), n_heads)
+    tail = both_of(item_of(first, n_heads), item_of(second, n_heads))
+    return {"prefixItems": heads[:n_possible], "items": tail if n_possible == n_heads else False}
+
+
+def item_of(schema: Schema, place: int) -> Any:
+    heads = schema.get("prefixItems", [])
+    return heads[place] if place < len(heads) else schema.get("items", True)
+
+
+def both_of(first: Any, second: Any) -> Any:
+    """The schema of what has to be as both want it."""
+    if first is False or second is False:
+        return False
+    if first is True or first == {} or same(first, second):
+        return second
+    return first if second is True or second == {} else {"allOf": [first, second]}
 
 
 def common_types(where: str, first: Any, second: Any) -> list[str]:
@@ -144,11 +188,9 @@ def tightest(choose: Callable[[list[float]], float]) -> Callable[[str, Any, Any]
 
 
 MERGERS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "properties": merged_properties,
     "required": lambda _, first, second: [*dict.fromkeys((*first, *second))],
     "type": common_types,
     "enum": common_values,
-    "additionalProperties": lambda _, first, second: False if False in (first, second) else {"allOf": [first, second]},
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), tightest(max)),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), tightest(min)),
 }

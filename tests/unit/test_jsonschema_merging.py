@@ -20,7 +20,7 @@ from hoshikage.jsonschema.convert import SECONDS
 from tests.grammars import Grammar
 from tests.unit.test_jsonschema import bounded, leaves, numbers_at
 
-INTEGER = {"type": "integer"}
+INTEGER, STRING = {"type": "integer"}, {"type": "string"}
 
 values = st.recursive(
     st.sampled_from(["a", "abc", "", 1, 1.0, 2, 2.5, -7, True, False, None]),
@@ -47,10 +47,20 @@ def joined(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
 
 def together(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     schemas = st.lists(inner, min_size=1, max_size=3)
+    named = st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    needed = st.lists(st.sampled_from("abc"), unique=True, max_size=2)
+    others = st.booleans() | inner
     return st.one_of(
         schemas.map(lambda some: {"allOf": some}),
         joined(listed, unnamed, optional("anyOf", schemas), optional("allOf", schemas)),
         joined(inner.filter(lambda schema: isinstance(schema, dict)), listed),
+        joined(optional("properties", named), optional("required", needed), optional("additionalProperties", others)),
+        joined(optional("items", others), optional("prefixItems", schemas), unnamed),
+        joined(
+            named.map(lambda some: {"properties": some, "additionalProperties": False}),
+            optional("anyOf", schemas),
+            optional("oneOf", schemas),
+        ),
     )
 
 
@@ -85,12 +95,45 @@ def test_of_listed_values_those_are_written_that_fit_all_else(schema: Any, writt
     }
 
 
+A, B = ({"properties": {name: INTEGER}, "required": [name]} for name in "ab")
+CLOSED = {"additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed", "forbidden"),
+    [
+        ({"allOf": [{**A, **CLOSED}, {"properties": {"b": INTEGER}}]}, ['{"a":1}'], ['{"a":1,"b":2}']),
+        ({**A, **CLOSED, "anyOf": [{"properties": {"x": STRING}}, {}]}, ['{"a":1}'], ['{"a":1,"x":""}']),
+        ({"allOf": [{"additionalProperties": {"minimum": 5}}, B]}, ['{"b":5}'], ['{"b":4}']),
+        ({"allOf": [A, B]}, ['{"a":1,"b":2}'], ['{"a":1}', '{"b":2}']),
+        ({"allOf": [{"prefixItems": [STRING]}, {"items": STRING}]}, ['["a","b"]', "[]"], ['["a",1]', "[1]"]),
+        ({"allOf": [{"items": {"minimum": 5}}, {"items": INTEGER}]}, ["[5,6]"], ["[4]", "[5.5]"]),
+        (
+            {"allOf": [{"prefixItems": [STRING], "items": False}, {"prefixItems": [{}, INTEGER]}]},
+            ["[]", '["a"]'],
+            ['["a",1]'],
+        ),
+    ],
+    ids=str,
+)
+def test_one_schema_says_how_the_others_of_another_may_be(
+    schema: Any, allowed: list[str], forbidden: list[str]
+) -> None:
+    grammar = Grammar(grammar_of(schema))
+    assert [text for text in allowed if not grammar.allows(text)] == []
+    assert [text for text in forbidden if grammar.allows(text)] == []
+
+
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
         ({"type": "string", "enum": [1, None]}, "no value of it fits"),
         ({"allOf": [{"enum": ["a", "b"]}, {"const": "c"}]}, "no value of it fits"),
         ({"allOf": [{"const": "a"}, {"const": "c"}]}, "differ in it"),
+        ({"allOf": [{**A, **CLOSED}, B]}, "`false`"),
+        ({"allOf": [{"additionalProperties": STRING}, B]}, "no type in common"),
+        ({"allOf": [{"prefixItems": [STRING], "minItems": 1}, {"items": INTEGER}]}, "no type in common"),
+        ({"allOf": [{"items": False}, {"prefixItems": [STRING], "minItems": 1}]}, "no array"),
         ({"allOf": [{"enum": ["a"]}, {"enum": ["c"]}]}, "no value in common"),
         ({"enum": ["a"], "anyOf": [{"pattern": "a"}]}, "pattern"),
         ({"enum": ["a"], "$ref": "#"}, "circle"),
