@@ -61,8 +61,8 @@ class Converter:
     def __init__(self, schema: Any) -> None:
         self._schema = schema
         self._rules: dict[str, str] = {}
-        self._referred: dict[str, str] = {}  # pointer -> rule
-        self._open: list[Any] = []  # pointers that lead here, and nothing was written since
+        self._referred: dict[str, str] = {}  # what refers, as JSON -> rule
+        self._open: list[str] = []  # what led here, and nothing was written since
         self._length = 0
         self._depth = 0
         self._until = time.thread_time() + SECONDS
@@ -105,10 +105,8 @@ class Converter:
         for key in ("const", "enum"):
             if key in schema:
                 return self._literals(where, key, schema)
-        if "$ref" in schema:
-            return self._reference(where, schema)
-        if "allOf" in schema:
-            return self._expression(where, self._all_of(where, schema))
+        if "$ref" in schema or "allOf" in schema:
+            return self._referring(where, plain(schema))
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._any_of(where, schema, key)
@@ -136,19 +134,27 @@ class Converter:
 
     # -- combining
 
-    def _reference(self, where: str, schema: Schema) -> str:
-        if len(plain(schema)) > 1:
-            return self._expression(where, self._all_of(where, {**schema, "allOf": schema.get("allOf", [])}))
-        pointer = schema["$ref"]
-        if pointer in self._open:
+    def _referring(self, where: str, schema: Schema) -> str:
+        """What refers to others, alone or together with them, has one rule wherever it stands: it may hold itself."""
+        key = json.dumps(schema, sort_keys=True)
+        if key in self._open:
             raise refuse(where, "its references lead in a circle", "correct it")
-        if pointer not in self._referred:
-            name = self._referred[pointer] = self._name()
-            self._rules[name] = ""  # it may refer to itself
-            self._open.append(pointer)
-            self._rules[name] = self._expression(f"{where}: {pointer}", self._found(where, pointer))
+        if key not in self._referred:
+            name = self._referred[key] = self._name()
+            self._open.append(key)
+            self._rules[name] = self._expression(*self._meant(where, schema))
             self._open.pop()
-        return self._referred[pointer]
+        return self._referred[key]
+
+    def _meant(self, where: str, schema: Schema) -> tuple[str, Any]:
+        """The schema in whose place it stands, and where that is."""
+        if schema.keys() == {"$ref"}:
+            pointer = schema["$ref"]
+            return f"{where}: {pointer}", self._found(where, pointer)
+        together = list_of(f"{where}.allOf", schema.get("allOf", []))
+        if schema.keys() == {"allOf"} and len(together) == 1:
+            return where, together[0]
+        return where, self._all_of(where, {**schema, "allOf": together})
 
     def _found(self, where: str, pointer: Any) -> Any:
         """What a reference into this schema refers to."""

@@ -209,15 +209,25 @@ def test_an_object_that_names_no_property_has_none() -> None:
         assert grammar.allows('{"a":1}') is is_open
 
 
-def test_a_schema_may_refer_to_itself() -> None:
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"$ref": "#/$defs/node"},
+        {"allOf": [{"$ref": "#/$defs/node"}]},
+        {"allOf": [{"$ref": "#/$defs/node"}], "description": "as pydantic 1 writes it"},
+        {"$ref": "#/$defs/node", "description": "the next"},
+        {"$ref": "#/$defs/node", "type": "object"},
+        {"allOf": [{"$ref": "#/$defs/node"}, {"required": ["value"]}]},
+        {"allOf": [{"allOf": [{"$ref": "#/$defs/node"}]}, {"$ref": "#/$defs/node"}]},
+    ],
+    ids=str,
+)
+def test_a_schema_may_refer_to_itself(reference: dict[str, Any]) -> None:
     schema = {
         "$defs": {
             "node": {
                 "type": "object",
-                "properties": {
-                    "value": {"type": "integer"},
-                    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
-                },
+                "properties": {"value": {"type": "integer"}, "next": {"anyOf": [reference, {"type": "null"}]}},
                 "required": ["value", "next"],
             }
         },
@@ -272,6 +282,8 @@ def test_what_holds_together_becomes_one() -> None:
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no type in common"),
         ({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "allOf": [{"$ref": "#/$defs/a"}]}, "circle"),
         ({"$ref": "#"}, "circle"),
+        ({"allOf": [{"$ref": "#"}]}, "circle"),
+        ({"type": "object", "anyOf": [{"$ref": "#"}]}, "circle"),
         ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "circle"),
         ({"required": [1]}, "properties"),
         ({"properties": []}, "properties"),
