@@ -14,7 +14,7 @@ from hoshikage.gbnf import MAX_REPEATS
 from hoshikage.jsonschema.exclusion import Exclusion
 from hoshikage.jsonschema.fitting import Fitting
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
-from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
+from hoshikage.jsonschema.numbers import N_EXACT, bounds_of, integers, n_places_of, numbers
 
 MAX_SCHEMA = 1_000_000  # characters of JSON
 SECONDS = 1.0  # of processor time: a short schema can refer to itself in ways that double its work at every step
@@ -329,13 +329,12 @@ class Converter:
         ]
         if bounds == [None] * 4:
             return kind
-        least, most = whole_bounds(*bounds)
+        n_places = n_places_of(bounds) if kind == "number" else 0
+        least, most = bounds_of(n_places, *bounds)
         if least is not None and most is not None and least > most:
-            cause = "no whole number lies between its bounds"
-            raise refuse(where, cause, "correct it" if kind == "integer" else "use bounds that are whole numbers")
-        if kind == "integer" or least == most:
-            return self._rule(integers(least, most))
-        return self._rule(numbers(least, most))
+            noun = "whole number" if kind == "integer" else f"number of {N_EXACT} digits"
+            raise refuse(where, f"no {noun} lies between its bounds", "correct it")
+        return self._rule(integers(least, most) if kind == "integer" else numbers(least, most, n_places))
 
     def _counts(self, where: str, schema: Schema, low: str, high: str) -> tuple[int, int | None]:
         least, most = (number_of(where, schema, key) for key in (low, high))
