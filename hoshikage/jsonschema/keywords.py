@@ -16,8 +16,9 @@ TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 ANNOTATIONS = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "nullable", "strict",
     "$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "contentMediaType", "contentEncoding",
-    "discriminator", "example", "externalDocs", "xml",
+    "discriminator", "example", "externalDocs", "xml", "propertyNames",
 }  # fmt: skip
+ANY_NAME: tuple[Any, ...] = ({}, {"type": "string"})  # the `propertyNames` of zod's records
 OF_TYPE = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},
@@ -43,10 +44,17 @@ def refuse(where: str, cause: str, remedy: str = "write the schema without it") 
 def check_keywords(where: str, schema: Schema) -> None:
     """Refuses what could not be kept to."""
     for key in schema:
-        if key not in READ and key not in ANNOTATIONS:
+        if key not in READ and not is_annotation(key, schema[key]):
             known = nearest(key, READ)
             raise refuse(where, f"the keyword {shown(key)} cannot be promised of an answer{known}")
         check_shape(f"{where}.{key}", key, schema[key])
+
+
+def is_annotation(key: str, value: Any) -> bool:
+    """Whether it says nothing about values. Names are texts: who says that alone of them says nothing."""
+    if key == "propertyNames":
+        return value is True or (isinstance(value, dict) and plain(value) in ANY_NAME)
+    return key in ANNOTATIONS
 
 
 def check_shape(where: str, key: str, value: Any) -> None:

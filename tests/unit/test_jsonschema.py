@@ -254,6 +254,13 @@ def test_an_object_that_names_no_property_has_none() -> None:
         assert grammar.allows('{"a":1}') is is_open
 
 
+@pytest.mark.parametrize("names", [{"type": "string"}, {}, True, {"type": "string", "description": "a key"}])
+def test_that_names_are_texts_need_not_be_promised(names: Any) -> None:
+    of_numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+    assert grammar_of({**of_numbers, "propertyNames": names}) == grammar_of(of_numbers)
+    assert grammar_of({"allOf": [of_numbers, {"propertyNames": names}]}) == grammar_of({"allOf": [of_numbers, {}]})
+
+
 @pytest.mark.parametrize(
     "reference",
     [
@@ -309,6 +316,10 @@ def test_what_holds_together_becomes_one() -> None:
         ({"not": {}}, "not"),
         ({"if": {}, "then": {}}, "'if'"),
         ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
+        ({"propertyNames": {"pattern": "a"}}, "propertyNames"),
+        ({"propertyNames": {"enum": ["a"]}}, "propertyNames"),
+        ({"propertyNames": False}, "propertyNames"),
+        ({"allOf": [{"propertyNames": {"maxLength": 2}}, {}]}, "propertyNames"),
         ({"propertys": {}}, "did you mean 'properties'"),
         ({"enum": []}, "empty"),
         ({"anyOf": []}, "empty"),
