@@ -7,5 +7,6 @@ others, and with little white space. A keyword that could not be kept to is refu
 from __future__ import annotations
 
 from hoshikage.jsonschema.convert import grammar_of
+from hoshikage.jsonschema.moving import moved
 
-__all__ = ["grammar_of"]
+__all__ = ["grammar_of", "moved"]

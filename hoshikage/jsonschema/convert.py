@@ -12,8 +12,9 @@ from hoshikage.checks import shown
 from hoshikage.errors import ParameterError
 from hoshikage.gbnf import MAX_REPEATS
 from hoshikage.jsonschema.exclusion import Exclusion
+from hoshikage.jsonschema.fitting import Fitting
 from hoshikage.jsonschema.keywords import Schema, check_keywords, merged, plain, refuse, types_of
-from hoshikage.jsonschema.numbers import integers, numbers, whole_bounds
+from hoshikage.jsonschema.numbers import N_EXACT, bounds_of, integers, n_places_of, numbers
 
 MAX_SCHEMA = 1_000_000  # characters of JSON
 SECONDS = 1.0  # of processor time: a short schema can refer to itself in ways that double its work at every step
@@ -60,12 +61,13 @@ class Converter:
     def __init__(self, schema: Any) -> None:
         self._schema = schema
         self._rules: dict[str, str] = {}
-        self._referred: dict[str, str] = {}  # pointer -> rule
-        self._open: list[Any] = []  # pointers that lead here, and nothing was written since
+        self._referred: dict[str, str] = {}  # what refers, as JSON -> rule
+        self._open: list[str] = []  # what led here, and nothing was written since
         self._length = 0
         self._depth = 0
         self._until = time.thread_time() + SECONDS
         self._exclusion = Exclusion(self._opened_whole)
+        self._fitting = Fitting(self._found, self._check_time)
 
     def grammar(self) -> str:
         """The rules of the schema, and those of JSON that they use."""
@@ -100,17 +102,14 @@ class Converter:
             self._depth -= 1
 
     def _read(self, where: str, schema: Schema) -> str:
-        if "$ref" in schema:
-            return self._reference(where, schema)
-        if "allOf" in schema:
-            return self._expression(where, self._all_of(where, schema))
+        for key in ("const", "enum"):
+            if key in schema:
+                return self._literals(where, key, schema)
+        if "$ref" in schema or "allOf" in schema:
+            return self._referring(where, plain(schema))
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._any_of(where, schema, key)
-        if "const" in schema:
-            return self._literals(f"{where}.const", [schema["const"]])
-        if "enum" in schema:
-            return self._literals(f"{where}.enum", schema["enum"])
         parts = [self._typed(where, kind, schema) for kind in types_of(where, schema)]
         return parts[0] if len(parts) == 1 else self._rule(" | ".join(parts))
 
@@ -135,19 +134,27 @@ class Converter:
 
     # -- combining
 
-    def _reference(self, where: str, schema: Schema) -> str:
-        if len(plain(schema)) > 1:
-            return self._expression(where, self._all_of(where, {**schema, "allOf": schema.get("allOf", [])}))
-        pointer = schema["$ref"]
-        if pointer in self._open:
+    def _referring(self, where: str, schema: Schema) -> str:
+        """What refers to others, alone or together with them, has one rule wherever it stands: it may hold itself."""
+        key = json.dumps(schema, sort_keys=True)
+        if key in self._open:
             raise refuse(where, "its references lead in a circle", "correct it")
-        if pointer not in self._referred:
-            name = self._referred[pointer] = self._name()
-            self._rules[name] = ""  # it may refer to itself
-            self._open.append(pointer)
-            self._rules[name] = self._expression(f"{where}: {pointer}", self._found(where, pointer))
+        if key not in self._referred:
+            name = self._referred[key] = self._name()
+            self._open.append(key)
+            self._rules[name] = self._expression(*self._meant(where, schema))
             self._open.pop()
-        return self._referred[pointer]
+        return self._referred[key]
+
+    def _meant(self, where: str, schema: Schema) -> tuple[str, Any]:
+        """The schema in whose place it stands, and where that is."""
+        if schema.keys() == {"$ref"}:
+            pointer = schema["$ref"]
+            return f"{where}: {pointer}", self._found(where, pointer)
+        together = list_of(f"{where}.allOf", schema.get("allOf", []))
+        if schema.keys() == {"allOf"} and len(together) == 1:
+            return where, together[0]
+        return where, self._all_of(where, {**schema, "allOf": together})
 
     def _found(self, where: str, pointer: Any) -> Any:
         """What a reference into this schema refers to."""
@@ -230,11 +237,16 @@ class Converter:
             return schema if isinstance(schema, dict) else {}
         return self._all_of("oneOf", {**schema, "allOf": schema.get("allOf", [])})
 
-    def _literals(self, where: str, values: Any) -> str:
-        values = list_of(where, values)
+    def _literals(self, where: str, key: str, schema: Schema) -> str:
+        """Of the values that it lists those that fit all that stands beside them."""
+        values = [schema["const"]] if key == "const" else schema["enum"]
         if not values:
-            raise refuse(where, "it is empty", "name at least one value")
-        return self._rule(" | ".join(map(literal, dict.fromkeys(map(as_json, values)))))
+            raise refuse(f"{where}.{key}", "it is empty", "name at least one value")
+        beside = {name: wanted for name, wanted in plain(schema).items() if name != key}
+        fitting = [value for value in values if self._fitting.holds(where, value, beside)] if beside else values
+        if not fitting:
+            raise refuse(f"{where}.{key}", "no value of it fits what else is demanded", "correct it")
+        return self._rule(" | ".join(map(literal, dict.fromkeys(map(as_json, fitting)))))
 
     # -- types
 
@@ -317,13 +329,12 @@ class Converter:
         ]
         if bounds == [None] * 4:
             return kind
-        least, most = whole_bounds(*bounds)
+        n_places = n_places_of(bounds) if kind == "number" else 0
+        least, most = bounds_of(n_places, *bounds)
         if least is not None and most is not None and least > most:
-            cause = "no whole number lies between its bounds"
-            raise refuse(where, cause, "correct it" if kind == "integer" else "use bounds that are whole numbers")
-        if kind == "integer" or least == most:
-            return self._rule(integers(least, most))
-        return self._rule(numbers(least, most))
+            noun = "whole number" if kind == "integer" else f"number of {N_EXACT} digits"
+            raise refuse(where, f"no {noun} lies between its bounds", "correct it")
+        return self._rule(integers(least, most) if kind == "integer" else numbers(least, most, n_places))
 
     def _counts(self, where: str, schema: Schema, low: str, high: str) -> tuple[int, int | None]:
         least, most = (number_of(where, schema, key) for key in (low, high))

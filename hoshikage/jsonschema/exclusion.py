@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hoshikage.jsonschema.keywords import TYPES, Schema, as_text, refuse, types_of
+from hoshikage.jsonschema.fitting import kinds_of
+from hoshikage.jsonschema.keywords import TYPES, Schema, as_compared, refuse, types_of
 
 MOST_LOOKS = 20_000  # at pairs of schemas; what people write takes a few
 DEEPEST = 16
@@ -71,32 +72,6 @@ def values_of(schema: Schema) -> list[Any] | None:
         return [schema["const"]]
     values: list[Any] | None = schema.get("enum")
     return values
-
-
-def as_compared(value: Any) -> str:
-    """What is one text for two values that JSON Schema calls equal: 1 is 1.0, and is not true."""
-    return as_text(with_whole_numbers(value))
-
-
-def with_whole_numbers(value: Any) -> Any:
-    """The same value with 1 in place of 1.0."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [with_whole_numbers(item) for item in value]
-    if isinstance(value, dict):
-        return {name: with_whole_numbers(item) for name, item in value.items()}
-    return value
-
-
-def kinds_of(value: Any) -> set[str]:
-    """The types that a value has."""
-    if isinstance(value, bool):
-        return {"boolean"}
-    if isinstance(value, (int, float)):
-        return {"number", "integer"}
-    kinds: dict[type, str] = {str: "string", list: "array", dict: "object"}
-    return {kinds.get(type(value), "null")}
 
 
 def common(first: Schema, second: Schema) -> set[str]:

@@ -16,8 +16,9 @@ TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 ANNOTATIONS = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "nullable", "strict",
     "$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "contentMediaType", "contentEncoding",
-    "discriminator", "example", "externalDocs", "xml",
+    "discriminator", "example", "externalDocs", "xml", "propertyNames",
 }  # fmt: skip
+ANY_NAME: tuple[Any, ...] = ({}, {"type": "string"})  # the `propertyNames` of zod's records
 OF_TYPE = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},
@@ -29,6 +30,7 @@ ANY_TYPE = {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}
 READ = ANY_TYPE.union(*OF_TYPE.values())
 LISTS = {"enum", "anyOf", "oneOf", "allOf", "required", "prefixItems"}
 NUMBERS = OF_TYPE["number"] | {"minLength", "maxLength", "minItems", "maxItems"}
+MEMBERS, ITEMS = {"properties", "additionalProperties"}, {"prefixItems", "items"}  # those that say what others leave
 SHOWN = 120  # characters at each end of the name of a place
 
 
@@ -42,10 +44,17 @@ def refuse(where: str, cause: str, remedy: str = "write the schema without it") 
 def check_keywords(where: str, schema: Schema) -> None:
     """Refuses what could not be kept to."""
     for key in schema:
-        if key not in READ and key not in ANNOTATIONS:
+        if key not in READ and not is_annotation(key, schema[key]):
             known = nearest(key, READ)
             raise refuse(where, f"the keyword {shown(key)} cannot be promised of an answer{known}")
         check_shape(f"{where}.{key}", key, schema[key])
+
+
+def is_annotation(key: str, value: Any) -> bool:
+    """Whether it says nothing about values. Names are texts: who says that alone of them says nothing."""
+    if key == "propertyNames":
+        return value is True or (isinstance(value, dict) and plain(value) in ANY_NAME)
+    return key in ANNOTATIONS
 
 
 def check_shape(where: str, key: str, value: Any) -> None:
@@ -81,23 +90,66 @@ def types_of(where: str, schema: Schema) -> tuple[str, ...]:
 
 def merged(where: str, first: Schema, second: Schema) -> dict[str, Any]:
     """One schema that holds what both demand."""
-    both = dict(plain(first))
-    for key, value in plain(second).items():
+    first, second = plain(first), plain(second)
+    both = dict(first)
+    for key, value in second.items():
         if key not in both or same(both[key], value):
             both[key] = value
         elif key in MERGERS:
             both[key] = MERGERS[key](where, both[key], value)
-        else:
+        elif key not in MEMBERS | ITEMS:
             raise refuse(f"{where}.{key}", "two schemas that hold together differ in it")
-    return both
+    return {**both, **merged_members(first, second), **merged_items(first, second)}
 
 
-def merged_properties(where: str, first: Schema, second: Schema) -> dict[str, Any]:
-    both = dict(first)
-    for name, schema in second.items():
-        both[name] = {"allOf": [both[name], schema]} if name in both and not same(both[name], schema) else schema
-    del where
-    return both
+def merged_members(first: Schema, second: Schema) -> dict[str, Any]:
+    """What one does not name has to be as it wants all others, and may not be there if it wants none."""
+    keys = MEMBERS & (first.keys() | second.keys())
+    names = {**first.get("properties", {}), **second.get("properties", {})}
+    allowed = [name for name in names if not forbids(first, name) and not forbids(second, name)]
+    merged = {
+        "properties": {name: both_of(member_of(first, name), member_of(second, name)) for name in allowed},
+        "additionalProperties": both_of(others_of(first), others_of(second)),
+    }
+    return {key: merged[key] for key in merged if key in keys}
+
+
+def others_of(schema: Schema) -> Any:
+    return schema.get("additionalProperties", True)
+
+
+def member_of(schema: Schema, name: str) -> Any:
+    return schema.get("properties", {}).get(name, others_of(schema))
+
+
+def forbids(schema: Schema, name: str) -> bool:
+    """Whether it wants no property but those that it names, and this is none of them."""
+    return others_of(schema) is False and name not in schema.get("properties", {})
+
+
+def merged_items(first: Schema, second: Schema) -> dict[str, Any]:
+    """Place by place; where nothing may stand the array ends."""
+    if not ITEMS & (first.keys() | second.keys()):
+        return {}
+    n_heads = max(len(side.get("prefixItems", [])) for side in (first, second))
+    heads = [both_of(item_of(first, i), item_of(second, i)) for i in range(n_heads)]
+    n_possible = next((i for i, head in enumerate(heads) if head is False), n_heads)
+    tail = both_of(item_of(first, n_heads), item_of(second, n_heads))
+    return {"prefixItems": heads[:n_possible], "items": tail if n_possible == n_heads else False}
+
+
+def item_of(schema: Schema, place: int) -> Any:
+    heads = schema.get("prefixItems", [])
+    return heads[place] if place < len(heads) else schema.get("items", True)
+
+
+def both_of(first: Any, second: Any) -> Any:
+    """The schema of what has to be as both want it."""
+    if first is False or second is False:
+        return False
+    if first is True or first == {} or same(first, second):
+        return second
+    return first if second is True or second == {} else {"allOf": [first, second]}
 
 
 def common_types(where: str, first: Any, second: Any) -> list[str]:
@@ -110,20 +162,32 @@ def common_types(where: str, first: Any, second: Any) -> list[str]:
 
 
 def common_values(where: str, first: list[Any], second: list[Any]) -> list[Any]:
-    known = {as_text(value) for value in second}
-    common = [value for value in first if as_text(value) in known]
+    known = {as_compared(value) for value in second}
+    common = [value for value in first if as_compared(value) in known]
     if not common:
         raise refuse(f"{where}.enum", "two schemas that hold together have no value in common", "correct it")
     return common
 
 
 def same(first: object, second: object) -> bool:
-    """Equal as JSON: 1 is not true."""
-    return first is second or as_text(first) == as_text(second)
+    """Equal as JSON."""
+    return first is second or as_compared(first) == as_compared(second)
 
 
-def as_text(value: object) -> str:
-    return json.dumps(value, sort_keys=True)
+def as_compared(value: Any) -> str:
+    """What is one text for two values that JSON Schema calls equal: 1 is 1.0, and is not true."""
+    return json.dumps(with_whole_numbers(value), sort_keys=True)
+
+
+def with_whole_numbers(value: Any) -> Any:
+    """The same value with 1 in place of 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [with_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: with_whole_numbers(item) for name, item in value.items()}
+    return value
 
 
 def tightest(choose: Callable[[list[float]], float]) -> Callable[[str, Any, Any], float]:
@@ -132,11 +196,9 @@ def tightest(choose: Callable[[list[float]], float]) -> Callable[[str, Any, Any]
 
 
 MERGERS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "properties": merged_properties,
     "required": lambda _, first, second: [*dict.fromkeys((*first, *second))],
     "type": common_types,
     "enum": common_values,
-    "additionalProperties": lambda _, first, second: False if False in (first, second) else {"allOf": [first, second]},
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), tightest(max)),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), tightest(min)),
 }

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import jsonschema as judge
@@ -36,10 +37,18 @@ def of(kind: str, more: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[
     return more.map(lambda extra: {"type": kind, **extra})
 
 
+decimals_at = st.tuples(numbers_at, st.integers(0, 5)).map(lambda pair: float(Decimal(pair[0]).scaleb(-pair[1])))
+bounds_of_number = st.one_of(
+    bounded(low, high, values).filter(lambda bounds: len({*bounds.values()}) == len(bounds))
+    for low in ("minimum", "exclusiveMinimum")
+    for high in ("maximum", "exclusiveMaximum")
+    for values in (numbers_at, decimals_at)
+)
+
 leaves = st.one_of(
     of("integer", bounded("minimum", "maximum", numbers_at)),
     of("integer", bounded("exclusiveMinimum", "maximum", numbers_at).filter(lambda s: len(set(s.values())) == len(s))),
-    of("number", bounded("minimum", "maximum", numbers_at)),
+    of("number", bounds_of_number),
     of("string", bounded("minLength", "maxLength", st.integers(0, 6))),
     st.sampled_from(["date", "time", "date-time", "uuid"]).map(lambda form: {"type": "string", "format": form}),
     st.sampled_from(["boolean", "null", "string", "number", "integer"]).map(lambda kind: {"type": kind}),
@@ -83,7 +92,7 @@ def test_whatever_a_grammar_allows_the_schema_accepts(schema: Any, seed: int) ->
     text = grammar_of(schema)
     gbnf.check(text)
     grammar = Grammar(text)
-    checker = judge.Draft202012Validator(schema, format_checker=judge.FormatChecker())
+    checker = judge.Draft202012Validator(schema, format_checker=judge.Draft202012Validator.FORMAT_CHECKER)
     for i in range(5):
         written = grammar.draw(random.Random(seed + i))
         checker.validate(json.loads(written))
@@ -98,19 +107,55 @@ def test_whole_numbers_between_bounds_are_all_there_and_no_others(first: int, se
         assert grammar.allows(str(number)) == (least <= number <= most), number
 
 
-@given(st.one_of(st.none(), numbers_at), st.one_of(st.none(), numbers_at), st.integers(0, 2**32))
-def test_numbers_keep_to_their_bounds(first: int | None, second: int | None, seed: int) -> None:
-    if first is not None and second is not None:
-        if first == second:
-            return
-        first, second = sorted((first, second))
-    grammar = Grammar(f"root ::= {numbers(first, second)}\n")
-    for bound in (first, second):
-        assert bound is None or grammar.allows(str(bound))
-    for i in range(10):
-        value = float(grammar.draw(random.Random(seed + i)))
-        assert first is None or value >= first
-        assert second is None or value <= second
+@given(numbers_at, numbers_at, st.integers(0, 3))
+def test_decimal_numbers_between_bounds_are_all_there_and_no_others(first: int, second: int, n_places: int) -> None:
+    least, most = sorted((first, second))
+    grammar = Grammar(f"root ::= {numbers(least, most, n_places)}\n")
+    near = {least - 1, least, least + 1, most - 1, most, most + 1, 1, 10 * most, -least}
+    for number in {*near, *range(least, most, max(1, (most - least) // 50))} - {0}:
+        written = f"{Decimal(number).scaleb(-n_places):f}"
+        is_within = least <= number <= most
+        assert grammar.allows(written) == is_within, written
+        assert grammar.allows(written.rstrip("0").rstrip(".") if "." in written else written) == is_within, written
+    assert grammar.allows("0") == (least <= 0 <= most)
+
+
+@given(bounds_of_number, st.integers(0, 2**32))
+def test_a_number_keeps_to_its_bounds_and_can_be_its_edges(bounds: dict[str, float], seed: int) -> None:
+    schema = {"type": "number", **bounds}
+    checker = judge.Draft202012Validator(schema)
+    try:
+        grammar = Grammar(grammar_of(schema))
+    except ParameterError as error:
+        assert "no number of 15 digits" in error.cause
+        middle = sum(Decimal(str(bound)) for bound in bounds.values()) / 2
+        assert len(bounds) == 2
+        assert not checker.is_valid(float(middle))
+        return
+    for i in range(5):
+        checker.validate(json.loads(grammar.draw(random.Random(seed + i))))
+    for bound in bounds.values():
+        assert grammar.allows(f"{Decimal(str(bound)):f}") == checker.is_valid(bound)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed", "forbidden"),
+    [
+        ({"exclusiveMinimum": 0, "maximum": 1}, ["0.5", "1", "1.0", "0.00000000000001"], ["0", "0.0", "-0", "1.1"]),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 1}, ["0.1", "0.99"], ["0", "1", "1.0"]),
+        ({"minimum": 0, "maximum": 0.5}, ["0", "0.0", "0.25", "0.5", "0.50"], ["0.51", "0.6", "1", "-0.1"]),
+        ({"minimum": 0.5}, ["0.5", "0.75", "1", "123456.75"], ["0.4", "0.49", "0", "-1"]),
+        ({"minimum": -1.25, "maximum": -0.3}, ["-1.25", "-1", "-0.3"], ["-1.26", "-0.29", "0", "1"]),
+        ({"minimum": 1e-8, "maximum": 1e-3}, ["0.00000001", "0.0005"], ["0", "0.000000001", "0.01"]),
+        ({"minimum": 2, "maximum": 2}, ["2", "2.0"], ["2.1", "1.9"]),
+    ],
+    ids=str,
+)
+def test_numbers_may_have_decimal_places(bounds: dict[str, Any], allowed: list[str], forbidden: list[str]) -> None:
+    grammar = Grammar(grammar_of({"type": "number", **bounds}))
+    gbnf.check(grammar_of({"type": "number", **bounds}))
+    assert [text for text in allowed if not grammar.allows(text)] == []
+    assert [text for text in forbidden if grammar.allows(text)] == []
 
 
 def test_objects_have_their_properties_in_order_and_the_optional_ones_may_be_missing() -> None:
@@ -146,7 +191,7 @@ def test_one_of_several_is_kept_to_or_refused(schemas: list[Any], referred: Any,
     except ParameterError as error:
         assert "may be of one only" in error.cause
         return
-    checker = judge.Draft202012Validator(schema, format_checker=judge.FormatChecker())
+    checker = judge.Draft202012Validator(schema, format_checker=judge.Draft202012Validator.FORMAT_CHECKER)
     for i in range(5):
         checker.validate(json.loads(grammar.draw(random.Random(seed + i))))
 
@@ -209,15 +254,32 @@ def test_an_object_that_names_no_property_has_none() -> None:
         assert grammar.allows('{"a":1}') is is_open
 
 
-def test_a_schema_may_refer_to_itself() -> None:
+@pytest.mark.parametrize("names", [{"type": "string"}, {}, True, {"type": "string", "description": "a key"}])
+def test_that_names_are_texts_need_not_be_promised(names: Any) -> None:
+    of_numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+    assert grammar_of({**of_numbers, "propertyNames": names}) == grammar_of(of_numbers)
+    assert grammar_of({"allOf": [of_numbers, {"propertyNames": names}]}) == grammar_of({"allOf": [of_numbers, {}]})
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"$ref": "#/$defs/node"},
+        {"allOf": [{"$ref": "#/$defs/node"}]},
+        {"allOf": [{"$ref": "#/$defs/node"}], "description": "as pydantic 1 writes it"},
+        {"$ref": "#/$defs/node", "description": "the next"},
+        {"$ref": "#/$defs/node", "type": "object"},
+        {"allOf": [{"$ref": "#/$defs/node"}, {"required": ["value"]}]},
+        {"allOf": [{"allOf": [{"$ref": "#/$defs/node"}]}, {"$ref": "#/$defs/node"}]},
+    ],
+    ids=str,
+)
+def test_a_schema_may_refer_to_itself(reference: dict[str, Any]) -> None:
     schema = {
         "$defs": {
             "node": {
                 "type": "object",
-                "properties": {
-                    "value": {"type": "integer"},
-                    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
-                },
+                "properties": {"value": {"type": "integer"}, "next": {"anyOf": [reference, {"type": "null"}]}},
                 "required": ["value", "next"],
             }
         },
@@ -254,11 +316,15 @@ def test_what_holds_together_becomes_one() -> None:
         ({"not": {}}, "not"),
         ({"if": {}, "then": {}}, "'if'"),
         ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
+        ({"propertyNames": {"pattern": "a"}}, "propertyNames"),
+        ({"propertyNames": {"enum": ["a"]}}, "propertyNames"),
+        ({"propertyNames": False}, "propertyNames"),
+        ({"allOf": [{"propertyNames": {"maxLength": 2}}, {}]}, "propertyNames"),
         ({"propertys": {}}, "did you mean 'properties'"),
         ({"enum": []}, "empty"),
         ({"anyOf": []}, "empty"),
         ({"type": "integer", "minimum": 5, "maximum": 4}, "bounds"),
-        ({"type": "number", "minimum": 0.2, "maximum": 0.8}, "bounds"),
+        ({"type": "number", "exclusiveMinimum": 1, "maximum": 1}, "bounds"),
         ({"type": "integer", "minimum": "5"}, "no number"),
         ({"type": "integer", "minimum": True}, "no number"),
         ({"type": "string", "minLength": 3, "maxLength": 2}, "no text"),
@@ -272,6 +338,8 @@ def test_what_holds_together_becomes_one() -> None:
         ({"allOf": [{"type": "string"}, {"type": "null"}]}, "no type in common"),
         ({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "allOf": [{"$ref": "#/$defs/a"}]}, "circle"),
         ({"$ref": "#"}, "circle"),
+        ({"allOf": [{"$ref": "#"}]}, "circle"),
+        ({"type": "object", "anyOf": [{"$ref": "#"}]}, "circle"),
         ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "circle"),
         ({"required": [1]}, "properties"),
         ({"properties": []}, "properties"),

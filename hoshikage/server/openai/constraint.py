@@ -115,20 +115,22 @@ def check_choice(choice: str, names: list[str]) -> None:
 
 
 def call_schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The schema of a call of one of these functions."""
+    """The schema of a call of one of these functions, each of which has `$defs` of its own."""
+    parameters = {
+        function["name"]: function.get("parameters") or {"type": "object", "properties": {}} for function in functions
+    }
+    places = {name: f"#/$defs/{name}" for name in parameters}  # no name of a function needs to be escaped
     calls = [
         {
             "type": "object",
-            "properties": {
-                "name": {"const": function["name"]},
-                "arguments": function.get("parameters") or {"type": "object", "properties": {}},
-            },
+            "properties": {"name": {"const": name}, "arguments": {"$ref": place}},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
-        for function in functions
+        for name, place in places.items()
     ]
-    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+    own = {name: jsonschema.moved(parameters[name], place) for name, place in places.items()}
+    return {"$defs": own, "anyOf": calls}
 
 
 def grammar(name: str, schema: Any) -> str:
