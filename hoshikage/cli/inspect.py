@@ -6,7 +6,8 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
 from typing import Any
 
 from hoshikage import gguf
@@ -25,6 +26,7 @@ from hoshikage.registry import Registry
 LONG = 100  # characters of a value that are shown
 # Settings that sizes depend on. Those of a model are its own, unless a flag says otherwise.
 SIZED_BY = ("n_seq", "n_threads", "n_threads_batch", "flash_attn", "type_k", "type_v", "cfg_scale")
+SAYS_WHAT_IT_IS = tuple(entry.name for entry in fields(gguf.Wish))
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -38,24 +40,25 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
-    add_flags(parser, "what that memory depends on", sizing_rows())
+    add_flags(parser, "what it is, where the file does not say", rows_named(SAYS_WHAT_IT_IS))
+    add_flags(parser, "what that memory depends on", rows_named(SIZED_BY))
     add_registry_flags(parser)
 
 
-def sizing_rows() -> list[table.Row]:
-    """The settings that decide how much memory a model takes."""
-    return [row for row in table.table("loading", "request") if row.name in SIZED_BY]
+def rows_named(names: Collection[str]) -> list[table.Row]:
+    """The settings of these names."""
+    return [row for row in table.table("loading", "request") if row.name in names]
 
 
 def main(arguments: argparse.Namespace) -> int:
-    flags = read_flags(arguments, sizing_rows())
+    flags = read_flags(arguments, rows_named(SAYS_WHAT_IT_IS + SIZED_BY))
     settings = table.read({**read_flags(arguments, registry_rows()), **flags})
     model = Registry.of(settings).choose(arguments.file)
-    header = gguf.inspect(model.path)
-    facts = facts_of(header, model.wish)
+    header, wish = gguf.inspect(model.path), model.wish.unless(flags)
+    facts = facts_of(header, wish)
     if arguments.ctx is not None:
         settings = table.replaced(settings, {**model.settings, **flags})
-        facts["memory"] = memory_of(header, model.wish, arguments.ctx, settings)
+        facts["memory"] = memory_of(header, wish, arguments.ctx, settings)
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:

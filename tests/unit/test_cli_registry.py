@@ -211,6 +211,22 @@ def test_inspect_takes_a_name(command: Command, model: Path) -> None:
     assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "masked"
 
 
+def test_inspect_is_told_what_the_file_does_not_say(
+    command: Command, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tiny_model("qwen3", mask_text="<|MASK|>"))
+    assert json.loads(command("inspect", path, "--json").out)["kind"] == "unknown"
+    said = ("--kind", "block", "--block-length", "4", "--mask-token", "<|MASK|>")
+    told = json.loads(command("inspect", path, *said, "--json", "--ctx", "512").out)
+    assert (told["kind"], told["block_length"], told["mask_token"]) == ("block", 4, 299)
+    assert told["memory"]["total"] > 0
+    command("add", path, "mine", *said)
+    monkeypatch.setenv("HOSHIKAGE_KIND", "causal")
+    assert json.loads(command("inspect", path, "--json").out)["kind"] == "causal"
+    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "block"
+    assert json.loads(command("inspect", "mine", "--json", "--kind", "masked").out)["kind"] == "masked"
+
+
 def test_run_takes_a_name_with_its_settings_and_stop_words(
     command: Command, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -439,3 +439,17 @@ def test_what_is_wrong_with_an_entry_is_said_again_and_again(registry: Registry,
             registry.find("m")
         traces.append(len(raised.traceback))
     assert len(set(traces)) == 1
+
+
+def test_what_is_said_of_all_models_is_said_of_each(tiny_model: TinyModel, map_file: Path) -> None:
+    path = tiny_model("qwen3", mask_text="<|MASK|>")  # which may be of any kind
+    write_map(map_file, {"own": {"path": str(path.parent), "model": path.name, "kind": "block", "block_length": 4}})
+    registry = Registry.of(Settings(kind="causal", model_map_file=str(map_file), model_dir=str(path.parent)))
+    assert registry.find(path.stem).facts().kind == "causal"
+    assert registry.choose(str(path)).facts().kind == "causal"
+    with pytest.raises(ModelFileError, match="mask_token"):
+        registry.find("own").facts()  # as a load says
+    masked = Settings(mask_token="<|MASK|>", kind="masked", model_map_file=str(map_file))
+    facts = Registry.of(masked).find("own").facts()
+    assert (facts.kind, facts.block_length) == ("block", 4)
+    assert Registry.of(Settings(block_length=16)).find("nano-llada").wish.block_length == 8
