@@ -169,7 +169,7 @@ class Registry:
         replace: bool = False,
         set_aside: bool = False,
     ) -> Model:
-        """Register a file that `gguf.inspect` accepts, and that is of the kind that `settings` say.
+        """Register a file that `gguf.inspect` accepts, and that is of the kind that its entry says.
 
         With `replace`, a label that is taken gets this file, and keeps what is not given. `set_aside` is for a map
         that cannot be understood: it is kept under another name, and a new one begins.
@@ -178,7 +178,6 @@ class Registry:
         check_free(label)
         header = gguf.inspect(path)
         entry = entry_of(path, stop, settings or {})
-        gguf.check_said(header, gguf.Wish.among(entry))
         added: list[Model] = []
 
         def edit(entries: Entries) -> None:
@@ -188,7 +187,9 @@ class Registry:
             kept = old if isinstance(old, dict) else {}
             stays = {"stop": kept["stop"]} if "stop" in kept and not entry["stop"] else {}
             entries[label] = {**kept, **entry, **stays}
-            added.append(self._model_of(label, entries[label]))
+            model = self._model_of(label, entries[label])
+            check_kind(header, model, said=entry)
+            added.append(model)
 
         self._file.change(edit, set_aside=set_aside)
         return added[0]
@@ -212,6 +213,17 @@ class Registry:
         if model.origin == EMBEDDED:
             return ParameterError("LABEL", f"{label!r} is embedded and always there", "it takes no memory until asked")
         return ParameterError("LABEL", f"{label!r} is a file in MODEL_DIR", "take the file out of that folder")
+
+
+def check_kind(header: gguf.Header, model: Model, said: Entries) -> None:
+    """Raises what is wrong with what an entry says of its file's kind: with what was `said` now, or what is kept."""
+    try:
+        gguf.check_said(header, gguf.Wish.among(model.settings))
+    except ParameterError as error:
+        if error.name in said or error.name not in model.settings:
+            raise
+        cause = f"{model.label!r} keeps {shown(model.settings[error.name])} from before, and {error.cause}"
+        raise ParameterError(error.name, cause, "say it anew, or forget the label first") from None
 
 
 def check_free(label: str) -> None:

@@ -124,6 +124,22 @@ def test_a_file_of_the_ancestor_is_read_and_what_it_says_beside_is_kept(
     assert (entry["note"], entry["n_ctx"], list(entry)[:2]) == ({"a": [1]}, 64, ["path", "model"])
 
 
+def test_a_file_that_replaces_another_is_held_to_what_is_kept(
+    registry: Registry, map_file: Path, model: Path, tiny_model: TinyModel
+) -> None:
+    first, second = (tiny_model("qwen3", mask_text="<|MASK|>", seed=seed) for seed in (0, 1))  # of any kind
+    registry.add(first, "mine", settings={"kind": "block", "block_length": 4, "mask_token": "<|MASK|>"})
+    assert registry.add(second, "mine", replace=True).facts().kind == "block"
+    before = map_file.read_bytes()
+    with pytest.raises(ParameterError, match=r"kind: 'mine' keeps 'block' from before, and the file is a llada model"):
+        registry.add(model, "mine", replace=True)
+    with pytest.raises(ParameterError, match=r"mask_token: 'mine' keeps '.*' from before, and a causal model has none"):
+        registry.add(first, "mine", settings={"kind": "causal"}, replace=True)
+    with pytest.raises(ParameterError, match=r"^kind: the file is a llada model"):
+        registry.add(model, "mine", settings={"kind": "causal"}, replace=True)
+    assert map_file.read_bytes() == before
+
+
 def test_replacing_keeps_what_is_not_given(registry: Registry, model: Path) -> None:
     registry.add(model, "mine", ["###"], {"n_ctx": 64})
     other = model.with_name("other.gguf")
