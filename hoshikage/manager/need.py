@@ -97,15 +97,17 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
 def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:
     """The keys and values of one layer, or its part of a state."""
     keys, values = shape.kv[layer] if layer < len(shape.kv) else (0, 0)
+    if values and way.flash_attn == "off":  # transposed: as wide in each layer as in the widest
+        values = max(values for _, values in shape.kv)
     bytes_of_cell = keys * CACHE_BYTES[way.type_k] + values * CACHE_BYTES[way.type_v]
-    return int(size.cells * bytes_of_cell) + shape.state * size.n_seq // max(1, shape.n_layer)
+    return int(size.cells * bytes_of_cell) + shape.states[layer] * size.n_seq
 
 
 def compute_of(shape: Shape, size: Size, way: Way) -> int:
     """The buffer of a pass's results on the way: the largest of its stages, beside what goes in."""
     hidden = hidden_of(shape, size)
     scores = 4 * size.n_tokens * size.cells * shape.n_head if way.flash_attn == "off" else 0
-    attention = scores + 6 * hidden
+    attention = scores + 6 * hidden + 2 * size.n_seq * max(shape.states, default=0)  # read, and to be written
     chosen = shape.n_embd if shape.n_used > 1 else 0  # what each expert says, before it is summed
     feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
     logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
