@@ -34,14 +34,15 @@ def expanded(path: str) -> Path:
 
 
 def config_folder(environment: Mapping[str, str]) -> Path:
-    """Where a person's own files are."""
-    return Path(environment.get("XDG_CONFIG_HOME") or home_folder(environment) / ".config") / "hoshikage"
+    """Where a person's own files are: never below the working directory, where others may have put them."""
+    named = Path(environment.get("XDG_CONFIG_HOME", ""))
+    return (named if named.is_absolute() else home_folder(environment) / ".config") / "hoshikage"
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:
-    home = expanded(environment.get("HOME", "~"))
-    if home.parts[:1] and home.parts[0].startswith("~"):
-        raise ParameterError("HOME", "this user has no home folder", "set it, or XDG_CONFIG_HOME")
+    home = expanded(environment.get("HOME") or "~")
+    if not home.is_absolute():
+        raise ParameterError("HOME", "this user has no home folder", "set it, or XDG_CONFIG_HOME, to an absolute path")
     return home
 
 
