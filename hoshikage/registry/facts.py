@@ -88,7 +88,7 @@ def _remembered(path: str, identities: tuple[Identity, ...], wish: gguf.Wish) ->
     except ModelFileError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        return error.with_traceback(None)
+        return error.anew()  # what was raised keeps the header, by its frames and by what it was raised from
 
 
 def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
