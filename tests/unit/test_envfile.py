@@ -99,6 +99,14 @@ def test_a_home_folder_that_nobody_knows_is_a_sentence(tmp_path: Path, monkeypat
     assert config_folder({"XDG_CONFIG_HOME": "/mine"}) == Path("/mine/hoshikage")
 
 
+def test_where_nobody_may_look_is_no_file(tmp_path: Path) -> None:
+    unseen = tmp_path / ("x" * 300)  # to look there fails, as in a folder that only others may look into
+    assert own_files({"XDG_CONFIG_HOME": str(unseen)}) == []
+    assert env_files_of({}, [unseen / ".env"]) == []
+    with pytest.raises(ParameterError, match="is not a file"):
+        env_files_of({"HOSHIKAGE_CONFIG_PATH": str(unseen)})
+
+
 @pytest.mark.parametrize("nowhere", [{"HOME": ""}, {"HOME": "."}, {"HOME": "", "XDG_CONFIG_HOME": ".config"}])
 def test_what_lies_in_the_working_directory_is_nobodys_own(
     nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
