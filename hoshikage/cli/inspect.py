@@ -16,12 +16,14 @@ from hoshikage.cli.models import add_registry_flags, registry_rows
 from hoshikage.cli.parser import add_flags, read_flags, whole
 from hoshikage.cli.screen import human_size, one_line
 from hoshikage.engine.sizes import guided_ctx
-from hoshikage.errors import AmbiguousKindError
+from hoshikage.errors import ModelFileError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
 from hoshikage.manager.need import Way, bill_of, size_of, usual_streams
 from hoshikage.manager.shape import shape_from
 from hoshikage.registry import Registry
+from hoshikage.registry.entry import FILE
+from hoshikage.registry.facts import kind_of
 
 LONG = 100  # characters of a value that are shown
 # Settings that sizes depend on. Those of a model are its own, unless a flag says otherwise.
@@ -55,7 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
     settings = table.read({**read_flags(arguments, registry_rows()), **flags})
     model = Registry.of(settings).choose(arguments.file)
     header, wish = gguf.inspect(model.path), model.wish.unless(flags)
-    facts = facts_of(header, wish)
+    named = {} if model.origin == FILE else {"label": model.label}
+    facts = named | facts_of(header, wish)
     if arguments.ctx is not None:
         settings = table.replaced(settings, {**model.settings, **flags})
         facts["memory"] = memory_of(header, wish, arguments.ctx, settings)
@@ -74,6 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
     """Requests side by side and the positions that they share; bytes, as a load with these settings is held to them."""
+    kind_of(header, wish)  # whose refusal names the file
     shape = shape_from(header, [header, *other_parts(header)], wish)
     size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
     parts = bill_of(shape, size, Way.of(settings))
@@ -92,19 +96,20 @@ def memory_lines(memory: dict[str, int]) -> Iterable[str]:
             yield f"{part.replace('_', ' '):<17}{human_size(n)}"
 
 
-def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
+def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
     """What decides how a model is run, in the order in which a person asks."""
     retagged = gguf.retag(header)
     try:
-        kind, question = gguf.kind_of(header, wish), None
-    except AmbiguousKindError as error:
-        kind, question = gguf.Kind(name="unknown"), error
+        kind, problem = kind_of(header, wish), None
+    except ModelFileError as error:
+        kind, problem = gguf.Kind(name="unknown"), error.sentence
+    parts = [header, *other_parts(header)]
     facts: dict[str, Any] = {
         "file": header.path,
         "name": header.name,
         "architecture": header.origin,
         "kind": kind.name,
-        "bytes": header.file_size,
+        "bytes": sum(part.file_size for part in parts),
         "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
         "types": dict(Counter(tensor.type.name for tensor in header.tensors).most_common()),
         "layers": header.n_layer,
@@ -112,8 +117,8 @@ def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
         "vocabulary": header.n_vocab,
         "chat_template": header.text("tokenizer.chat_template") is not None,
     }
-    if question is not None:
-        facts["problem"] = question.sentence
+    if problem is not None:
+        facts["problem"] = problem
     if kind.family:
         facts["family"] = kind.family
     if kind.block_length:

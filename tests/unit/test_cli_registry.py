@@ -227,6 +227,19 @@ def test_inspect_is_told_what_the_file_does_not_say(
     assert json.loads(command("inspect", "mine", "--json", "--kind", "masked").out)["kind"] == "masked"
 
 
+def test_an_entry_that_contradicts_its_file_is_told_of(command: Command, model: Path, map_file: Path) -> None:
+    command("add", str(model), "mine")
+    entries = json.loads(map_file.read_text(encoding="utf-8"))
+    entries["mine"]["kind"] = "causal"
+    map_file.write_text(json.dumps(entries))
+    for asked in ("show", "inspect"):
+        told = json.loads(command(asked, "mine", "--json").out)
+        assert (told["label"], told["kind"], told["architecture"]) == ("mine", "unknown", "llada")
+        assert told["file"] == str(model)
+        assert told["problem"] == "kind: the file is a llada model, which is masked; leave it out, or say masked"
+    assert command("inspect", "mine", "--ctx", "512").err.startswith(f"hoshikage: {model}: kind: the file is a llada")
+
+
 def test_run_takes_a_name_with_its_settings_and_stop_words(
     command: Command, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
