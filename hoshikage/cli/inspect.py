@@ -66,7 +66,9 @@ def main(arguments: argparse.Namespace) -> int:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
         facts["tensors"] = [
-            {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes} for t in header.tensors
+            {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes}
+            for part in [header, *other_parts(header)]
+            for t in part.tensors
         ]
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False))
@@ -104,14 +106,15 @@ def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
     except ModelFileError as error:
         kind, problem = gguf.Kind(name="unknown"), error.sentence
     parts = [header, *other_parts(header)]
+    tensors = [tensor for part in parts for tensor in part.tensors]
     facts: dict[str, Any] = {
         "file": header.path,
         "name": header.name,
         "architecture": header.origin,
         "kind": kind.name,
         "bytes": sum(part.file_size for part in parts),
-        "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
-        "types": dict(Counter(tensor.type.name for tensor in header.tensors).most_common()),
+        "parameters": sum(_elements(tensor.dims) for tensor in tensors),
+        "types": dict(Counter(tensor.type.name for tensor in tensors).most_common()),
         "layers": header.n_layer,
         "context": header.n_ctx_train,
         "vocabulary": header.n_vocab,
@@ -128,8 +131,8 @@ def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
     if header.is_diffusion:
         facts["served_as"] = retagged.architecture if retagged else header.architecture
         facts["cache"] = retagged is not None
-    if header.split[1] > 1:
-        facts["part"] = f"{header.split[0] + 1} of {header.split[1]}"
+    if len(parts) > 1:
+        facts["parts"] = len(parts)
     facts["gguf_version"] = header.version
     return facts
 

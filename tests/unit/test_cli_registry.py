@@ -21,6 +21,8 @@ from hoshikage.registry.entry import DEFAULT_STOP
 from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft, of
+from tests.tiny import Shape, write
+from tests.tiny.writer import write_parts
 from tests.unit.conftest import Command
 
 COMMAND = [sys.executable, "-m", "hoshikage"]
@@ -238,6 +240,18 @@ def test_an_entry_that_contradicts_its_file_is_told_of(command: Command, model: 
         assert told["file"] == str(model)
         assert told["problem"] == "kind: the file is a llada model, which is masked; leave it out, or say masked"
     assert command("inspect", "mine", "--ctx", "512").err.startswith(f"hoshikage: {model}: kind: the file is a llada")
+
+
+def test_a_model_in_parts_is_told_of_as_a_whole(command: Command, home: Path) -> None:
+    write(home / "whole.gguf", Shape("llada"))
+    parts = write_parts(home / "big.gguf", Shape("llada"))
+    command("add", str(parts[0]), "mine")
+    whole = json.loads(command("inspect", "whole.gguf", "--json", "--tensors").out)
+    for told in (command("inspect", str(parts[0]), "--json", "--tensors"), command("show", "mine", "--json")):
+        facts = json.loads(told.out)
+        assert (facts["parts"], facts["parameters"], facts["types"]) == (3, whole["parameters"], whole["types"])
+        assert facts["bytes"] == sum(part.stat().st_size for part in parts)
+        assert facts.get("tensors", whole["tensors"]) == whole["tensors"]
 
 
 def test_run_takes_a_name_with_its_settings_and_stop_words(
