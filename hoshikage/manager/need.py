@@ -27,6 +27,7 @@ PROCESS = 64 * MIB  # Python, our modules, llama.cpp's own
 TOKEN_TEXT = 320  # of each token of the vocabulary: its text, twice, in tables, and the header
 SLACK = Fraction(9, 8)  # on what a pass computes with: alignment, and tensors that cannot share their place
 PASS_LEAST = 2 * MIB
+FORMS = 3  # of what a layer with a state computes from: as it comes, convolved, and in the order of the scan
 TILES = 512 * 1024 + 64  # of a thread that multiplies with a quantised matrix in tiles
 
 
@@ -107,11 +108,17 @@ def compute_of(shape: Shape, size: Size, way: Way) -> int:
     """The buffer of a pass's results on the way: the largest of its stages, beside what goes in."""
     hidden = hidden_of(shape, size)
     scores = 4 * size.n_tokens * size.cells * shape.n_head if way.flash_attn == "off" else 0
-    attention = scores + 6 * hidden + 2 * size.n_seq * max(shape.states, default=0)  # read, and to be written
+    attention = scores + 6 * hidden
     chosen = shape.n_embd if shape.n_used > 1 else 0  # what each expert says, before it is summed
     feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
     logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
-    return mask_of(size, way) + int(max(attention, feed, logits) * SLACK) + PASS_LEAST
+    return mask_of(size, way) + int(max(attention, recurrence_of(shape, size), feed, logits) * SLACK) + PASS_LEAST
+
+
+def recurrence_of(shape: Shape, size: Size) -> int:
+    """What a layer with a state computes with: its positions in a few forms, and the states as read and as written."""
+    pairs = 3 * 4 * size.n_tokens**2 * shape.n_head if shape.is_lightning else 0
+    return FORMS * 4 * size.n_tokens * shape.n_mixed + pairs + 2 * size.n_seq * max(shape.states, default=0)
 
 
 def operands_of(shape: Shape, size: Size, way: Way) -> int:

@@ -48,6 +48,11 @@ class Numbers:
         return max(expert or dense, dense // self.n_used) if self.n_used else dense
 
     @property
+    def is_lightning(self) -> bool:
+        """Whether layers with a state score each pair of a pass's positions beside it."""
+        return self._architecture == LIGHTNING
+
+    @property
     def kv(self) -> tuple[tuple[int, int], ...]:
         """Elements of a cached position, keys and values, in each layer."""
         return tuple(self._kv_of(layer) if self._caches(layer) else (0, 0) for layer in range(len(self.kv_heads)))
@@ -57,6 +62,13 @@ class Numbers:
         """Bytes that each layer keeps of a sequence, where its memory is a state. All do where nothing says which."""
         keeps = self._recurrent if any(self._recurrent) else [True] * self._n_layer
         return tuple(self._state * keeps_one for keeps_one in keeps)
+
+    @property
+    def n_mixed(self) -> int:
+        """Elements of a position that the widest layer with a state computes from."""
+        scanned = 2 * (self.whole("ssm.inner_size") + self.whole("ssm.group_count") * self.whole("ssm.state_size"))
+        head = max(self.whole("kda.head_dim"), self.key_length * self.is_lightning)
+        return max(scanned, 3 * head * self.n_head)
 
     def _kv_of(self, layer: int) -> tuple[int, int]:
         keys, values = self.key_length, self.value_length
@@ -101,7 +113,7 @@ class Numbers:
         shifts = (wkv + TOKEN_SHIFTS) * self.n_embd * bool(wkv)
         short = max(0, self.whole("shortconv.l_cache") - 1) * self.n_embd
         delta = (3 * ((kernel or KDA_KERNEL) - 1) + kda) * kda * n_head
-        lightning = self.key_length**2 * n_head if self._architecture == LIGHTNING else 0
+        lightning = self.key_length**2 * n_head * self.is_lightning
         return 4 * (conv + d_state * inner + shifts + short + delta + lightning)
 
     @property

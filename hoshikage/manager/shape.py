@@ -48,6 +48,8 @@ class Shape:
     n_used: int  # experts at work; 1 without experts
     operand: int  # of a position, written anew as the matrix wants it that takes most
     states: tuple[int, ...]  # of a sequence, in each layer, where the memory is a state
+    n_mixed: int = 0  # elements of a position that a layer with a state computes from
+    is_lightning: bool = False  # such layers score each pair of a pass's positions
     block_length: int = 0  # of a block model
 
 
@@ -90,6 +92,8 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
         n_used=n_used,
         operand=max((operand_of(tensor, n_used) for tensor in tensors), default=0),
         states=numbers.states,
+        n_mixed=numbers.n_mixed,
+        is_lightning=numbers.is_lightning,
     )
 
 
