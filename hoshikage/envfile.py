@@ -34,14 +34,15 @@ def expanded(path: str) -> Path:
 
 
 def config_folder(environment: Mapping[str, str]) -> Path:
-    """Where a person's own files are."""
-    return Path(environment.get("XDG_CONFIG_HOME") or home_folder(environment) / ".config") / "hoshikage"
+    """Where a person's own files are: never below the working directory, where others may have put them."""
+    named = Path(environment.get("XDG_CONFIG_HOME", ""))
+    return (named if named.is_absolute() else home_folder(environment) / ".config") / "hoshikage"
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:
-    home = expanded(environment.get("HOME", "~"))
-    if home.parts[:1] and home.parts[0].startswith("~"):
-        raise ParameterError("HOME", "this user has no home folder", "set it, or XDG_CONFIG_HOME")
+    home = expanded(environment.get("HOME") or "~")
+    if not home.is_absolute():
+        raise ParameterError("HOME", "this user has no home folder", "set it, or XDG_CONFIG_HOME, to an absolute path")
     return home
 
 
@@ -49,12 +50,12 @@ def env_files_of(environment: Mapping[str, str], named: Sequence[Path] | None = 
     """The `.env` files that exist, the strongest last; `named` are looked at instead of the usual ones."""
     if named is None and (only := environment.get(VARIABLE)):
         path = expanded(only)
-        if not path.is_file():
+        if not is_file(path):
             raise ParameterError(VARIABLE, f"{path} is not a file", "name a .env file or unset it")
         return [path]
     if named is not None:
-        return [path for path in named if path.is_file()]
-    return [*own_files(environment), *filter(is_trusted, filter(Path.is_file, [HERE]))]
+        return list(filter(is_file, named))
+    return [*own_files(environment), *filter(is_trusted, filter(is_file, [HERE]))]
 
 
 def own_files(environment: Mapping[str, str]) -> list[Path]:
@@ -65,7 +66,15 @@ def own_files(environment: Mapping[str, str]) -> list[Path]:
         path = config_folder(environment) / ".env"
     except ParameterError:  # without a home folder nobody has put one there
         return []
-    return [path] if path.is_file() else []
+    return [path] if is_file(path) else []
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there, for us: a folder may be one that only others may look into."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_trusted(path: Path) -> bool:

@@ -6,7 +6,8 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
 from typing import Any
 
 from hoshikage import gguf
@@ -15,16 +16,19 @@ from hoshikage.cli.models import add_registry_flags, registry_rows
 from hoshikage.cli.parser import add_flags, read_flags, whole
 from hoshikage.cli.screen import human_size, one_line
 from hoshikage.engine.sizes import guided_ctx
-from hoshikage.errors import AmbiguousKindError
+from hoshikage.errors import ModelFileError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
 from hoshikage.manager.need import Way, bill_of, size_of, usual_streams
 from hoshikage.manager.shape import shape_from
 from hoshikage.registry import Registry
+from hoshikage.registry.entry import FILE
+from hoshikage.registry.facts import kind_of
 
 LONG = 100  # characters of a value that are shown
 # Settings that sizes depend on. Those of a model are its own, unless a flag says otherwise.
 SIZED_BY = ("n_seq", "n_threads", "n_threads_batch", "flash_attn", "type_k", "type_v", "cfg_scale")
+SAYS_WHAT_IT_IS = tuple(entry.name for entry in fields(gguf.Wish))
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -38,29 +42,33 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--metadata", action="store_true", help="print every key of the header as well")
     parser.add_argument("--tensors", action="store_true", help="print every tensor as well")
-    add_flags(parser, "what that memory depends on", sizing_rows())
+    add_flags(parser, "what it is, where the file does not say", rows_named(SAYS_WHAT_IT_IS))
+    add_flags(parser, "what that memory depends on", rows_named(SIZED_BY))
     add_registry_flags(parser)
 
 
-def sizing_rows() -> list[table.Row]:
-    """The settings that decide how much memory a model takes."""
-    return [row for row in table.table("loading", "request") if row.name in SIZED_BY]
+def rows_named(names: Collection[str]) -> list[table.Row]:
+    """The settings of these names."""
+    return [row for row in table.table("loading", "request") if row.name in names]
 
 
 def main(arguments: argparse.Namespace) -> int:
-    flags = read_flags(arguments, sizing_rows())
+    flags = read_flags(arguments, rows_named(SAYS_WHAT_IT_IS + SIZED_BY))
     settings = table.read({**read_flags(arguments, registry_rows()), **flags})
     model = Registry.of(settings).choose(arguments.file)
-    header = gguf.inspect(model.path)
-    facts = facts_of(header, model.wish)
+    header, wish = gguf.inspect(model.path), model.wish.unless(flags)
+    named = {} if model.origin == FILE else {"label": model.label}
+    facts = named | facts_of(header, wish)
     if arguments.ctx is not None:
         settings = table.replaced(settings, {**model.settings, **flags})
-        facts["memory"] = memory_of(header, model.wish, arguments.ctx, settings)
+        facts["memory"] = memory_of(header, wish, arguments.ctx, settings)
     if arguments.metadata:
         facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
     if arguments.tensors:
         facts["tensors"] = [
-            {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes} for t in header.tensors
+            {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes}
+            for part in [header, *other_parts(header)]
+            for t in part.tensors
         ]
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False))
@@ -71,6 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
     """Requests side by side and the positions that they share; bytes, as a load with these settings is held to them."""
+    kind_of(header, wish)  # whose refusal names the file
     shape = shape_from(header, [header, *other_parts(header)], wish)
     size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
     parts = bill_of(shape, size, Way.of(settings))
@@ -89,28 +98,30 @@ def memory_lines(memory: dict[str, int]) -> Iterable[str]:
             yield f"{part.replace('_', ' '):<17}{human_size(n)}"
 
 
-def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
+def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
     """What decides how a model is run, in the order in which a person asks."""
     retagged = gguf.retag(header)
     try:
-        kind, question = gguf.kind_of(header, wish), None
-    except AmbiguousKindError as error:
-        kind, question = gguf.Kind(name="unknown"), error
+        kind, problem = kind_of(header, wish), None
+    except ModelFileError as error:
+        kind, problem = gguf.Kind(name="unknown"), error.sentence
+    parts = [header, *other_parts(header)]
+    tensors = [tensor for part in parts for tensor in part.tensors]
     facts: dict[str, Any] = {
         "file": header.path,
         "name": header.name,
         "architecture": header.origin,
         "kind": kind.name,
-        "bytes": header.file_size,
-        "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
-        "types": dict(Counter(tensor.type.name for tensor in header.tensors).most_common()),
+        "bytes": sum(part.file_size for part in parts),
+        "parameters": sum(_elements(tensor.dims) for tensor in tensors),
+        "types": dict(Counter(tensor.type.name for tensor in tensors).most_common()),
         "layers": header.n_layer,
         "context": header.n_ctx_train,
         "vocabulary": header.n_vocab,
         "chat_template": header.text("tokenizer.chat_template") is not None,
     }
-    if question is not None:
-        facts["problem"] = question.sentence
+    if problem is not None:
+        facts["problem"] = problem
     if kind.family:
         facts["family"] = kind.family
     if kind.block_length:
@@ -120,8 +131,8 @@ def facts_of(header: Header, wish: gguf.Wish | None = None) -> dict[str, Any]:
     if header.is_diffusion:
         facts["served_as"] = retagged.architecture if retagged else header.architecture
         facts["cache"] = retagged is not None
-    if header.split[1] > 1:
-        facts["part"] = f"{header.split[0] + 1} of {header.split[1]}"
+    if len(parts) > 1:
+        facts["parts"] = len(parts)
     facts["gguf_version"] = header.version
     return facts
 

@@ -53,12 +53,14 @@ def line_of(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cells(line: dict[str, Any]) -> list[str]:
-    """A line of the list as a person reads it."""
+    """A line of the list as a person reads it; other servers tell less of their models, or other things."""
     if "problem" in line:
-        return [one_line(line["label"]), one_line(line["problem"])]
+        return [one_line(str(line["label"])), one_line(str(line["problem"]))]
     file = "comes with hoshikage" if line["origin"] == "embedded" else line["file"]
-    facts = line["kind"], line["architecture"], human_size(line["bytes"]), str(line["context"]), file
-    return [one_line(text) for text in (line["label"], *facts)]
+    n_bytes = line["bytes"]
+    size = human_size(n_bytes) if isinstance(n_bytes, int) else n_bytes
+    facts = line["label"], line["kind"], line["architecture"], size, line["context"], file
+    return ["-" if fact is None else one_line(str(fact)) for fact in facts]
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:

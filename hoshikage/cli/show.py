@@ -61,7 +61,7 @@ def facts_of_model(model: Model) -> dict[str, Any]:
     named: dict[str, Any] = {"label": model.label, "origin": model.origin, "file": str(model.path)}
     try:
         header = gguf.inspect(model.path)
-        return named | facts_of(header, model.wish) | {"bytes": model.facts().n_bytes}
+        return named | facts_of(header, model.wish)
     except ModelFileError as error:
         return named | {"problem": str(error)}
 

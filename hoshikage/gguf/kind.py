@@ -44,7 +44,11 @@ class Wish:
     @classmethod
     def among(cls, values: Mapping[str, Any]) -> Wish:
         """What values by name say, among others."""
-        return cls(**{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values})
+        return cls().unless(values)
+
+    def unless(self, values: Mapping[str, Any]) -> Wish:
+        """The same, unless values by name say otherwise, among others."""
+        return replace(self, **{entry.name: values[entry.name] for entry in fields(self) if entry.name in values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ PROCESS = 64 * MIB  # Python, our modules, llama.cpp's own
 TOKEN_TEXT = 320  # of each token of the vocabulary: its text, twice, in tables, and the header
 SLACK = Fraction(9, 8)  # on what a pass computes with: alignment, and tensors that cannot share their place
 PASS_LEAST = 2 * MIB
+FORMS = 3  # of what a layer with a state computes from: as it comes, convolved, and in the order of the scan
 TILES = 512 * 1024 + 64  # of a thread that multiplies with a quantised matrix in tiles
 
 
@@ -97,8 +98,10 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
 def cache_of_layer(shape: Shape, layer: int, size: Size, way: Way) -> int:
     """The keys and values of one layer, or its part of a state."""
     keys, values = shape.kv[layer] if layer < len(shape.kv) else (0, 0)
+    if values and way.flash_attn == "off":  # transposed: as wide in each layer as in the widest
+        values = max(values for _, values in shape.kv)
     bytes_of_cell = keys * CACHE_BYTES[way.type_k] + values * CACHE_BYTES[way.type_v]
-    return int(size.cells * bytes_of_cell) + shape.state * size.n_seq // max(1, shape.n_layer)
+    return int(size.cells * bytes_of_cell) + shape.states[layer] * size.n_seq
 
 
 def compute_of(shape: Shape, size: Size, way: Way) -> int:
@@ -109,7 +112,13 @@ def compute_of(shape: Shape, size: Size, way: Way) -> int:
     chosen = shape.n_embd if shape.n_used > 1 else 0  # what each expert says, before it is summed
     feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
     logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
-    return mask_of(size, way) + int(max(attention, feed, logits) * SLACK) + PASS_LEAST
+    return mask_of(size, way) + int(max(attention, recurrence_of(shape, size), feed, logits) * SLACK) + PASS_LEAST
+
+
+def recurrence_of(shape: Shape, size: Size) -> int:
+    """What a layer with a state computes with: its positions in a few forms, and the states as read and as written."""
+    pairs = 3 * 4 * size.n_tokens**2 * shape.n_head if shape.is_lightning else 0
+    return FORMS * 4 * size.n_tokens * shape.n_mixed + pairs + 2 * size.n_seq * max(shape.states, default=0)
 
 
 def operands_of(shape: Shape, size: Size, way: Way) -> int:

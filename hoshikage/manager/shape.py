@@ -11,9 +11,10 @@ from math import ceil, prod
 from pathlib import Path
 
 from hoshikage import gguf
-from hoshikage.gguf.header import Array, Header, TensorInfo
+from hoshikage.gguf.header import Header, TensorInfo
 from hoshikage.gguf.judge import LAYERS_MAX
 from hoshikage.gguf.split import other_parts
+from hoshikage.manager.numbers import Numbers
 
 LAYER = re.compile(r"blk\.(\d+)\.")
 # What a vector becomes before it is multiplied with a matrix of some type, bytes of an element: the type itself where
@@ -46,7 +47,9 @@ class Shape:
     n_ff: int  # the widest feed-forward, of one expert where there are experts
     n_used: int  # experts at work; 1 without experts
     operand: int  # of a position, written anew as the matrix wants it that takes most
-    state: int  # of a sequence, where the memory is a state
+    states: tuple[int, ...]  # of a sequence, in each layer, where the memory is a state
+    n_mixed: int = 0  # elements of a position that a layer with a state computes from
+    is_lightning: bool = False  # such layers score each pair of a pass's positions
     block_length: int = 0  # of a block model
 
 
@@ -65,7 +68,7 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
     is_native = header.is_diffusion and retagged is None and not header.is_retagged
     added = sum(part[1] for part in retagged.parts if part[0] == "zeros") if retagged else 0
     embeddings = elsewhere.pop("token_embd.weight", 0)
-    n_used = max(1, header.whole(f"{header.architecture}.expert_used_count") or 1)
+    n_used = max(1, numbers.n_used)
     return Shape(
         kind=kind.name,
         block_length=kind.block_length,
@@ -82,13 +85,15 @@ def shape_from(header: Header, parts: Iterable[Header], wish: gguf.Wish | None =
         n_ctx_train=header.n_ctx_train,
         n_vocab=max(1, header.n_vocab),
         n_embd=numbers.n_embd,
-        n_head=max(numbers.heads, default=1),
-        n_q=max(numbers.heads, default=1) * numbers.key_length,
-        kv=() if is_native else tuple((n * numbers.key_length, n * numbers.value_length) for n in numbers.kv_heads),
+        n_head=numbers.n_head,
+        n_q=numbers.n_head * numbers.key_length,
+        kv=() if is_native else numbers.kv,
         n_ff=numbers.n_ff,
         n_used=n_used,
         operand=max((operand_of(tensor, n_used) for tensor in tensors), default=0),
-        state=numbers.state,
+        states=numbers.states,
+        n_mixed=numbers.n_mixed,
+        is_lightning=numbers.is_lightning,
     )
 
 
@@ -116,44 +121,3 @@ def weights_by_layer(tensors: Iterable[TensorInfo]) -> tuple[list[int], dict[str
         else:
             elsewhere[tensor.name] = tensor.n_bytes
     return [layers[i] for i in range(max(layers, default=-1) + 1)], elsewhere
-
-
-class Numbers:
-    """The keys of a header that sizes depend on, by the names that all architectures share."""
-
-    def __init__(self, header: Header, n_layer: int) -> None:
-        self._header = header
-        self._n_layer = n_layer
-        self.n_embd = self.whole("embedding_length")
-        self.heads = self.each("attention.head_count")
-        self.kv_heads = self.each("attention.head_count_kv") or self.heads
-        head_size = self.n_embd // max(1, *self.heads) if self.heads else 0
-        self.key_length = self.whole("attention.key_length") or head_size
-        self.value_length = self.whole("attention.value_length") or head_size
-
-    @property
-    def n_ff(self) -> int:
-        """The wider of a dense layer's and of all experts' at work, for one of which it is meant then."""
-        dense, expert = max(self.each("feed_forward_length"), default=0), self.whole("expert_feed_forward_length")
-        n_used = self.whole("expert_used_count")
-        return max(expert or dense, dense // n_used) if n_used else dense
-
-    @property
-    def state(self) -> int:
-        """What a state-space model keeps of a sequence, as F32."""
-        inner, d_state = self.whole("ssm.inner_size"), self.whole("ssm.state_size")
-        conv = max(0, self.whole("ssm.conv_kernel") - 1) * (inner + 2 * self.whole("ssm.group_count") * d_state)
-        wkv = self.whole("wkv.head_size")
-        return 4 * self._n_layer * (conv + d_state * inner + (wkv + 2) * self.n_embd * bool(wkv))
-
-    def whole(self, name: str) -> int:
-        return max(0, self._header.whole(f"{self._header.architecture}.{name}") or 0)
-
-    def each(self, name: str) -> list[int]:
-        """A number for each layer; none where the key is missing."""
-        entry = self._header.fields.get(f"{self._header.architecture}.{name}")
-        if entry is None:
-            return []
-        if isinstance(entry.value, Array):
-            return [max(0, number) for number in entry.value.tolist()[: self._n_layer] if isinstance(number, int)]
-        return [self.whole(name)] * self._n_layer

@@ -37,6 +37,9 @@ class Model:
     stop: tuple[str, ...] = DEFAULT_STOP
     settings: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)  # keys of the entry that mean nothing to us
+    usual: Wish = field(
+        default_factory=Wish
+    )  # what is said of every model, and holds where the entry does not say otherwise
 
     def facts(self) -> Facts:
         """What its header says; raises ModelFileError."""
@@ -44,8 +47,8 @@ class Model:
 
     @property
     def wish(self) -> Wish:
-        """What its entry says of its kind."""
-        return Wish.among(self.settings)
+        """What is said of its kind: what a load is told."""
+        return self.usual.unless(self.settings)
 
 
 @cache
@@ -59,7 +62,7 @@ def with_defaults(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*words, *DEFAULT_STOP)))
 
 
-def model_of(label: str, entry: object, base: Path) -> Model:
+def model_of(label: str, entry: object, base: Path, usual: Wish) -> Model:
     """The model that an entry describes; a relative folder starts at `base`. Raises ParameterError."""
     if not isinstance(entry, dict):
         raise ParameterError("entry", f"{shown(entry)} is not an object", 'write {"path": folder, "model": file}')
@@ -72,6 +75,7 @@ def model_of(label: str, entry: object, base: Path) -> Model:
         with_defaults(STOP_WORDS.check("stop", entry.get("stop") or [])),
         {key: rows[key].check.check(key, value) for key, value in entry.items() if key in rows and value is not None},
         {key: value for key, value in entry.items() if key not in rows and key not in ("path", "model", "stop")},
+        usual,
     )
 
 

@@ -88,16 +88,21 @@ def _remembered(path: str, identities: tuple[Identity, ...], wish: gguf.Wish) ->
     except ModelFileError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        return error.with_traceback(None)
+        return error.anew()  # what was raised keeps the header, by its frames and by what it was raised from
+
+
+def kind_of(header: gguf.Header, wish: gguf.Wish) -> gguf.Kind:
+    """The kind of a sound file; raises ModelFileError, for what was said of it and contradicts it as well."""
+    try:
+        return gguf.kind_of(header, wish)
+    except ParameterError as error:
+        raise ModelFileError(header.path, f"{error.name}: {error.cause}", error.remedy) from None
 
 
 def read_facts(path: Path, sizes: list[int], wish: gguf.Wish) -> Facts:
     """The facts from the header; `sizes` are those of the files that its name stands for."""
     header = gguf.inspect(path)
-    try:
-        kind = gguf.kind_of(header, wish)
-    except ParameterError as error:
-        raise ModelFileError(str(path), f"{error.name}: {error.cause}", error.remedy) from None
+    kind = kind_of(header, wish)
     n_parts = header.split[1]
     template = header.text("tokenizer.chat_template")
     return Facts(

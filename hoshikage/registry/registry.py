@@ -37,9 +37,13 @@ class Catalogue:
 
 
 class Registry:
-    """The models of a map file and a folder, beside the embedded ones. Safe to use from several threads."""
+    """The models of a map file and a folder, beside the embedded ones. Safe to use from several threads.
 
-    def __init__(self, map_file: Path, model_dir: Path | None = None) -> None:
+    `usual`: what is said of the kind of every model.
+    """
+
+    def __init__(self, map_file: Path, model_dir: Path | None = None, usual: gguf.Wish | None = None) -> None:
+        self._usual = usual or gguf.Wish()
         self._file = MapFile(map_file)
         self._folder = None if model_dir is None else Folder(model_dir)
         self._seen: tuple[Identity, Catalogue] | None = None  # the map file as it was read last
@@ -49,7 +53,8 @@ class Registry:
     def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Registry:
         """The registry that the settings name."""
         map_file = settings.model_map_file or config_folder(environment) / MAP_NAME
-        return cls(Path(map_file), Path(settings.model_dir) if settings.model_dir else None)
+        model_dir = Path(settings.model_dir) if settings.model_dir else None
+        return cls(Path(map_file), model_dir, gguf.Wish.of(settings))
 
     @property
     def map_file(self) -> Path:
@@ -87,7 +92,7 @@ class Registry:
     def choose(self, word: str) -> Model:
         """What a person at the command line means: an existing file, or else a model by its name."""
         path = expanded(word)
-        file = Model(word, path, FILE, stop=())
+        file = Model(word, path, FILE, stop=(), usual=self._usual)
         mode = mode_of(path)
         if mode and not stat.S_ISDIR(mode):
             return file
@@ -100,14 +105,21 @@ class Registry:
 
     def _sources(self) -> Iterator[Catalogue]:
         """The strongest first. Each is read when its turn comes, and a map file that is broken hides no other."""
-        embedded = nano.files().items()
-        yield Catalogue({name: Model(name, path, EMBEDDED, settings=nano.settings_of(name)) for name, path in embedded})
+        yield self._embedded()
         try:
             yield self._registered()
         except RegistryError as fault:
             yield Catalogue(remarks=[str(fault)], fault=fault)
         if self._folder is not None:
             yield self._in_folder(self._folder)
+
+    def _embedded(self) -> Catalogue:
+        """Those that come with the package."""
+        embedded = (
+            Model(name, path, EMBEDDED, settings=nano.settings_of(name), usual=self._usual)
+            for name, path in nano.files().items()
+        )
+        return Catalogue({model.label: model for model in embedded})
 
     def _registered(self) -> Catalogue:
         """What the map file says; read again only when it is another one."""
@@ -124,7 +136,7 @@ class Registry:
         """The files of MODEL_DIR as models; made anew only when they are others."""
         found, known = folder.scan(), self._found
         if known is None or known[0] is not found:
-            models = {label: Model(label, path, FOLDER) for label, path in found.paths.items()}
+            models = {label: Model(label, path, FOLDER, usual=self._usual) for label, path in found.paths.items()}
             known = self._found = found, Catalogue(models, remarks=found.remarks)
         return known[1]
 
@@ -135,11 +147,15 @@ class Registry:
             try:
                 check_label("label", label)
                 check_free(label)
-                registered.models[label] = model_of(label, entry, self._file.path.parent)
+                registered.models[label] = self._model_of(label, entry)
             except ParameterError as error:
                 cause = f"line {contents.lines[label]}, {shown(label)}: {error.name}: {error.cause}"
                 registered.broken[label] = RegistryError(self._file.path, cause, error.remedy)
         return registered
+
+    def _model_of(self, label: str, entry: object) -> Model:
+        """The model of an entry. Raises ParameterError."""
+        return model_of(label, entry, self._file.path.parent, self._usual)
 
     # -- changing
 
@@ -153,7 +169,7 @@ class Registry:
         replace: bool = False,
         set_aside: bool = False,
     ) -> Model:
-        """Register a file that `gguf.inspect` accepts, and that is of the kind that `settings` say.
+        """Register a file that `gguf.inspect` accepts, and that is of the kind that its entry says.
 
         With `replace`, a label that is taken gets this file, and keeps what is not given. `set_aside` is for a map
         that cannot be understood: it is kept under another name, and a new one begins.
@@ -162,7 +178,6 @@ class Registry:
         check_free(label)
         header = gguf.inspect(path)
         entry = entry_of(path, stop, settings or {})
-        gguf.check_said(header, gguf.Wish.among(entry))
         added: list[Model] = []
 
         def edit(entries: Entries) -> None:
@@ -172,7 +187,9 @@ class Registry:
             kept = old if isinstance(old, dict) else {}
             stays = {"stop": kept["stop"]} if "stop" in kept and not entry["stop"] else {}
             entries[label] = {**kept, **entry, **stays}
-            added.append(model_of(label, entries[label], self._file.path.parent))
+            model = self._model_of(label, entries[label])
+            check_kind(header, model, said=entry)
+            added.append(model)
 
         self._file.change(edit, set_aside=set_aside)
         return added[0]
@@ -196,6 +213,17 @@ class Registry:
         if model.origin == EMBEDDED:
             return ParameterError("LABEL", f"{label!r} is embedded and always there", "it takes no memory until asked")
         return ParameterError("LABEL", f"{label!r} is a file in MODEL_DIR", "take the file out of that folder")
+
+
+def check_kind(header: gguf.Header, model: Model, said: Entries) -> None:
+    """Raises what is wrong with what an entry says of its file's kind: with what was `said` now, or what is kept."""
+    try:
+        gguf.check_said(header, gguf.Wish.among(model.settings))
+    except ParameterError as error:
+        if error.name in said or error.name not in model.settings:
+            raise
+        cause = f"{model.label!r} keeps {shown(model.settings[error.name])} from before, and {error.cause}"
+        raise ParameterError(error.name, cause, "say it anew, or forget the label first") from None
 
 
 def check_free(label: str) -> None:

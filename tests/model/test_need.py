@@ -152,7 +152,8 @@ def causal_shape(**numbers: Any) -> Shape:
     given: dict[str, Any] = {
         "kind": "causal", "n_layer": 2, "layers": (10, 20), "input": 5, "output": 7, "repacked": 0, "data": 42,
         "is_native": False, "is_private": False, "n_ctx_train": 4096, "n_vocab": 1000, "n_embd": 8, "n_head": 2,
-        "n_q": 8, "kv": ((8, 8), (8, 8)), "n_ff": 16, "n_used": 1, "operand": 32, "n_params": 40, "state": 0,
+        "n_q": 8, "kv": ((8, 8), (8, 8)), "n_ff": 16, "n_used": 1, "operand": 32, "n_params": 40,
+        "states": (0, 0),
     }  # fmt: skip
     return Shape(**given | numbers)
 

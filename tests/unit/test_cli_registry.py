@@ -21,6 +21,8 @@ from hoshikage.registry.entry import DEFAULT_STOP
 from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft, of
+from tests.tiny import Shape, write
+from tests.tiny.writer import write_parts
 from tests.unit.conftest import Command
 
 COMMAND = [sys.executable, "-m", "hoshikage"]
@@ -209,6 +211,47 @@ def test_inspect_takes_a_name(command: Command, model: Path) -> None:
     assert json.loads(command("inspect", "mine", "--json").out)["file"] == str(causal)
     (model.parent.parent / "mine").write_bytes(model.read_bytes())  # a file is meant before a name
     assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "masked"
+
+
+def test_inspect_is_told_what_the_file_does_not_say(
+    command: Command, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tiny_model("qwen3", mask_text="<|MASK|>"))
+    assert json.loads(command("inspect", path, "--json").out)["kind"] == "unknown"
+    said = ("--kind", "block", "--block-length", "4", "--mask-token", "<|MASK|>")
+    told = json.loads(command("inspect", path, *said, "--json", "--ctx", "512").out)
+    assert (told["kind"], told["block_length"], told["mask_token"]) == ("block", 4, 299)
+    assert told["memory"]["total"] > 0
+    command("add", path, "mine", *said)
+    monkeypatch.setenv("HOSHIKAGE_KIND", "causal")
+    assert json.loads(command("inspect", path, "--json").out)["kind"] == "causal"
+    assert json.loads(command("inspect", "mine", "--json").out)["kind"] == "block"
+    assert json.loads(command("inspect", "mine", "--json", "--kind", "masked").out)["kind"] == "masked"
+
+
+def test_an_entry_that_contradicts_its_file_is_told_of(command: Command, model: Path, map_file: Path) -> None:
+    command("add", str(model), "mine")
+    entries = json.loads(map_file.read_text(encoding="utf-8"))
+    entries["mine"]["kind"] = "causal"
+    map_file.write_text(json.dumps(entries))
+    for asked in ("show", "inspect"):
+        told = json.loads(command(asked, "mine", "--json").out)
+        assert (told["label"], told["kind"], told["architecture"]) == ("mine", "unknown", "llada")
+        assert told["file"] == str(model)
+        assert told["problem"] == "kind: the file is a llada model, which is masked; leave it out, or say masked"
+    assert command("inspect", "mine", "--ctx", "512").err.startswith(f"hoshikage: {model}: kind: the file is a llada")
+
+
+def test_a_model_in_parts_is_told_of_as_a_whole(command: Command, home: Path) -> None:
+    write(home / "whole.gguf", Shape("llada"))
+    parts = write_parts(home / "big.gguf", Shape("llada"))
+    command("add", str(parts[0]), "mine")
+    whole = json.loads(command("inspect", "whole.gguf", "--json", "--tensors").out)
+    for told in (command("inspect", str(parts[0]), "--json", "--tensors"), command("show", "mine", "--json")):
+        facts = json.loads(told.out)
+        assert (facts["parts"], facts["parameters"], facts["types"]) == (3, whole["parameters"], whole["types"])
+        assert facts["bytes"] == sum(part.stat().st_size for part in parts)
+        assert facts.get("tensors", whole["tensors"]) == whole["tensors"]
 
 
 def test_run_takes_a_name_with_its_settings_and_stop_words(

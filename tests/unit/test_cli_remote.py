@@ -124,6 +124,18 @@ def http(status: int, body: bytes) -> bytes:
     return b"HTTP/1.1 %d x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(body), body)
 
 
+def test_a_list_of_another_server_has_what_that_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    cards = [
+        {"id": "gpt-x", "object": "model"},
+        {"object": "model", "kind": 5, "bytes": "many"},
+        {"id": 7, "problem": 8},
+    ]
+    with answering(http(200, json.dumps({"object": "list", "data": cards}).encode())) as url:
+        assert main(["list", "--url", url]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [["gpt-x", "-", "-", "-", "-", "-"], ["-", "5", "-", "many", "-", "-"], ["7", "8"]]
+
+
 GARBAGE = st.binary(max_size=60) | st.builds(http, st.integers(100, 599), st.binary(max_size=40))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage.envfile import Assignment, config_folder, env_files_of, quoted, unquoted, variables_in
+from hoshikage.envfile import Assignment, config_folder, env_files_of, own_files, quoted, unquoted, variables_in
 from hoshikage.errors import ParameterError
 from hoshikage.settings import manual
 
@@ -91,9 +91,29 @@ def test_a_home_folder_that_nobody_knows_is_a_sentence(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=r"~nobody-of-this-name/\.env is not a file; name a .env file"):
         env_files_of({"HOSHIKAGE_CONFIG_PATH": "~nobody-of-this-name/.env"})
-    for environment in ({"HOME": "~nobody-of-this-name"}, {}):
+    for environment in ({"HOME": "~nobody-of-this-name"}, {"HOME": "here"}, {"HOME": ""}, {}):
         monkeypatch.setattr("os.path.expanduser", lambda path: path)  # no HOME, and a user whom no list names
         with pytest.raises(ParameterError, match="this user has no home folder; set it, or XDG_CONFIG_HOME"):
             config_folder(environment)
         assert env_files_of(environment) == []
     assert config_folder({"XDG_CONFIG_HOME": "/mine"}) == Path("/mine/hoshikage")
+
+
+def test_where_nobody_may_look_is_no_file(tmp_path: Path) -> None:
+    unseen = tmp_path / ("x" * 300)  # to look there fails, as in a folder that only others may look into
+    assert own_files({"XDG_CONFIG_HOME": str(unseen)}) == []
+    assert env_files_of({}, [unseen / ".env"]) == []
+    with pytest.raises(ParameterError, match="is not a file"):
+        env_files_of({"HOSHIKAGE_CONFIG_PATH": str(unseen)})
+
+
+@pytest.mark.parametrize("nowhere", [{"HOME": ""}, {"HOME": "."}, {"HOME": "", "XDG_CONFIG_HOME": ".config"}])
+def test_what_lies_in_the_working_directory_is_nobodys_own(
+    nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ".config" / "hoshikage" / ".env"
+    path.parent.mkdir(parents=True)
+    path.write_text("HOSHIKAGE_LIB_PATH=/theirs\n")
+    assert path not in [found.absolute() for found in own_files(nowhere)]
+    assert own_files({"HOME": str(tmp_path), "XDG_CONFIG_HOME": ".config"}) == [path]

@@ -25,9 +25,9 @@ def shape_with(n_layer: int = 32, layer: int = 200 * MIB, **numbers: Any) -> Sha
     given: dict[str, Any] = {
         "kind": "causal", "input": 500 * MIB, "output": 500 * MIB, "repacked": 0, "is_native": False,
         "is_private": False, "n_ctx_train": 32_768, "n_vocab": 126_464, "n_embd": 4096, "n_head": 32, "n_q": 4096,
-        "n_ff": 12_288, "n_used": 1, "operand": 13_056, "n_params": 8_000_000_000, "state": 0,
+        "n_ff": 12_288, "n_used": 1, "operand": 13_056, "n_params": 8_000_000_000,
     }  # fmt: skip
-    rest = {"n_layer": n_layer, "layers": (layer,) * n_layer, "kv": ((1024, 1024),) * n_layer}
+    rest = {"n_layer": n_layer, "layers": (layer,) * n_layer, "kv": ((1024, 1024),) * n_layer, "states": (0,) * n_layer}
     return Shape(**given | rest | {"data": n_layer * layer + 1000 * MIB} | numbers)
 
 

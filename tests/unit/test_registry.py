@@ -124,6 +124,22 @@ def test_a_file_of_the_ancestor_is_read_and_what_it_says_beside_is_kept(
     assert (entry["note"], entry["n_ctx"], list(entry)[:2]) == ({"a": [1]}, 64, ["path", "model"])
 
 
+def test_a_file_that_replaces_another_is_held_to_what_is_kept(
+    registry: Registry, map_file: Path, model: Path, tiny_model: TinyModel
+) -> None:
+    first, second = (tiny_model("qwen3", mask_text="<|MASK|>", seed=seed) for seed in (0, 1))  # of any kind
+    registry.add(first, "mine", settings={"kind": "block", "block_length": 4, "mask_token": "<|MASK|>"})
+    assert registry.add(second, "mine", replace=True).facts().kind == "block"
+    before = map_file.read_bytes()
+    with pytest.raises(ParameterError, match=r"kind: 'mine' keeps 'block' from before, and the file is a llada model"):
+        registry.add(model, "mine", replace=True)
+    with pytest.raises(ParameterError, match=r"mask_token: 'mine' keeps '.*' from before, and a causal model has none"):
+        registry.add(first, "mine", settings={"kind": "causal"}, replace=True)
+    with pytest.raises(ParameterError, match=r"^kind: the file is a llada model"):
+        registry.add(model, "mine", settings={"kind": "causal"}, replace=True)
+    assert map_file.read_bytes() == before
+
+
 def test_replacing_keeps_what_is_not_given(registry: Registry, model: Path) -> None:
     registry.add(model, "mine", ["###"], {"n_ctx": 64})
     other = model.with_name("other.gguf")
@@ -439,3 +455,17 @@ def test_what_is_wrong_with_an_entry_is_said_again_and_again(registry: Registry,
             registry.find("m")
         traces.append(len(raised.traceback))
     assert len(set(traces)) == 1
+
+
+def test_what_is_said_of_all_models_is_said_of_each(tiny_model: TinyModel, map_file: Path) -> None:
+    path = tiny_model("qwen3", mask_text="<|MASK|>")  # which may be of any kind
+    write_map(map_file, {"own": {"path": str(path.parent), "model": path.name, "kind": "block", "block_length": 4}})
+    registry = Registry.of(Settings(kind="causal", model_map_file=str(map_file), model_dir=str(path.parent)))
+    assert registry.find(path.stem).facts().kind == "causal"
+    assert registry.choose(str(path)).facts().kind == "causal"
+    with pytest.raises(ModelFileError, match="mask_token"):
+        registry.find("own").facts()  # as a load says
+    masked = Settings(mask_token="<|MASK|>", kind="masked", model_map_file=str(map_file))
+    facts = Registry.of(masked).find("own").facts()
+    assert (facts.kind, facts.block_length) == ("block", 4)
+    assert Registry.of(Settings(block_length=16)).find("nano-llada").wish.block_length == 8

@@ -13,7 +13,7 @@ import pytest
 
 from hoshikage import gguf
 from hoshikage.errors import ModelFileError
-from hoshikage.registry.facts import facts_of
+from hoshikage.registry.facts import _remembered, facts_of, identity_of
 from hoshikage.registry.folder import DEPTH_MAX, Folder, scan
 from tests.rawgguf import U16, Draft, of
 
@@ -216,6 +216,14 @@ def test_a_refusal_is_remembered_until_the_file_changes(model: Path, inspections
     model.unlink()
     with pytest.raises(ModelFileError, match="no such file"):
         facts_of(model)
+
+
+def test_a_refusal_that_is_remembered_holds_no_header(model: Path) -> None:
+    refusal = _remembered(str(model), (identity_of(model),), gguf.Wish(kind="causal"))
+    assert isinstance(refusal, ModelFileError)
+    assert (refusal.__traceback__, refusal.__context__, refusal.__cause__) == (None, None, None)
+    with pytest.raises(ModelFileError, match="which is masked"):
+        facts_of(model, gguf.Wish(kind="causal"))
 
 
 def test_one_part_that_changes_is_noticed(tmp_path: Path, inspections: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from hoshikage.errors import ModelFileError
 from hoshikage.gguf.header import TENSOR_TYPES, TensorInfo
+from hoshikage.gguf.reader import read
 from hoshikage.manager.fit import Room, fit
+from hoshikage.manager.numbers import Numbers
 from hoshikage.manager.shape import Shape, operand_of, shape_of
 from hoshikage.settings import Settings
 from tests.rawgguf import ARRAY, F32, I32, STRING, U32, Draft
@@ -24,7 +27,12 @@ KEYS = (
     "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
     "attention.key_length", "attention.value_length", "expert_count", "expert_used_count",
     "expert_feed_forward_length", "context_length", "ssm.inner_size", "ssm.state_size", "ssm.conv_kernel",
-    "ssm.group_count", "wkv.head_size",
+    "ssm.group_count", "wkv.head_size", "kda.head_dim", "full_attention_interval", "attention.recurrent_layers",
+    "attention.key_length_mla", "attention.value_length_mla", "attention.shared_kv_layers", "nextn_predict_layers",
+    "attention.sliding_window_pattern", "attention.key_length_swa", "shortconv.l_cache",
+)  # fmt: skip
+ARCHITECTURES = (
+    "llama", "llada", "gemma3", "gemma4", "deepseek2", "mamba", "rwkv7", "qwen3next", "kimi-linear", "minimax-01",
 )  # fmt: skip
 NUMBERS = st.sampled_from([0, 1, 2, 3, 64, 2**31 - 1, 2**32 - 1])
 ENTRIES = st.one_of(
@@ -75,7 +83,7 @@ def test_what_is_multiplied_with_a_matrix_takes_its_form(
     assert operand_of(TensorInfo(name, dims, kind, 0, 0), n_used) == n_bytes
 
 
-@given(st.sampled_from(["llama", "llada", "gemma3", "deepseek2", "mamba", "rwkv7"]),
+@given(st.sampled_from(ARCHITECTURES),
        st.dictionaries(st.sampled_from(KEYS), ENTRIES, max_size=5))  # fmt: skip
 def test_any_header_gives_numbers_or_a_sentence(file: Path, architecture: str, keys: dict[str, Any]) -> None:
     draft = Draft(architecture, keys={f"{architecture}.{name}": entry for name, entry in keys.items()})
@@ -100,7 +108,7 @@ def test_the_numbers_are_those_of_the_model(tmp_path: Path) -> None:
     assert (shape.n_q, shape.kv, shape.n_ff, shape.n_used) == (96, ((48, 48), (48, 48)), 96, 1)
     assert shape.input == shape.output - 4 * 64 == 400 * 64 * 4
     assert shape.data == sum(shape.layers) + shape.input + shape.output
-    assert (shape.is_private, shape.is_native, shape.state) == (False, False, 0)
+    assert (shape.is_private, shape.is_native, shape.states) == (False, False, (0, 0))
     tied = shape_of(write(tmp_path / "t.gguf", Tiny("llama", n_vocab=400, tied=True)))
     assert tied.output == 400 * 64 * 4 + 64 * 4
     assert tied.data == sum(tied.layers) + tied.output
@@ -122,5 +130,77 @@ def test_all_files_of_a_model_count(tmp_path: Path) -> None:
 
 def test_a_state_takes_the_same_for_any_length(tmp_path: Path) -> None:
     shape = shape_of(write_mamba(tmp_path / "m.gguf"))
-    assert shape.state == 4 * 2 * (3 * 64 + 16 * 64)
+    assert shape.states == (4 * (3 * 64 + 16 * 64),) * 2
     assert sum(keys + values for keys, values in shape.kv) == 0
+
+
+MakeNumbers = Callable[..., Numbers]
+
+
+@pytest.fixture
+def numbers(file: Path) -> MakeNumbers:
+    """`numbers(architecture, n_layer, **keys)`: of a header of which nothing but numbers is read."""
+    usual = {"embedding_length": 64, "attention.head_count": 4, "attention.key_length": 8, "attention.value_length": 6}
+
+    def make(architecture: str, n_layer: int, **keys: Any) -> Numbers:
+        draft = Draft(architecture)
+        for name, entry in (usual | {name.replace("__", "."): entry for name, entry in keys.items()}).items():
+            typed = (ARRAY, I32, entry) if isinstance(entry, list) else (U32, entry)
+            draft.keys[f"{architecture}.{name}"] = typed
+        file.write_bytes(draft.bytes())
+        return Numbers(read(file), n_layer)
+
+    return make
+
+
+SSM = {"ssm__inner_size": 32, "ssm__state_size": 16, "ssm__conv_kernel": 4, "ssm__group_count": 2}
+SSM_STATE = 4 * (3 * (32 + 2 * 2 * 16) + 16 * 32)
+KDA = {"kda__head_dim": 16, "ssm__conv_kernel": 4}
+KDA_STATE = 4 * (3 * 3 * 16 * 4 + 16 * 16 * 4)
+MLA = {"attention__key_length_mla": 12, "attention__value_length_mla": 8}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys", "kv", "states"),
+    [
+        ("qwen3next", SSM, [0, 0, 0, 1, 0], [1, 1, 1, 0, 1]),
+        ("qwen35", SSM | {"full_attention_interval": 2}, [0, 1, 0, 1, 0], [1, 0, 1, 0, 1]),
+        ("qwen35moe", SSM | {"attention__recurrent_layers": [0, 1, 1, 0, 0]}, [1, 0, 0, 1, 1], [0, 1, 1, 0, 0]),
+        ("qwen35moe", SSM | {"nextn_predict_layers": 1}, [0, 0, 0, 1, 0], [1, 1, 1, 0, 0]),
+        ("jamba", SSM | {"attention__head_count_kv": [0, 2, 0, 0, 2]}, [0, 1, 0, 0, 1], [1, 0, 1, 1, 0]),
+        ("falcon-h1", SSM, [1] * 5, [1] * 5),
+        ("nemotron_h", SSM | {"attention__head_count_kv": [0, 2, 0, 0, 2], "feed_forward_length": [0, 0, 9, 0, 0]},
+         [0, 1, 0, 0, 1], [1, 0, 0, 1, 0]),
+    ],
+)  # fmt: skip
+def test_a_layer_has_a_cache_or_a_state(
+    architecture: str, keys: dict[str, Any], kv: list[int], states: list[int], numbers: MakeNumbers
+) -> None:
+    found = numbers(architecture, 5, **{"attention__head_count_kv": 2, **keys})
+    assert found.kv == tuple((16 * n, 12 * n) for n in kv)
+    assert found.states == tuple(SSM_STATE * n for n in states)
+
+
+def test_states_are_as_large_as_those_of_llama_cpp(numbers: MakeNumbers) -> None:
+    kimi = numbers("kimi-linear", 2, attention__head_count_kv=[0, 1], **KDA, **MLA)
+    assert (kimi.kv, kimi.states) == (((0, 0), (8, 0)), (KDA_STATE, 0))
+    lightning = numbers("minimax-01", 9)
+    assert lightning.states == (*[4 * 8 * 8 * 4] * 7, 0, 4 * 8 * 8 * 4)
+    short = numbers("lfm2", 2, attention__head_count_kv=[0, 2], shortconv__l_cache=3)
+    assert (short.kv, short.states) == (((0, 0), (16, 12)), (4 * 2 * 64, 0))
+
+
+def test_what_is_computed_from_keys_or_shared_is_not_cached(numbers: MakeNumbers) -> None:
+    latent = numbers("deepseek2", 2, attention__head_count_kv=1, **MLA)
+    assert latent.kv == ((8, 0), (8, 0))
+    assert numbers("deepseek2", 2, attention__head_count_kv=1).kv == ((8, 6), (8, 6))
+    sliding = {"attention__sliding_window_pattern": [1, 0, 1], "attention__key_length_swa": 4}
+    gemma = numbers("gemma4", 3, attention__head_count_kv=2, attention__shared_kv_layers=1, **sliding)
+    assert gemma.kv == ((8, 12), (16, 12), (0, 0))
+    assert [keys > 0 for keys, _ in numbers("gemma3n", 30).kv] == [True] * 20 + [False] * 10
+
+
+def test_experts_may_differ_by_layer(numbers: MakeNumbers) -> None:
+    keys = {"expert_used_count": [0, 2, 4], "expert_feed_forward_length": [0, 24, 16], "feed_forward_length": 32}
+    found = numbers("llama", 3, **keys)
+    assert (found.n_used, found.n_ff) == (4, 24)
