@@ -37,9 +37,7 @@ class Model:
     stop: tuple[str, ...] = DEFAULT_STOP
     settings: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)  # keys of the entry that mean nothing to us
-    usual: Wish = field(
-        default_factory=Wish
-    )  # what is said of every model, and holds where the entry does not say otherwise
+    usual: Wish = field(default_factory=Wish)  # what is said of every model; the entry is stronger
 
     def facts(self) -> Facts:
         """What its header says; raises ModelFileError."""
