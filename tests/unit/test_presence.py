@@ -168,13 +168,14 @@ def test_here_is_the_file_itself(map_file: Path, tiny_model: TinyModel, capsys: 
 def test_a_server_behind_a_wall_is_pointed_out(
     map_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("PORT", "9")  # where nobody listens; the usual one may be somebody's
     with announced(map_file, URL):
         monkeypatch.setattr(presence, "this_place", lambda: "elsewhere")
         assert main(["rm", "mine"]) == 2
         said = capsys.readouterr().err
         assert "in another container" in said and "--url" in said and "--here" in said
         assert main(["status"]) == 2, "which looks where the settings say"
-    assert "no server answers at http://127.0.0.1:3030" in capsys.readouterr().err
+    assert "no server answers at http://127.0.0.1:9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("status",), ("ps",), ("stop", "mine")])
