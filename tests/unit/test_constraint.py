@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hoshikage import gbnf
+from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Given
 from hoshikage.server.openai.constraint import NO_CALLS, NO_TOOLS, Constraint, read
 from hoshikage.server.openai.thoughts import joined
@@ -59,3 +60,18 @@ def test_an_answer_has_its_form_alone_where_nothing_can_be_called(more: dict[str
     assert grammar.allows('{"n": 1}') and not grammar.allows(CALL)
     assert answered(found, CALL) == (CALL, 0)
     assert [each.split(":")[0] for each in found.warnings] == ([] if warning is None else [warning.split(":")[0]])
+
+
+def test_a_call_that_is_demanded_is_the_answer_whatever_form_others_have() -> None:
+    found = limits(tool_choice="required")
+    grammar = Grammar(found.options["grammar"])
+    assert grammar.allows(CALL) and not grammar.allows('{"n": 1}')
+    assert answered(found, CALL) == ("", 1)
+
+
+def test_a_demanded_call_has_an_object_for_its_arguments_whatever_its_schema_would_take() -> None:
+    grammar = Grammar(limits({"description": "anything"}, tool_choice="required").options["grammar"])
+    assert grammar.allows('{"name": "weather", "arguments": {"a": 1}}')
+    assert not any(grammar.allows(f'{{"name": "weather", "arguments": {other}}}') for other in ("[]", "1", '"x"', "null"))
+    with pytest.raises(ParameterError, match="no type in common"):
+        limits({"type": "array"}, tool_choice="required")

@@ -63,9 +63,7 @@ def read(given: Given, chosen: Chosen) -> Constraint:
     names = list(offered)
     check_choice(choice, names)
     forced = names if choice == "required" else [choice[1:]] if choice.startswith("=") else []
-    if forced and wanted["type"] != "text":
-        raise ParameterError("response_format", "a call is demanded by tool_choice", "leave out one of them")
-    if len([wish for wish in (forced, wanted["type"] != "text", given.options.get("grammar")) if wish]) > 1:
+    if given.options.get("grammar") and (forced or wanted["type"] != "text"):
         raise ParameterError("grammar", "the answer has another form to follow already", "send one of them")
     if forced:
         schema = call_schema([tool["function"] for tool in tools if tool["function"]["name"] in forced])
@@ -123,7 +121,7 @@ def call_schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
     calls = [
         {
             "type": "object",
-            "properties": {"name": {"const": name}, "arguments": {"$ref": place}},
+            "properties": {"name": {"const": name}, "arguments": {"type": "object", "$ref": place}},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
