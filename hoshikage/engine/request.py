@@ -88,8 +88,8 @@ class DenoisingRequest(Request):
     steps: int | None = _option(
         Whole(1, 2**20),
         None,
-        "denoising steps, of a block model in each block; unset: 50 where an algorithm or a schedule of a masked model "
-        "is named, otherwise as many as the quality takes",
+        "denoising steps, of a block model in each block; unset: 50 of a masked model where an algorithm that settles "
+        "a fixed number is named, or a schedule but adaptive; otherwise as many as it takes",
     )
     algorithm: str | None = _option(
         Choice(ALGORITHMS),
@@ -104,10 +104,13 @@ class DenoisingRequest(Request):
         Choice(QUALITIES),
         None,
         "exact, balanced or fast: what is not asked for by name is chosen by this; unset: balanced, or exact where "
-        "steps, an algorithm or a schedule is named",
+        "steps, an algorithm or a schedule is named; of a block model its authors' way",
     )
     threshold: float | None = _option(
-        POSITIVE_PROBABILITY, None, "tokens at least so probable are settled; unset: 0.9, in balanced 0.95"
+        POSITIVE_PROBABILITY,
+        None,
+        "tokens at least so probable are settled; unset: 0.9, in balanced of a masked model 0.95, "
+        "with joint_threshold 0.5, and what a block model's authors have",
     )
     low_threshold: float | None = _option(
         POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"
@@ -147,7 +150,7 @@ class DiffusionRequest(DenoisingRequest):
         Whole(0, MAX_TOKENS), None, "positions around the block that the vicinity plan computes; unset: 16"
     )
     refresh: int | None = _option(
-        Whole(0, MAX_TOKENS), None, "every so manieth pass of a block computes all that it sees; 0: only its first"
+        Whole(0, MAX_TOKENS), None, "n: every n-th pass of a block computes all that it sees; 0: only its first"
     )
     warm_up: int | None = _option(
         Whole(0, 1024), None, "passes at the start that compute everything; unset: 1, 4 with the vicinity plan"

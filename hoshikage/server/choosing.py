@@ -88,15 +88,19 @@ async def label_of(services: Services, given: Given, *, gap: bool = False) -> st
 
 
 async def default_label(services: Services, *, gap: bool = False) -> str:
-    """The model that somebody means who names none; of a gap, one that can fill it. One that can be used, first of all;
-    then one in memory; then a person's own before an embedded one."""
+    """The model that somebody means who names none; of a gap, one that can fill it."""
     known = await services.lookout.now()
     states = [state for state in known if fills_gaps(state)] if gap else known
     if gap and not states:
         raise UnknownModelError("there is no model that fills gaps", "add a masked diffusion model")
     if not states:
         raise UnknownModelError("there is no model")
-    return min(states, key=lambda state: (not is_usable(state), state.state != "resident", is_embedded(state))).label
+    return min(states, key=preference).label
+
+
+def preference(state: ModelState) -> tuple[bool, bool, bool]:
+    """The least comes first: what can be used, then what is in memory, then a person's own before an embedded one."""
+    return not is_usable(state), state.state != "resident", is_embedded(state)
 
 
 def is_usable(state: ModelState) -> bool:

@@ -115,7 +115,7 @@ class Loading:
         "HOSHIKAGE_LIB_PATH",
         Place(),
         None,
-        "the folder of a llama.cpp build of your own; unset: the packaged one",
+        "the folder of your own build of llama.cpp, not from a .env of the working directory; unset: the packaged one",
         of_model=False,
     )
 
@@ -156,7 +156,8 @@ class Asking:
         "DIFFUSION_STEPS",
         Whole(1, 2**20),
         None,
-        "denoising steps; unset: 50 where an algorithm or a schedule is named, otherwise as many as the quality takes",
+        "denoising steps, of a block model in each block; unset: 50 of a masked model where an algorithm that settles "
+        "a fixed number is named, or a schedule but adaptive; otherwise as many as it takes",
     )
     algorithm: str | None = setting(
         "DIFFUSION_ALGORITHM",
@@ -176,7 +177,7 @@ class Asking:
         Choice(QUALITIES),
         None,
         "exact, balanced or fast: chooses what is not asked for by name; unset: balanced, or exact where steps, an "
-        "algorithm or a schedule is named",
+        "algorithm or a schedule is named; of a block model its authors' way",
     )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"

@@ -32,8 +32,12 @@ class Managing:
         None,
         "memory of the host that all models may take together, such as 12GB; unset: what is free",
     )
-    preload: tuple[str, ...] = setting("PRELOAD", LABELS, (), "models to load at the start, with commas between them")
-    pinned: tuple[str, ...] = setting("PINNED", LABELS, (), "models that are never unloaded to make room for others")
+    preload: tuple[str, ...] = setting(
+        "PRELOAD", LABELS, (), "models to load at the start; they leave like others unless PINNED"
+    )
+    pinned: tuple[str, ...] = setting(
+        "PINNED", LABELS, (), "models that stay once they are in memory, unused or not, whatever needs room"
+    )
     staging: str = setting(
         "STAGING", Choice(ON_OFF_AUTO), "auto", "copy a model to the RAM disk first; auto: where its own disk is slow"
     )
@@ -48,7 +52,10 @@ class Managing:
         "HOSHIKAGE_MAX_WAITING", Whole(1, 100_000), 256, "requests that may wait; more are told to come back later"
     )
     max_wait: float = setting(
-        "HOSHIKAGE_MAX_WAIT", SECONDS, 300.0, "seconds that a request may wait for its first step, loading included"
+        "HOSHIKAGE_MAX_WAIT",
+        SECONDS,
+        300.0,
+        "seconds that a request may wait for its first step, loading included; 0: no end",
     )
     max_time: float = setting(
         "HOSHIKAGE_MAX_TIME", SECONDS, 0.0, "seconds that a request may take altogether; 0: no end"
@@ -60,7 +67,11 @@ class Managing:
         "DRAIN_TIMEOUT", SECONDS, 30.0, "seconds that running requests get to finish when the server is told to stop"
     )
     watchdog_timeout: float = setting(
-        "HOSHIKAGE_WATCHDOG", SECONDS, 120.0, "seconds in which work waits and nothing moves until /ready says no"
+        "HOSHIKAGE_WATCHDOG",
+        SECONDS,
+        120.0,
+        "seconds in which work waits and nothing moves until /ready says no, and the process of a model that heeds no "
+        "cancel is ended; 0: never",
     )
 
 
@@ -109,7 +120,7 @@ class Serving:
         "HOSHIKAGE_MAX_STREAMS",
         Whole(1, 100_000),
         256,
-        "requests at work at once, streamed or not, whatever they ask but /health and /ready",
+        "requests there at once, those that wait for a model included, whatever they ask but /health and /ready",
     )
     requests_per_minute: int = setting(
         "HOSHIKAGE_REQUESTS_PER_MINUTE",
@@ -164,7 +175,10 @@ class Reynard:
 
     reynard_enabled: bool = setting("DIFFUSION_ENABLED", Flag(), True, "whether these routes are there")
     reynard_default_model: str | None = setting(
-        "DIFFUSION_DEFAULT_MODEL", Text(256), None, "the model of a request that names none; unset: the server's own"
+        "DIFFUSION_DEFAULT_MODEL",
+        Text(256),
+        None,
+        "the model of a request that names none; unset: a masked one, as elsewhere",
     )
     reynard_device_preference: str | None = setting(
         "DIFFUSION_DEVICE_PREFERENCE",

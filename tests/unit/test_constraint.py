@@ -72,6 +72,8 @@ def test_a_call_that_is_demanded_is_the_answer_whatever_form_others_have() -> No
 def test_a_demanded_call_has_an_object_for_its_arguments_whatever_its_schema_would_take() -> None:
     grammar = Grammar(limits({"description": "anything"}, tool_choice="required").options["grammar"])
     assert grammar.allows('{"name": "weather", "arguments": {"a": 1}}')
-    assert not any(grammar.allows(f'{{"name": "weather", "arguments": {other}}}') for other in ("[]", "1", '"x"', "null"))
+    assert not any(
+        grammar.allows(f'{{"name": "weather", "arguments": {other}}}') for other in ("[]", "1", '"x"', "null")
+    )
     with pytest.raises(ParameterError, match="no type in common"):
         limits({"type": "array"}, tool_choice="required")

@@ -13,6 +13,7 @@ from hoshikage.checks import Check, Number, Whole
 from hoshikage.errors import UnknownModelError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry import Registry
+from hoshikage.server.choosing import preference
 from hoshikage.server.services import Services
 
 EMBEDDED = {"dreamon": ("nano-dreamon", "nano-llada"), "llada": ("nano-llada",)}
@@ -58,9 +59,8 @@ def unnamed(services: Services) -> Iterator[str]:
             yield label_of(services.registry, default)
         except UnknownModelError:
             yield default  # others are tried; where there are none, this is what is told
-    states = [state for state in services.manager.models() if is_diffusion(state)]
-    yield from (state.label for state in states if state.state == "resident")
-    yield from (state.label for state in states if state.error is None)
+    states = sorted(filter(is_diffusion, services.manager.models()), key=preference)
+    yield from (state.label for state in states if state.state == "resident" or state.error is None)
 
 
 def is_diffusion(state: ModelState) -> bool:
