@@ -30,6 +30,7 @@ from hoshikage.engine.recipe import Recipe
 from hoshikage.engine.request import DiffusionRequest
 from hoshikage.engine.result import Result
 from hoshikage.errors import ContextOverflowError, ModelFileError, ParameterError, UnsupportedModelError
+from hoshikage.gguf.split import is_later_part
 
 
 class DeviceType(IntEnum):
@@ -239,12 +240,11 @@ def gguf_in(path: str | PathLike[str]) -> Path:
     path = Path(path).expanduser()
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.gguf"))
-    whole = [file for file in found if "-of-" not in file.stem or "-00001-of-" in file.stem]
-    if len(whole) != 1:
-        names = ", ".join(file.name for file in whole[:5]) or "none"
+    found = sorted(file for file in path.glob("*.gguf") if not is_later_part(file))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5]) or "none"
         raise ModelFileError(path, f"one GGUF file was expected in this folder, and there is {names}", "name the file")
-    return whole[0]
+    return found[0]
 
 
 def checked_prompts(prompts: object) -> Sequence[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.tiny.shape import DIFFUSION
@@ -141,3 +142,14 @@ def with_tensors(*tensors: tuple[Any, ...]) -> Draft:
     draft = Draft()
     draft.tensors += [list(tensor) for tensor in tensors]
     return draft
+
+
+def split_into(folder: Path, n: int, stem: str = "big") -> list[Path]:
+    """A sound model in so many files."""
+    paths = []
+    for no in range(n):
+        draft = of("llama", split__no=(U16, no), split__count=(U16, n))
+        draft.tensors = [tensor for i, tensor in enumerate(draft.tensors) if i % n == no]
+        paths.append(folder / f"{stem}-{no + 1:05}-of-{n:05}.gguf")
+        paths[-1].write_bytes(draft.bytes())
+    return paths

@@ -12,22 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hoshikage import _libs
-from hoshikage import settings as table_of_settings
 from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, flag_of, read_flags, whole
-from hoshikage.cli.placing import placed
+from hoshikage.cli.placing import chosen_here, loading_rows
 from hoshikage.cli.remote import parts_of, settings_of, url_of
-from hoshikage.cli.run import loading_rows, options
+from hoshikage.cli.run import options
 from hoshikage.cli.screen import meter, screen_on
 from hoshikage.errors import Cancelled, NoServerError, ParameterError
 from hoshikage.evaluate.questions import N_PER_TASK, SEED, chosen_tasks, questions
 from hoshikage.evaluate.score import Evaluation, Report
-from hoshikage.evaluate.server import GapServer, OpenGapServer, Server, check_url
+from hoshikage.evaluate.server import GapServer, OpenGapServer, Server
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller, Subject
 from hoshikage.evaluate.tasks import TASKS, Item
-from hoshikage.registry import Registry
 from hoshikage.registry.entry import FILE
 from hoshikage.server.shell.hosts import is_loopback
 
@@ -93,7 +90,6 @@ def check(arguments: argparse.Namespace) -> None:
     elif arguments.others:
         raise ParameterError("--with", "there is no picture that it is drawn in", "leave it out, or say --plot FILE")
     if arguments.server:
-        check_url(arguments.server)
         parts_of(arguments.server, "--server")
         wishes = [name for name in read_flags(arguments, loading_rows()) if name != "config_path"]
         if wishes:
@@ -131,7 +127,7 @@ def _judged_there(
 ) -> Report:
     kind = chosen(arguments, OpenGapServer, GapServer, Server)
     try:
-        subject = kind(arguments.server, arguments.model, _key(arguments), given)
+        subject = kind(url_of(parts_of(arguments.server, "--server")), arguments.model, _key(arguments), given)
         return _asked(subject, arguments, given, items, progress)
     except http.client.HTTPException:
         raise NoServerError(f"what answers at {arguments.server} does not speak HTTP") from None
@@ -139,11 +135,7 @@ def _judged_there(
 
 def _judged_here(arguments: argparse.Namespace, given: dict[str, Any], items: list[Item], progress: Progress) -> Report:
     """In the background: a forward pass that Ctrl-C comes into is to end in order."""
-    flags = read_flags(arguments, loading_rows())
-    settings = table_of_settings.read(flags)
-    model = Registry.of(settings).choose(arguments.model)
-    settings = placed(model.path, table_of_settings.replaced(settings, {**model.settings, **flags}))
-    _libs.use(settings.lib_path)
+    model, settings = chosen_here(arguments)
 
     from hoshikage._board import Board
     from hoshikage.engine.engine import load
@@ -154,7 +146,7 @@ def _judged_here(arguments: argparse.Namespace, given: dict[str, Any], items: li
         with load(model.path, settings=settings, board=board) as engine:
             name = model.path.stem if model.origin == FILE else model.label
             kind = chosen(arguments, OpenGapFiller, GapFiller, ModelFile)
-            subject = kind(engine, name, {"stop": model.stop, **given, "board": board})
+            subject = kind(engine, name, {**given, "stop": model.stops_with(given.get("stop", ())), "board": board})
             tell(_asked(subject, arguments, given, items, progress))
 
     try:

@@ -11,18 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hoshikage import _libs
 from hoshikage import settings as table
 from hoshikage.cli import INTERRUPTED, complain
 from hoshikage.cli.background import Background
 from hoshikage.cli.parser import add_flags, read_flags
-from hoshikage.cli.placing import placed
+from hoshikage.cli.placing import chosen_here, loading_rows
 from hoshikage.cli.screen import meter, printable, screen_on
 from hoshikage.cli.watch import Watcher, of
 from hoshikage.engine.request import BlockRequest, CausalRequest, DiffusionRequest, Option, Request, options_of
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.errors import Cancelled, ParameterError, TemplateError
-from hoshikage.registry import Registry
 
 Event: TypeAlias = float | Snapshot  # how far the loading is; then the answer
 
@@ -47,11 +45,6 @@ def shared_options() -> list[Option]:
         else row._replace(meaning=f"{row.meaning}; {row.check.spelled(causal[row.name].default)} autoregressively")
         for row in options_of(Request)
     ]
-
-
-def loading_rows() -> list[table.Row]:
-    """Where a model is found, what it is loaded with; where a request has an option of the name, it is its default."""
-    return list(table.table("finding", "loading"))
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -79,14 +72,9 @@ def main(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = {
         name: value for _, rows in options() for name, value in read_flags(arguments, rows).items()
     }
-    flags = read_flags(arguments, loading_rows())
-    settings = table.read(flags)
-    model = Registry.of(settings).choose(arguments.model)
-    settings = placed(model.path, table.replaced(settings, {**model.settings, **flags}))
-    if model.stop:
-        given["stop"] = tuple(dict.fromkeys((*given.get("stop", ()), *model.stop)))
+    model, settings = chosen_here(arguments)
+    given["stop"] = model.stops_with(given.get("stop", ()))
     show = Show(arguments)
-    _libs.use(settings.lib_path)
 
     from hoshikage._board import Board
 

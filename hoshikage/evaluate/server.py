@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from hoshikage.errors import HoshikageError, ParameterError
+from hoshikage.errors import HoshikageError
 from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, gap_in, messages_of
 from hoshikage.evaluate.tasks import TASKS, Item, is_free
 from hoshikage.gguf.vocabulary import is_text
@@ -259,10 +259,3 @@ class PassingError(ServerError):
     def __init__(self, url: str, cause: str, remedy: str, status: int = 0, retry_after: str | None = None) -> None:
         super().__init__(url, cause, remedy, status)
         self.retry_after = retry_after
-
-
-def check_url(url: str) -> str:
-    """An http or https address."""
-    if not url.startswith(("http://", "https://")):
-        raise ParameterError("--server", f"{url!r} is no address", "write it as http://localhost:8080")
-    return url

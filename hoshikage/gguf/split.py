@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from hoshikage.errors import ModelFileError
@@ -10,6 +11,26 @@ from hoshikage.gguf.header import U16, Header
 from hoshikage.gguf.reader import read
 
 PART_NAME = re.compile(r"(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+def parts_of(path: Path) -> Iterator[Path]:
+    """The files of a model, by their names; one whose name is that of a later part stands alone."""
+    match = PART_NAME.fullmatch(path.name)
+    count = int(match["count"]) if match and int(match["no"]) == 1 else 1
+    yield path
+    for no in range(2, count + 1):
+        yield nth_part(path, no)
+
+
+def nth_part(path: Path, no: int) -> Path:
+    """That part, from 1 on, of the model that a file belongs to; the file itself where its name names no part."""
+    match = PART_NAME.fullmatch(path.name)
+    return path.with_name(f"{match['stem']}-{no:05}-of-{match['count']}.gguf") if match else path
+
+
+def is_later_part(path: Path) -> bool:
+    """Whether its name says that another file comes before it."""
+    return nth_part(path, 1) != path
 
 
 def other_parts(header: Header) -> list[Header]:
@@ -24,10 +45,11 @@ def other_parts(header: Header) -> list[Header]:
     if match is None or int(match["count"]) != count or int(match["no"]) != no + 1:
         raise ModelFileError(header.path, f"it is part {no + 1} of {count} under another name",
                              f"call it NAME-{no + 1:05}-of-{count:05}.gguf, beside the others")  # fmt: skip
-    names = [f"{match['stem']}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
     if no != 0:
-        raise ModelFileError(header.path, f"it is part {no + 1} of {count}", f"give the first part, {names[0]}")
-    return [part(path.with_name(name), i) for i, name in enumerate(names) if i > 0]
+        raise ModelFileError(
+            header.path, f"it is part {no + 1} of {count}", f"give the first part, {nth_part(path, 1).name}"
+        )
+    return [part(path, i) for i, path in enumerate(parts_of(path)) if i > 0]
 
 
 def part(path: Path, no: int) -> Header:

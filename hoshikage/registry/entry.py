@@ -43,6 +43,10 @@ class Model:
         """What its header says; raises ModelFileError."""
         return facts_of(self.path, self.wish)
 
+    def stops_with(self, wished: Iterable[str] = ()) -> tuple[str, ...]:
+        """The texts before which an answer ends: those that a request wishes, and the model's own."""
+        return tuple(dict.fromkeys((*wished, *self.stop)))
+
     @property
     def wish(self) -> Wish:
         """What is said of its kind: what a load is told."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TypeAlias
 
 from hoshikage import gguf
 from hoshikage.errors import ModelFileError, ParameterError
-from hoshikage.gguf.split import PART_NAME
+from hoshikage.gguf.split import parts_of
 
 Identity: TypeAlias = tuple[int, ...]
 
@@ -50,15 +49,6 @@ def facts_of(path: Path, wish: gguf.Wish | None = None) -> Facts:
     if isinstance(outcome, ModelFileError):
         raise outcome.anew()
     return outcome
-
-
-def parts_of(path: Path) -> Iterator[Path]:
-    """The files of a model, by their names."""
-    yield path
-    match = PART_NAME.fullmatch(path.name)
-    if match and int(match["no"]) == 1:
-        for i in range(1, int(match["count"])):
-            yield path.with_name(f"{match['stem']}-{i + 1:05}-of-{match['count']}.gguf")
 
 
 def identity_of(path: Path) -> Identity:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hoshikage.gguf.split import PART_NAME
-from hoshikage.registry.facts import Identity, parts_of, settled_identity
+from hoshikage.gguf.split import PART_NAME, is_later_part, nth_part, parts_of
+from hoshikage.registry.facts import Identity, settled_identity
 from hoshikage.registry.labels import fault_of
 
 DEPTH_MAX = 8  # folders below the first; a cache of downloads needs four
@@ -100,8 +100,7 @@ def models_in(found: Scan) -> Iterator[Path]:
         stays = not entry.is_symlink() or Path(os.path.realpath(path)).is_relative_to(found.root)
         (inside if stays else outside).add(path)
     for path in sorted(inside):
-        match = PART_NAME.fullmatch(path.name)
-        if match and int(match["no"]) != 1 and first_part(path, match["stem"], match["count"]) in inside:
+        if is_later_part(path) and nth_part(path, 1) in inside:
             continue
         if not outside or outside.isdisjoint(parts_of(path)):
             yield path
@@ -109,11 +108,6 @@ def models_in(found: Scan) -> Iterator[Path]:
             found.remark(path, "one of its parts is a link out of it", "copy that part into it")
     for path in sorted(outside):
         found.remark(path, "it is a link out of it", "copy the file, or register it: hoshikage add")
-
-
-def first_part(path: Path, stem: str, count: str) -> Path:
-    """The first part of the model that a part belongs to."""
-    return path.with_name(f"{stem}-00001-of-{count}.gguf")
 
 
 def files_in(folder: Path, depth: int, found: Scan) -> Iterator[os.DirEntry[str]]:

@@ -163,11 +163,11 @@ def test_a_task_longer_than_the_context_is_refused(model: LLaDAForCausalLM) -> N
 def test_a_folder_with_one_model_is_that_model(tiny_model: TinyModel, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="there is none"):
         LLaDAForCausalLM(tmp_path)
-    (tmp_path / "one.gguf").symlink_to(tiny_model("llada"))
+    (tmp_path / "state-of-the-art.gguf").symlink_to(tiny_model("llada"))
     with LLaDAForCausalLM(tmp_path, max_tokens=64) as loaded:
         assert loaded.max_context_len() == 64
     (tmp_path / "two.gguf").symlink_to(tiny_model("llada"))
-    with pytest.raises(ModelFileError, match=r"one\.gguf, two\.gguf"):
+    with pytest.raises(ModelFileError, match=r"state-of-the-art\.gguf, two\.gguf"):
         LLaDAForCausalLM(tmp_path)
 
 

@@ -15,7 +15,8 @@ from hoshikage import nano
 from hoshikage.cli import parser_of
 from hoshikage.cli.eval_ import chosen
 from hoshikage.cli.parser import read_flags
-from hoshikage.cli.run import loading_rows, options
+from hoshikage.cli.placing import loading_rows
+from hoshikage.cli.run import options
 from hoshikage.evaluate.subject import GapFiller, ModelFile, OpenGapFiller
 from training.card import Result, exams, judged_as, write_card
 from training.card import main as card_main

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS
 from hoshikage.cli.inspect import COUNTS
-from hoshikage.cli.run import Show, loading_rows, options
+from hoshikage.cli.placing import loading_rows
+from hoshikage.cli.run import Show, options
 from hoshikage.cli.screen import Screen, bar, human_size, meter, one_line, printable, width_of
 from hoshikage.cli.watch import Watcher, around_first_mask, wrapped
 from hoshikage.engine.request import KINDS, options_of

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+import hoshikage.cli.eval_ as eval_command
 import hoshikage.cli.run as run_command
 from hoshikage import nano
 from hoshikage.cli.models import in_columns
 from hoshikage.cli.screen import width_of
+from hoshikage.errors import ParameterError
 from hoshikage.registry.entry import DEFAULT_STOP
 from hoshikage.settings import table
 from tests.conftest import TinyModel
@@ -277,8 +279,24 @@ def test_run_takes_a_name_with_its_settings_and_stop_words(
         (path, ("!", "###", *DEFAULT_STOP), 128),
         (path, ("###", *DEFAULT_STOP), 128),
         (path, ("###", *DEFAULT_STOP), 200),
-        (path, None, 300),
+        (path, (), 300),
     ]
+
+
+def test_eval_ends_an_answer_at_the_models_own_stop_words_as_well(
+    command: Command, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    def subject(_: Any, name: str, options: Any) -> Any:
+        told.append((name, options["stop"]))
+        raise ParameterError(name, "that was all", "look at it")
+
+    monkeypatch.setattr(eval_command, "ModelFile", subject)
+    command("add", str(tiny_model("llada")), "mine", "###")
+    for flags in ([], ["--stop", "!"]):
+        assert command("eval", "mine", "--items", "1", *flags).code == 2
+    assert told == [("mine", ("###", *DEFAULT_STOP)), ("mine", ("!", "###", *DEFAULT_STOP))]
 
 
 def test_the_manual_works_line_by_line(

@@ -22,7 +22,7 @@ from hoshikage.cli import eval_, main
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.evaluate.questions import chosen_tasks, questions
 from hoshikage.evaluate.score import Report, Score, evaluate, interval
-from hoshikage.evaluate.server import Server, check_url
+from hoshikage.evaluate.server import Server
 from hoshikage.evaluate.show import picture, table
 from hoshikage.evaluate.subject import OPEN, GapFiller, ModelFile, OpenGapFiller, Reply, messages_of
 from hoshikage.evaluate.tasks import TASKS, Item
@@ -199,8 +199,6 @@ def test_a_server_that_fails_is_named(address: str, model: str, cause: str) -> N
 def test_nobody_there_is_said_so() -> None:
     with pytest.raises(HoshikageError, match="is the server running"):
         evaluate(Server("http://127.0.0.1:9", "nano", None, {}), _some(), {})
-    with pytest.raises(ParameterError, match="no address"):
-        check_url("localhost:8080")
 
 
 def test_the_command_prints_json_and_draws(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +260,7 @@ def test_a_picture_says_in_what_its_reports_differ() -> None:
         (["--with", "whole.json"], "--with: there is no picture that it is drawn in; leave it out, or say --plot FILE"),
         (["--rule", "entrophy"], "did you mean 'entropy'"),
         (["--n-ctx", "64"], "--n-ctx: it is about a file that is loaded here"),
-        (["--server", "localhost:80"], "is no address"),
+        (["--server", "ftp://localhost"], "is no address"),
         (["--server", "http://localhost:abc"], "is no address"),
     ],
 )

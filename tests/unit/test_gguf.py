@@ -21,7 +21,7 @@ from hoshikage.gguf import reader
 from hoshikage.gguf.header import TENSOR_TYPES, Array
 from hoshikage.gguf.reader import read
 from tests.conftest import TinyModel
-from tests.rawgguf import ARRAY, BOOL, I32, STRING, U16, U32, U64, Draft, of, text, value, with_tensor
+from tests.rawgguf import ARRAY, BOOL, I32, STRING, U32, U64, Draft, of, split_into, text, value, with_tensor
 from tests.tiny import ARCHITECTURES, DIFFUSION
 
 PIN = Path(__file__).parents[2] / "llama.cpp" / "src"
@@ -348,16 +348,6 @@ def test_no_bytes_make_anything_but_a_header_or_a_refusal(
 
 
 # -- models in several files
-
-
-def split_into(folder: Path, n: int, stem: str = "big") -> list[Path]:
-    paths = []
-    for no in range(n):
-        draft = of("llama", split__no=(U16, no), split__count=(U16, n))
-        draft.tensors = [tensor for i, tensor in enumerate(draft.tensors) if i % n == no]
-        paths.append(folder / f"{stem}-{no + 1:05}-of-{n:05}.gguf")
-        paths[-1].write_bytes(draft.bytes())
-    return paths
 
 
 def test_a_split_model_is_inspected_by_its_first_part(tmp_path: Path) -> None:

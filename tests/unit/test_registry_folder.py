@@ -15,7 +15,7 @@ from hoshikage import gguf
 from hoshikage.errors import ModelFileError
 from hoshikage.registry.facts import _remembered, facts_of, identity_of
 from hoshikage.registry.folder import DEPTH_MAX, Folder, scan
-from tests.rawgguf import U16, Draft, of
+from tests.rawgguf import Draft, of, split_into
 
 
 @pytest.fixture
@@ -126,16 +126,6 @@ def test_a_folder_is_looked_through_again_only_when_it_has_changed(
         shutil.rmtree(folder)
         assert kept.scan().paths == {}
         assert kept.scan() is kept.scan()
-
-
-def split_into(folder: Path, n: int, stem: str = "big") -> list[Path]:
-    paths = []
-    for no in range(n):
-        draft = of("llama", split__no=(U16, no), split__count=(U16, n))
-        draft.tensors = [tensor for i, tensor in enumerate(draft.tensors) if i % n == no]
-        paths.append(folder / f"{stem}-{no + 1:05}-of-{n:05}.gguf")
-        paths[-1].write_bytes(draft.bytes())
-    return paths
 
 
 def test_a_model_in_several_files_is_one(tmp_path: Path) -> None:

@@ -63,8 +63,7 @@ def engine_options(given: Given, chosen: Chosen) -> dict[str, Any]:
     options = {**given.options, **({"max_tokens": 1} if wants_none(given) else {})}
     if "logit_bias" in options:
         options["logit_bias"] = {str(token): bias for token, bias in options["logit_bias"]}
-    stop = tuple(dict.fromkeys((*options.get("stop", ()), *chosen.model.stop)))
-    if stop:
+    if stop := chosen.model.stops_with(options.get("stop", ())):
         options["stop"] = list(stop)
     return options
 
