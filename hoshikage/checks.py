@@ -16,7 +16,7 @@ from collections.abc import ItemsView, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Generic, SupportsIndex, TypeVar, cast
+from typing import Any, ClassVar, Generic, SupportsIndex, TypeAlias, TypeVar, cast
 
 from hoshikage.errors import ParameterError
 
@@ -29,6 +29,7 @@ UNITS = {
 SHOWN = 60  # characters of a refused value that an error repeats
 LONG = 64  # characters: a longer word is no slip of a finger, and to compare it takes the square of its length
 T_co = TypeVar("T_co", covariant=True)
+Shape: TypeAlias = dict[str, Any]
 
 
 class Check(ABC, Generic[T_co]):
@@ -36,6 +37,11 @@ class Check(ABC, Generic[T_co]):
 
     metavar = "VALUE"
     repeats = False  # a command line may give it several times
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """What it lets through, as JSON Schema; what that cannot say is said by `check`."""
 
     @abstractmethod
     def check(self, name: str, value: object) -> T_co:
@@ -98,6 +104,10 @@ class Whole(Check[int]):
     most: int
     metavar = "N"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
     def check(self, name: str, value: object) -> int:
         number = as_whole(name, value)
         if not self.least <= number <= self.most:
@@ -121,6 +131,11 @@ class Number(Check[float]):
     most: float
     open_least: bool = False
     metavar = "X"
+
+    @property
+    def shape(self) -> Shape:
+        low = "exclusiveMinimum" if self.open_least else "minimum"
+        return {"type": "number", low: self.least, "maximum": self.most}
 
     def check(self, name: str, value: object) -> float:
         if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
@@ -153,6 +168,7 @@ class Flag(Check[bool]):
     """True or false."""
 
     metavar = "BOOL"
+    shape: ClassVar[Shape] = {"type": "boolean"}
 
     def check(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
@@ -176,6 +192,10 @@ class Choice(Check[str]):
     names: Mapping[str, str]  # spelling in lower case -> the name
     metavar = "NAME"
 
+    @property
+    def shape(self) -> Shape:
+        return {"enum": [*self.names, *(int(name) for name in self.names if name.isdigit())]}
+
     def check(self, name: str, value: object) -> str:
         if isinstance(value, str):
             word = value.strip().lower().replace("-", "_")
@@ -194,6 +214,10 @@ class Text(Check[str]):
     most: int
     metavar = "TEXT"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "string", "maxLength": self.most}
+
     def check(self, name: str, value: object) -> str:
         text = as_text(name, value)
         if len(text) > self.most:
@@ -208,6 +232,10 @@ class TextOrNone(Check[str | None]):
     most: int
     metavar = "TEXT"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "string", "maxLength": self.most}
+
     def check(self, name: str, value: object) -> str | None:
         return Text(self.most).check(name, value) or None
 
@@ -218,6 +246,10 @@ class Host(Check[str]):
 
     most: int  # characters
     metavar = "TEXT"
+
+    @property
+    def shape(self) -> Shape:
+        return {"type": "string", "maxLength": self.most}
 
     def check(self, name: str, value: object) -> str:
         host = Text(self.most).check(name, value)
@@ -242,6 +274,10 @@ class Key(Check[str]):
     most: int  # characters
     metavar = "TEXT"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "string", "minLength": 1, "maxLength": self.most}
+
     def check(self, name: str, value: object) -> str:
         key = Text(self.most).check(name, value) if isinstance(value, str) else ""
         if not key or not key.isprintable() or not fits_header(key):
@@ -254,6 +290,7 @@ class Place(Check[str]):
     """A path of the file system: `~` is the home folder, and a relative one starts at the working directory."""
 
     metavar = "PATH"
+    shape: ClassVar[Shape] = {"type": "string", "minLength": 1}
 
     def check(self, name: str, value: object) -> str:
         path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
@@ -274,6 +311,11 @@ class Texts(Check[tuple[str, ...]]):
     most_together: int = 1 << 24  # characters
     metavar = "TEXT"
     repeats = True
+
+    @property
+    def shape(self) -> Shape:
+        one = {"type": "string", "minLength": 1, "maxLength": self.most_characters}
+        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": self.most}]}
 
     def check(self, name: str, value: object) -> tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
@@ -298,6 +340,10 @@ class Numbers(Check[tuple[float, ...]]):
     most: int
     metavar = "X,X"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "array", "items": self.one.shape, "maxItems": self.most}
+
     def check(self, name: str, value: object) -> tuple[float, ...]:
         if not isinstance(value, (list, tuple)):
             raise ParameterError(name, f"{shown(value)} is not a list of numbers", "give a list such as [1, 1]")
@@ -320,6 +366,10 @@ class Words(Check[tuple[str, ...]]):
     most_characters: int  # in each
     visible_ascii: bool = False  # what a header of HTTP can hold
     metavar = "A,B"
+
+    @property
+    def shape(self) -> Shape:
+        return {"type": "array", "items": Text(self.most_characters).shape, "maxItems": self.most}
 
     def check(self, name: str, value: object) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)):
@@ -353,6 +403,10 @@ class Size(Check[int]):
     least: int = 1
     metavar = "BYTES"
 
+    @property
+    def shape(self) -> Shape:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
     def check(self, name: str, value: object) -> int:
         number = as_whole(name, value)
         if not self.least <= number <= self.most:
@@ -381,6 +435,10 @@ class TokenBias(Check[tuple[tuple[int, float], ...]]):
 
     most: int  # tokens
     metavar = "ID=BIAS"
+    shape: ClassVar[Shape] = {
+        "type": "object",
+        "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6},
+    }
     repeats = True
 
     def check(self, name: str, value: object) -> tuple[tuple[int, float], ...]:

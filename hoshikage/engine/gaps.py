@@ -17,7 +17,7 @@ from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.errors import ParameterError
 
 MOST_PARTS = 256
-MOST_CHARACTERS = 1 << 24
+PART = Text(1 << 24)
 START = 4  # masks that stand for a gap of unknown length at first, as in DreamOn's code
 LENGTH = Whole(1, MAX_TOKENS)
 
@@ -93,16 +93,18 @@ def gap_of(name: str, value: object) -> Gap:
 
 def template_pieces(template: object, tokens_of: Callable[[str, bool], list[int]]) -> list[Piece]:
     """The pieces of a template; `tokens_of(text, opens)` has a text's tokens, whether it opens the canvas."""
+    parts = template_parts("template", template)
+    pieces: list[Piece] = [tokens_of(part, i == 0) if isinstance(part, str) else part for i, part in enumerate(parts)]
+    return pieces if isinstance(parts[0], str) else [tokens_of("", True), *pieces]
+
+
+def template_parts(name: str, template: object) -> list[str | Gap]:
+    """The texts and the gaps of a template."""
     if not isinstance(template, (list, tuple)):
-        raise ParameterError("template", f"{shown(template)} is no template", 'give a list such as ["Dear ", 8, "!"]')
+        raise ParameterError(name, f"{shown(template)} is no template", 'give a list such as ["Dear ", 8, "!"]')
     if len(template) > MOST_PARTS:
-        raise ParameterError("template", f"{len(template)} parts are too many", f"use at most {MOST_PARTS}")
-    text, pieces = Text(MOST_CHARACTERS), list[Piece]()
-    for number, part in enumerate(template):
-        if isinstance(part, str):
-            pieces.append(tokens_of(text.check("template", part), number == 0))
-        else:
-            pieces.append(gap_of("template", part))
-    if not any(isinstance(piece, Gap) for piece in pieces):
-        raise ParameterError("template", "it has no gap", "put a number where text is wanted")
-    return pieces if isinstance(template[0], str) else [tokens_of("", True), *pieces]
+        raise ParameterError(name, f"{len(template)} parts are too many", f"use at most {MOST_PARTS}")
+    parts = [(PART.check if isinstance(part, str) else gap_of)(f"{name}[{i}]", part) for i, part in enumerate(template)]
+    if not any(isinstance(part, Gap) for part in parts):
+        raise ParameterError(name, "it has no gap", "put a number where text is wanted")
+    return parts

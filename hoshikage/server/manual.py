@@ -7,11 +7,8 @@ from typing import Any
 
 from blacksheep import Response
 
-from hoshikage import checks
 from hoshikage._version import __version__
-from hoshikage.checks import Check
 from hoshikage.server.fields import Field, Table
-from hoshikage.server.openai import values
 from hoshikage.server.reply import json_response
 from hoshikage.server.routes import Route
 from hoshikage.server.services import Services
@@ -44,24 +41,6 @@ OF_A_MODEL = [
     ("POST", "/admin/models/{name}/unload", "name"),
     ("DELETE", "/admin/models/{name}", "name"),
 ]
-OBJECTS = {"type": "array", "items": {"type": "object"}}
-IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
-DURATION = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?\s*(ms|s|m|h|)$"}]}
-SHAPES: dict[type, dict[str, Any]] = {
-    checks.Flag: {"type": "boolean"},
-    checks.Place: {"type": "string", "minLength": 1},
-    checks.TokenBias: {"type": "object", "additionalProperties": {"type": "number", "minimum": -1e6, "maximum": 1e6}},
-    values.Ids: IDS,
-    values.Messages: OBJECTS | {"minItems": 1},
-    values.Tools: OBJECTS,
-    values.Duration: DURATION,
-    values.Length: {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]},
-    values.Template: {"type": "array", "minItems": 1, "maxItems": 256},
-    values.StreamOptions: {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
-    values.ToolChoice: {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]},
-    values.ResponseFormat: {"type": "object"},
-    values.Mapped: {"type": "object"},
-}
 
 
 async def openapi(services: Services, exchange: Exchange) -> Response:
@@ -117,7 +96,7 @@ def parameters(route: Route) -> list[dict[str, Any]]:
     return [
         *({"name": name, "in": "path", "required": True, "schema": A_NAME} for name in named),
         *(
-            {"name": row.name, "in": "query", "required": row.required, "schema": schema_of(row.check),
+            {"name": row.name, "in": "query", "required": row.required, "schema": row.check.shape,
              "description": row.meaning}
             for row in route.query
         ),
@@ -147,32 +126,9 @@ def schema_of_table(table: Table) -> dict[str, Any]:
 
 
 def schema_of_field(row: Field) -> dict[str, Any]:
-    schema = schema_of(row.check)
+    schema = row.check.shape
     if not row.required:
         schema = {"anyOf": [schema, {"type": "null"}]}
     of_kind = f" ({row.kinds[0]} models only)" if len(row.kinds) == 1 else ""
     default = {} if row.default in (None, ()) else {"default": row.default}
     return {**schema, "description": row.meaning + of_kind, **default}
-
-
-def schema_of(check: Check[Any]) -> dict[str, Any]:
-    """What a check lets through, as JSON Schema."""
-    match check:
-        case checks.Whole(least, most):
-            return {"type": "integer", "minimum": least, "maximum": most}
-        case checks.Number(least, most, open_least):
-            return {"type": "number", "exclusiveMinimum" if open_least else "minimum": least, "maximum": most}
-        case checks.Choice(names):
-            numbers = [int(name) for name in names if name.isdigit()]
-            return {"enum": [*names, *numbers]}
-        case checks.Text(most):
-            return {"type": "string", "maxLength": most}
-        case checks.Texts(most, most_characters):
-            one = {"type": "string", "minLength": 1, "maxLength": most_characters}
-            return {"anyOf": [one, {"type": "array", "items": one, "maxItems": most}]}
-        case values.Unset(inner):
-            return {"anyOf": [{"const": -1}, schema_of(inner)]}
-        case values.Prompts(most):
-            several = {"type": "array", "minItems": 1, "maxItems": most, "items": {"anyOf": [{"type": "string"}, IDS]}}
-            return {"anyOf": [{"type": "string"}, IDS | {"minItems": 1}, several]}
-    return SHAPES.get(type(check)) or dict(getattr(check, "shape", {}))

@@ -63,7 +63,7 @@ def test_what_is_no_gap_is_refused(value: object) -> None:
 def test_what_is_no_template_is_refused(template: object) -> None:
     with pytest.raises(ParameterError) as refused:
         template_pieces(template, tokens_of)
-    assert refused.value.name == "template"
+    assert refused.value.name.startswith("template")
 
 
 def test_several_gaps_are_filled_at_once() -> None:

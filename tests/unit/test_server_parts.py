@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import jsonschema as judge
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage import errors
-from hoshikage.checks import Check, nearest
+from hoshikage.checks import Check, Shape, nearest
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.manager.state import ModelState
 from hoshikage.registry.entry import EMBEDDED, REGISTERED, Model
@@ -138,8 +140,20 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
                 table.read({row.name: value})
 
 
+@pytest.mark.parametrize("table", {id(table): table for table in TABLES.values()}.values())
+def test_every_field_says_what_it_takes_and_takes_what_it_has_by_default(table: Table) -> None:
+    for row in table.fields:
+        assert row.check.shape
+        shape = judge.Draft202012Validator(row.check.shape)
+        shape.check_schema(row.check.shape)
+        if row.default not in (None, ()):
+            shape.validate(json.loads(json.dumps(row.default)))
+
+
 def test_a_check_that_goes_too_deep_refuses_the_body() -> None:
     class Endless(Check[Any]):
+        shape: ClassVar[Shape] = {}
+
         def check(self, name: str, value: object) -> Any:
             return self.check(name, value)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hoshikage.checks import Check, Text, as_text, closest, nearest, shown
+from hoshikage.checks import Check, Shape, Text, as_text, closest, nearest, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
 from hoshikage.server.openai.values import ResponseFormat, Tools, last_of_user, left_out, passed_over, table_of
@@ -25,7 +25,7 @@ NAME = Text(256)
 class Turns(Check[list[dict[str, Any]]]):
     """A conversation of turns, each a text or a list of blocks."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+    shape: ClassVar[Shape] = {"type": "array", "items": {"type": "object"}}
 
     most: int
 
@@ -130,7 +130,7 @@ def result_of(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
 class System(Check[str]):
     """A text, or a list of blocks of text."""
 
-    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+    shape: ClassVar[Shape] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 
     def check(self, name: str, value: object) -> str:
         blocks = blocks_of(name, value)
@@ -142,7 +142,7 @@ class System(Check[str]):
 class Functions(Tools):
     """Tools with a schema of their input."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+    shape: ClassVar[Shape] = {"type": "array", "items": {"type": "object"}}
 
     def _tool(self, name: str, value: object) -> dict[str, Any] | None:
         tool = table_of(name, value, ())
@@ -159,7 +159,7 @@ class Functions(Tools):
 class Choice(Check[str]):
     """Which tool is to be used, in the words of OpenAI's `tool_choice` (a name behind `=`)."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> str:
         choice = table_of(name, value, ("type", "name", "disable_parallel_tool_use"))
@@ -175,7 +175,7 @@ class Choice(Check[str]):
 class Thinking(Check[str]):
     """Whether thoughts are wanted: `shown`, `hidden` or `disabled`."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> str:
         wanted = table_of(name, value, ("type", "budget_tokens", "display"))
@@ -191,7 +191,7 @@ class Thinking(Check[str]):
 class OutputConfig(Check[dict[str, Any]]):
     """The form that an answer follows."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> dict[str, Any]:
         wanted = table_of(name, value, ("format", "effort"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from hoshikage.checks import Check, Text, TokenBias, shown
+from hoshikage.checks import Check, Shape, Text, TokenBias, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.openai.values import table_of
 
@@ -18,7 +18,7 @@ PLACE = Text(256)
 class Bias(Check[tuple[tuple[int, float], ...]]):
     """Pairs of a token id and what is added to its logit, or false for a token that is never written."""
 
-    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "array"}, {"type": "object"}]}
+    shape: ClassVar[Shape] = {"anyOf": [{"type": "array"}, {"type": "object"}]}
 
     def check(self, name: str, value: object) -> tuple[tuple[int, float], ...]:
         if not isinstance(value, list):
@@ -35,7 +35,7 @@ class Bias(Check[tuple[tuple[int, float], ...]]):
 class Places(Check[list[str]]):
     """Places in an answer, by the names that lead there: timings/predicted_n. One that leads nowhere is no mistake."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+    shape: ClassVar[Shape] = {"type": "array", "items": {"type": "string"}}
 
     most: int
 
@@ -49,7 +49,7 @@ class Places(Check[list[str]]):
 class Chunks(Check[list[dict[str, str]]]):
     """Pieces of other files: [{filename, text}, ...]."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+    shape: ClassVar[Shape] = {"type": "array", "items": {"type": "object"}}
 
     most: int
 

@@ -208,7 +208,7 @@ COMPLETIONS = Table(
         GAP_LENGTH,
         Field(
             name="template",
-            check=Template(most=256),
+            check=Template(),
             meaning="in place of a prompt: text with gaps, each with its length or a range of it",
             kinds=("masked",),
         ),

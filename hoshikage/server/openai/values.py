@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
-from hoshikage.checks import Check, Flag, Number, Text, Whole, nearest, shown
+from hoshikage.checks import Check, Flag, Number, Shape, Text, Whole, nearest, shown
+from hoshikage.engine.gaps import LENGTH, MOST_PARTS, PART, gap_of, template_parts
 from hoshikage.engine.prompt import checked_list, checked_messages
-from hoshikage.engine.request import MAX_TOKENS
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Field
 
@@ -20,10 +20,12 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
 TOOL_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 TOKEN = Whole(0, 2**31 - 1)
+OBJECTS: Shape = {"type": "array", "items": {"type": "object"}}
+IDS: Shape = {"type": "array", "items": TOKEN.shape}
 FLAG = Flag()
 EFFORT = Text(64)  # how long to think: templates have words of their own for it
-GAP = Whole(1, MAX_TOKENS)
-PART = Text(2**24)
+RANGE: Shape = {"type": "array", "items": Whole(0, LENGTH.most).shape, "minItems": 2, "maxItems": 2}
+GAP: Shape = {"anyOf": [LENGTH.shape, RANGE]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Unset(Check[Any]):
     """A value of another check, or -1, which leaves the choice to the server."""
 
     inner: Check[Any]
+
+    @property
+    def shape(self) -> Shape:
+        return {"anyOf": [{"const": -1}, self.inner.shape]}
 
     def check(self, name: str, value: object) -> Any:
         if type(value) is int and value == -1:
@@ -43,6 +49,8 @@ class Messages(Check[list[dict[str, Any]]]):
     """A conversation: at least one message, each with a known role and text."""
 
     most: int
+
+    shape: ClassVar[Shape] = OBJECTS | {"minItems": 1}
 
     def check(self, name: str, value: object) -> list[dict[str, Any]]:
         messages = checked_list(value)
@@ -94,6 +102,11 @@ class Prompts(Check[list[Prompt]]):
 
     most: int
 
+    @property
+    def shape(self) -> Shape:
+        several = {"type": "array", "minItems": 1, "maxItems": self.most, "items": {"anyOf": [{"type": "string"}, IDS]}}
+        return {"anyOf": [{"type": "string"}, IDS | {"minItems": 1}, several]}
+
     def check(self, name: str, value: object) -> list[Prompt]:
         if isinstance(value, str):
             return [value]
@@ -120,12 +133,16 @@ class TextOrIds(Check[Prompt]):
 
     most: int
 
+    shape: ClassVar[Shape] = {"anyOf": [{"type": "string"}, IDS]}
+
     def check(self, name: str, value: object) -> Prompt:
         return Text(self.most).check(name, value) if isinstance(value, str) else ids_of(name, value)
 
 
 class Ids(Check[list[int]]):
     """A list of token ids."""
+
+    shape: ClassVar[Shape] = IDS
 
     def check(self, name: str, value: object) -> list[int]:
         return ids_of(name, value)
@@ -136,6 +153,8 @@ class Duration(Check[float]):
     """Seconds as a number, or text such as `5m`; a negative one stands for ever."""
 
     least: float = -math.inf
+
+    shape: ClassVar[Shape] = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{DURATION.pattern}$"}]}
 
     def check(self, name: str, value: object) -> float:
         if isinstance(value, str):
@@ -152,39 +171,32 @@ class Duration(Check[float]):
 class Length(Check[int | list[int]]):
     """How many tokens a gap has: a number, or the least and the most."""
 
+    shape: ClassVar[Shape] = GAP
+
     def check(self, name: str, value: object) -> int | list[int]:
-        if not isinstance(value, list):
-            return GAP.check(name, value)
-        if len(value) != 2:
-            raise ParameterError(name, f"{shown(value)} is no range", "send the least and the most, such as [2, 32]")
-        least, most = Whole(0, GAP.most).check(name, value[0]), GAP.check(name, value[1])
-        if least > most:
-            raise ParameterError(name, f"{least} is more than {most}", "send the least first, such as [2, 32]")
-        return [least, most]
+        gap = gap_of(name, value)
+        return gap.least if gap.is_fixed else [gap.least, gap.most]
 
 
-@dataclass(frozen=True, slots=True)
 class Template(Check[list[Any]]):
     """Text with gaps, a list of texts and of lengths: ["Dear ", 8, ", thank you for ", [2, 32], "."]."""
 
-    most: int
+    shape: ClassVar[Shape] = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST_PARTS,
+        "items": {"anyOf": [PART.shape, GAP]},
+    }
 
     def check(self, name: str, value: object) -> list[Any]:
-        if not isinstance(value, list):
-            raise ParameterError(name, f"{shown(value)} is not a list", 'send texts and lengths: ["Dear ", 8, "!"]')
-        if len(value) > self.most:
-            raise ParameterError(name, f"{len(value)} parts are too many", f"send at most {self.most}")
-        parts = [
-            PART.check(f"{name}[{i}]", part) if isinstance(part, str) else Length().check(f"{name}[{i}]", part)
-            for i, part in enumerate(value)
-        ]
-        if all(isinstance(part, str) for part in parts):
-            raise ParameterError(name, "it has no gap", "put a number where text is wanted")
-        return parts
+        template_parts(name, value)
+        return list(cast(list[Any], value))
 
 
 class StreamOptions(Check[bool]):
     """Whether a stream ends with its usage."""
+
+    shape: ClassVar[Shape] = {"type": "object", "properties": {"include_usage": {"type": "boolean"}}}
 
     def check(self, name: str, value: object) -> bool:
         options = table_of(name, value, ("include_usage", "include_obfuscation"))
@@ -196,6 +208,8 @@ class Tools(Check[list[dict[str, Any]]]):
     """Functions that a model may call."""
 
     most: int
+
+    shape: ClassVar[Shape] = OBJECTS
 
     def check(self, name: str, value: object) -> list[dict[str, Any]]:
         if not isinstance(value, list):
@@ -228,6 +242,8 @@ class Tools(Check[list[dict[str, Any]]]):
 class ToolChoice(Check[str]):
     """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
 
+    shape: ClassVar[Shape] = {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]}
+
     def check(self, name: str, value: object) -> str:
         if isinstance(value, str) and value in ("auto", "none", "required"):
             return value
@@ -240,6 +256,8 @@ class ToolChoice(Check[str]):
 
 class ResponseFormat(Check[dict[str, Any]]):
     """text, json_object, or json_schema with its schema; a schema beside its type is llama-server's way to say it."""
+
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> dict[str, Any]:
         wanted = table_of(name, value, ())
@@ -267,6 +285,8 @@ class Mapped(Check[dict[str, Any]]):
     """Any object of JSON, within a size that a template can be given."""
 
     most: int
+
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> dict[str, Any]:
         table = table_of(name, value, ())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hoshikage.checks import Check, Text, closest, nearest, shown
+from hoshikage.checks import Check, Shape, Text, closest, nearest, shown
 from hoshikage.engine.prompt import ROLES
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import NEAR, Field, called
@@ -35,7 +35,7 @@ OUTPUTS = ("function_call_output", "custom_tool_call_output")
 class Items(Check[list[dict[str, Any]]]):
     """A text, or a list of items: messages, calls of functions and what they gave."""
 
-    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+    shape: ClassVar[Shape] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 
     most: int
 
@@ -180,7 +180,7 @@ def members_of(tool: Any) -> list[Any]:
 class Functions(Tools):
     """Functions that a model may call, alone or in groups. Clients offer all they have, so others are passed over."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
+    shape: ClassVar[Shape] = {"type": "array", "items": {"type": "object"}}
 
     def check(self, name: str, value: object) -> list[dict[str, Any]]:
         return Tools.check(self, name, ungrouped(value))
@@ -219,7 +219,7 @@ class Offered(Field):
 class Choice(Check[str]):
     """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
 
-    shape: ClassVar[dict[str, Any]] = {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]}
+    shape: ClassVar[Shape] = {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]}
 
     def check(self, name: str, value: object) -> str:
         if isinstance(value, str):
@@ -233,7 +233,7 @@ class Choice(Check[str]):
 class TextForm(Check[dict[str, Any]]):
     """The form of the text: {format: {type: text, json_object or json_schema}}."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> dict[str, Any]:
         form = table_of(name, value, ("format", "verbosity")).get("format")
@@ -246,7 +246,7 @@ class TextForm(Check[dict[str, Any]]):
 class Reasoning(Check[str | None]):
     """How long the model is to think."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+    shape: ClassVar[Shape] = {"type": "object"}
 
     def check(self, name: str, value: object) -> str | None:
         effort = table_of(name, value, ("effort", "summary", "generate_summary")).get("effort")
@@ -256,7 +256,7 @@ class Reasoning(Check[str | None]):
 class Nothing(Check[None]):
     """What would need a memory."""
 
-    shape: ClassVar[dict[str, Any]] = {"enum": [False, None]}
+    shape: ClassVar[Shape] = {"enum": [False, None]}
 
     def check(self, name: str, value: object) -> None:
         if value not in (None, False):

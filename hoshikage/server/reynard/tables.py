@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hoshikage.checks import Check, Flag, Text, Whole, shown
+from hoshikage.checks import Check, Flag, Shape, Text, Whole, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.openai.tables import GAP_LENGTH, LABEL, OTHER_NAMES, PATIENCE
@@ -19,7 +19,7 @@ N_BATCH = 50
 class Written(Check[str]):
     """A text in which something stands."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "string", "minLength": 1}
+    shape: ClassVar[Shape] = {"type": "string", "minLength": 1}
 
     most: int
 
@@ -34,7 +34,7 @@ class Written(Check[str]):
 class Several(Check[list[dict[str, Any]]]):
     """A list of requests; what is in each is read by the table of one."""
 
-    shape: ClassVar[dict[str, Any]] = {"type": "array", "minItems": 1, "maxItems": N_BATCH}
+    shape: ClassVar[Shape] = {"type": "array", "minItems": 1, "maxItems": N_BATCH}
 
     key: str = ""  # what an entry that is a text alone is the value of
 
