@@ -138,13 +138,8 @@ class Worker:
             if self._load is not None or self.facts is not None:
                 raise RuntimeError("a worker loads one model")
             self._load = load
-            self._send(data)  # in here: a cancel of it must not overtake it
+        self._send(data)
         return load.outcome.result()
-
-    def cancel_load(self) -> None:
-        """Let the load that is under way fail with Cancelled."""
-        if self._load is not None:
-            self._send(framed({"cancel_load": True}))
 
     def ask(self, ask: Ask | Packed, tell: Tell) -> WorkerTicket:
         """Ask the model; its events go to `tell`, Done or Failed as the last. Raises WorkerDied when it has gone."""

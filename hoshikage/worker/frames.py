@@ -1,6 +1,6 @@
 """What the frames say: events, facts and errors as they cross, and the checks of the end that reads them.
 
-    to the child     {"load": {...}}  {"cancel_load": true}  {"ask": {"id", ...}}  {"cancel": id}
+    to the child     {"load": {...}}  {"ask": {"id", ...}}  {"cancel": id}
     to the parent    {"loading": 0.5}  {"loaded": facts}  {"refused": error}
                      {"id": 3, "said" | "answered" | "done" | "failed": event}  {"steps": 64}
 

@@ -16,7 +16,6 @@ from queue import SimpleQueue
 from socket import socket
 from typing import Any
 
-from hoshikage._board import Board
 from hoshikage.errors import Cancelled
 from hoshikage.worker.ask import Done, Failed
 from hoshikage.worker.frames import ask_of, table, whole
@@ -36,7 +35,6 @@ class Hearing:
     def __init__(self, end: socket, loop: Loop) -> None:
         self._socket = end
         self._loop = loop
-        self._load_board = Board()
         self._asked: SimpleQueue[Task] = SimpleQueue()
         self._news = select.poll()
         self._news.register(end, select.POLLIN)
@@ -80,7 +78,6 @@ class Hearing:
             "ask": self._take_ask,
             "cancel": self._take_cancel,
             "load": self._take_load,
-            "cancel_load": lambda _: self._load_board.cancel(),
         }
         if len(frame) != 1 or (word := next(iter(frame))) not in takers:
             raise FrameError(f"{sorted(frame)} is nothing to ask of a worker")
@@ -104,9 +101,8 @@ class Hearing:
             self._loop.board.cancel()
 
     def _take_load(self, value: Any) -> None:
-        self._load_board = Board()
         self._loop.loading = True
-        self._loop.call(self._loop.load, table(value), self._load_board)
+        self._loop.call(self._loop.load, table(value))
 
     # -- preparing
 

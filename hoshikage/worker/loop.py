@@ -98,13 +98,13 @@ class Loop:
 
     # -- calls
 
-    def load(self, wanted: Mapping[str, Any], board: Board) -> None:
+    def load(self, wanted: Mapping[str, Any]) -> None:
         """Load a model, and say how that went."""
         try:
             if self.engine is not None:
                 raise InternalError("a model is loaded already")
             settings = replaced(Settings(), table(wanted.get("settings", {})))
-            self._use(self._loaded(wanted, settings, board), settings, board)
+            self._use(self._loaded(wanted, settings), settings)
         except Exception as error:
             self.loading = False
             self._speech.say(refused=as_ours(error))
@@ -125,22 +125,19 @@ class Loop:
 
     # -- inside
 
-    def _use(self, engine: Engine, settings: Settings, board: Board) -> None:
+    def _use(self, engine: Engine, settings: Settings) -> None:
         self._held = self._gate(settings)
         if settings.quality != "exact":
-            self._get_ready(engine, board)
+            self._get_ready(engine)
         engine.compute_by(self._do)
         self.engine, self._desk = engine, engine.desk(n_expected=settings.n_seq, gate=self._held)
         self.loading = False
         self._speech.say(loaded=facts_of(engine))
 
-    def _get_ready(self, engine: Engine, board: Board) -> None:
+    def _get_ready(self, engine: Engine) -> None:
         engine.compute_by(self._compute)
         try:
-            engine.get_ready(board)
-        except Cancelled:
-            engine.close()
-            raise
+            engine.get_ready()
         except Exception as error:  # it may do without, and a request that cannot is told
             print(as_ours(error), file=sys.stderr)
 
@@ -154,11 +151,11 @@ class Loop:
         self.call(partial(fulfil, outcome, partial(self._compute, work)))
         return outcome.result()
 
-    def _loaded(self, wanted: Mapping[str, Any], settings: Settings, board: Board) -> Engine:
+    def _loaded(self, wanted: Mapping[str, Any], settings: Settings) -> Engine:
         if "fake" in wanted:
             return Engine(FakeSpeaker(**table(wanted["fake"])), settings)
         path = os.fsdecode(raw(wanted.get("path")))
-        return engines.load(path, settings=settings, board=board, progress=self._progress_teller())
+        return engines.load(path, settings=settings, progress=self._progress_teller())
 
     def _progress_teller(self) -> Callable[[float], None]:
         told = 0.0

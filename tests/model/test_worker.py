@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +30,7 @@ from hoshikage.worker.client import Fake, Worker
 from hoshikage.worker.fake import FakeSpeaker
 from tests.conftest import TinyModel
 from tests.tiny import CHAT_TEMPLATE, Shape, write
-from tests.workers import SMALL, Heard, ask, eventually, generate, working
+from tests.workers import SMALL, Heard, ask, generate, working
 
 EXACT: dict[str, Any] = {"flash_attn": "off", "type_k": "f32", "type_v": "f32", "n_threads": 1, "n_gpu_layers": 0}
 MESSAGES = [{"role": "user", "content": "the hello"}]
@@ -403,17 +401,3 @@ def test_a_sign_of_life_during_a_load_is_told_as_the_progress_that_there_is(tiny
     finally:
         worker.close()
     assert told[0] == told[1] > 0
-
-
-def test_a_load_can_be_cancelled(tiny_model: TinyModel) -> None:
-    worker = Worker("tiny")
-    os.kill(worker.pid, signal.SIGSTOP)  # or it would be over before
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(worker.load, tiny_model("llama"), EXACT)
-        assert eventually(lambda: worker.loading)
-        worker.cancel_load()
-        os.kill(worker.pid, signal.SIGCONT)
-        with pytest.raises(Cancelled):
-            load.result()
-    assert worker.load(tiny_model("llama"), EXACT)
-    worker.close()

@@ -15,10 +15,9 @@ import pytest
 from hoshikage._board import Board
 from hoshikage.engine import curve
 from hoshikage.engine.curve import one_round
-from hoshikage.errors import Cancelled
 from hoshikage.worker import hearing
 from hoshikage.worker.ask import Answered, Ask, Done
-from hoshikage.worker.frames import error_of, event_of
+from hoshikage.worker.frames import event_of
 from hoshikage.worker.hearing import Hearing
 from hoshikage.worker.loop import Loop, Task
 from hoshikage.worker.speech import Speech
@@ -78,7 +77,7 @@ def test_a_load_shows_life_as_long_as_it_takes_time_of_a_processor(ends: Ends, m
     for heard in ([], [{"steps": 3}], [], [{"steps": 3}]):
         ends.loop.show_life()
         assert ends.heard() == heard
-    ends.loop.load({}, None)  # type: ignore[arg-type]
+    ends.loop.load({})
     assert "refused" in ends.heard()[0]
     assert not ends.loop.loading
 
@@ -122,26 +121,10 @@ def no_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_curve")
-def test_a_load_is_cancelled_while_it_measures(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends.hearing._load_board = board = Board()
-
-    def round_that_is_cancelled(*arguments: Any) -> list[float]:
-        ends.hearing._take({"cancel_load": True})
-        return one_round(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(curve, "one_round", round_that_is_cancelled)
-        ends.loop.load({"fake": {}}, board)
-    assert isinstance(error_of(ends.heard()[-1]["refused"]), Cancelled)
-    ends.loop.load({"fake": {}}, Board())
-    assert "loaded" in ends.heard()[-1]
-
-
-@pytest.mark.usefixtures("no_curve")
 def test_an_ask_is_cancelled_while_it_has_something_measured(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded for exact answers nothing is measured; the first who wants another waits for it, and may go."""
     ends.loop.board = Board()
-    ends.loop.load({"fake": {}, "settings": {"quality": "exact"}}, Board())
+    ends.loop.load({"fake": {}, "settings": {"quality": "exact"}})
     body = {"prompts": ["a"], "options": {"quality": "balanced", "max_tokens": 9}}
     ends.loop.tasks[1] = task = Task(1, Ask(kind="generate", body=body))
     ends.heard()

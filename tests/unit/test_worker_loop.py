@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from hoshikage._board import Board
 from hoshikage.errors import ParameterError
 from hoshikage.worker import wire
 from hoshikage.worker.ask import Answered, Ask, Done, Failed
@@ -28,7 +27,7 @@ class Talk:
         self.parent, self.child = socket.socketpair()
         self.parent.setblocking(False)
         self.loop = Loop(Speech(self.child), None)
-        self.loop.load({"fake": {"salt": 5}, "settings": SETTINGS}, Board())
+        self.loop.load({"fake": {"salt": 5}, "settings": SETTINGS})
         (self.loaded,) = self._heard()
 
     def ask(self, number: int, *prompts: str, max_tokens: int, watch: Any = "end") -> list[Any]:

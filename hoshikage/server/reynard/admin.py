@@ -10,10 +10,11 @@ from blacksheep import Response
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.manager.job import Job
 from hoshikage.manager.state import ModelState
+from hoshikage.server.choosing import fills_gaps
 from hoshikage.server.fields import given_in
 from hoshikage.server.openai.models import card, told
 from hoshikage.server.reply import json_response
-from hoshikage.server.reynard.aliases import ABOUT, LONGEST, RANGES, is_diffusion, label_of
+from hoshikage.server.reynard.aliases import ABOUT, LONGEST, RANGES, label_of
 from hoshikage.server.reynard.tables import CONFIG
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -50,7 +51,7 @@ def known_models(services: Services) -> list[tuple[str, ModelState | None]]:
             named.append((name, states.get(label_of(services.registry, name))))
         except HoshikageError:
             named.append((name, states.get(name)))
-    return named + [(label, state) for label, state in states.items() if label not in RANGES and is_diffusion(state)]
+    return named + [(label, state) for label, state in states.items() if label not in RANGES and fills_gaps(state)]
 
 
 def brief(services: Services, name: str, state: ModelState | None) -> dict[str, Any]:
@@ -137,7 +138,7 @@ async def cleanup(services: Services, exchange: Exchange) -> Response:
         idle = [
             state.label
             for state in services.manager.models()
-            if is_diffusion(state) and state.state == "resident" and not state.n_active and not state.n_waiting
+            if fills_gaps(state) and state.state == "resident" and not state.n_active and not state.n_waiting
         ]
         for label in idle:
             services.manager.unload(label)

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from hoshikage import nano
 from hoshikage.checks import Check, Number, Whole
 from hoshikage.errors import UnknownModelError
-from hoshikage.manager.state import ModelState
 from hoshikage.registry import Registry
-from hoshikage.server.choosing import preference
+from hoshikage.server.choosing import fills_gaps, preference
 from hoshikage.server.services import Services
 
 EMBEDDED = {"dreamon": ("nano-dreamon", "nano-llada"), "llada": ("nano-llada",)}
@@ -59,9 +58,5 @@ def unnamed(services: Services) -> Iterator[str]:
             yield label_of(services.registry, default)
         except UnknownModelError:
             yield default  # others are tried; where there are none, this is what is told
-    states = sorted(filter(is_diffusion, services.manager.models()), key=preference)
+    states = sorted(filter(fills_gaps, services.manager.models()), key=preference)
     yield from (state.label for state in states if state.state == "resident" or state.error is None)
-
-
-def is_diffusion(state: ModelState) -> bool:
-    return state.facts is not None and state.facts.kind == "masked"
