@@ -39,6 +39,7 @@ cdef struct Row:
     float logit             # its logit in the row that `scan` describes
     scan_record scan
     double score            # how sure: higher is surer
+    bint stood              # it was settled already when it was read
 
 
 cdef struct RowView:

@@ -2,16 +2,9 @@ from libc.stdint cimport int32_t, int64_t
 
 from posix.time cimport timespec
 
-from hoshikage._canvas cimport Canvas, Forward, Job, Quota, Row, Span
+from hoshikage._canvas cimport Canvas, Forward, Job, Row, Span
 from hoshikage._running cimport Running
-
-
-cdef struct Turn:           # one canvas's part in the present step
-    void *canvas            # borrowed from Session._canvases
-    Quota quota
-    int32_t span, n_spans   # its first one, and how many: none where no pass is needed
-    bint is_read            # whether anything is read of the pass
-    int32_t first_job, n_jobs
+from hoshikage._step cimport Turn
 
 
 cdef class Session(Running):

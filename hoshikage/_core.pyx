@@ -14,11 +14,12 @@ from libc.stdlib cimport calloc, free, realloc
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from hoshikage._board cimport Board, board_words, job_begins, job_ends
-from hoshikage._canvas cimport FAULT_DEAD_END, FAULT_FORBIDDEN, FAULT_FORM, FAULT_UNREADABLE
+from hoshikage._canvas cimport FAULT_FORBIDDEN, FAULT_UNREADABLE
 from hoshikage._canvas cimport Canvas, Form, Forward, Job, Row, RowEdit, Span
 from hoshikage._csrc cimport SCAN_INVALID, isa_choose, isa_name, pool_run
 from hoshikage._rows cimport fill_jobs, read_job
 from hoshikage._running cimport Running
+from hoshikage._step cimport Turn, fill_spans, find_step, settle_rows
 
 import os
 from contextlib import contextmanager
@@ -261,10 +262,7 @@ cdef class Session(Running):
             turn.n_spans = turn.n_jobs = 0
             if (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused:
                 continue
-            turn.quota = (<Canvas> turn.canvas).schedule.quota(<Canvas> turn.canvas)
-            if (<Canvas> turn.canvas).growth is not None:   # it finds its length by what is settled, so one at least is
-                turn.quota.count = max(turn.quota.count, min(1, (<Canvas> turn.canvas).n_masked))
-            if (<Canvas> turn.canvas).moves(&turn.quota):
+            if find_step(<Canvas> turn.canvas, &turn.quota):
                 turn.span = n_spans
                 turn.n_spans = fill_spans(<Canvas> turn.canvas, &self._spans[n_spans])
                 n_spans += turn.n_spans
@@ -372,8 +370,8 @@ cdef class Session(Running):
                 continue
             if turn.n_spans > 0 and not (<Canvas> turn.canvas).done:
                 settle_rows(<Canvas> turn.canvas, turn, &self._jobs[turn.first_job], &self._rows[turn.first_job])
-            if not (<Canvas> turn.canvas).done and not (<Canvas> turn.canvas).paused:
-                (<Canvas> turn.canvas).advance()
+                if not (<Canvas> turn.canvas).done:
+                    (<Canvas> turn.canvas).advance()
             finished = finished or (<Canvas> turn.canvas).done or (<Canvas> turn.canvas).paused
         return finished
 
@@ -431,53 +429,6 @@ cdef void free_arrays(Session session) noexcept:
     free(session._jobs)
     free(session._rows)
     session._turns, session._spans, session._jobs, session._rows = NULL, NULL, NULL, NULL
-
-
-cdef int32_t fill_spans(Canvas canvas, Span *spans) noexcept nogil:
-    """What the plan wants of a canvas's one or two streams."""
-    canvas.plan.span(canvas, spans)
-    canvas.add_tail(spans)
-    spans[0].seq, spans[0].tokens, spans[0].n = canvas.seq, canvas._tokens, canvas.n
-    if canvas._unguided == NULL:
-        return 1
-    spans[1] = spans[0]
-    spans[1].seq, spans[1].tokens = canvas.unguided_seq, canvas._unguided
-    return 2
-
-
-cdef void settle_rows(Canvas canvas, Turn *turn, Job *jobs, Row *rows) noexcept nogil:
-    """Settle what the form allows, old keys and values do not spoil, and the rule wants."""
-    cdef int32_t n_free, n_rows
-    if canvas.chooses_end() and turn.n_jobs > 0:
-        turn.n_jobs = canvas.end_block(rows, turn.n_jobs)
-        turn.quota = canvas.schedule.quota(canvas)
-    n_free = turn.n_jobs
-    if canvas.form is not None and n_free > 0:
-        n_free = turn.quota.count = canvas.form.follow(canvas, jobs, n_free, turn.quota)
-        if n_free <= 0:
-            canvas.fail(FAULT_FORM if n_free < 0 else FAULT_DEAD_END, rows[0].position)
-            return
-    n_rows = withhold_ends(canvas, rows, n_free)
-    canvas.rule.settle(canvas, rows, n_rows, turn.quota)
-    canvas.only_ends = 0 < canvas.n_masked and (
-        n_rows == 0 < n_free or canvas.n_masked == n_free - n_rows)
-    if canvas.growth is not None:
-        canvas.growth.after(canvas, rows, turn.n_jobs if n_rows == n_free else n_rows)
-
-
-cdef int32_t withhold_ends(Canvas canvas, Row *rows, int32_t n_rows) noexcept nogil:
-    """Take the rows out that would end the text, when old keys and values may have made them so sure of it.
-
-    The others move together; returns how many they are.
-    """
-    cdef int32_t i, n_left = 0
-    if canvas.warm:
-        return n_rows
-    for i in range(n_rows):
-        if not canvas.masked(rows[i].position) or not canvas.ends_with(rows[i].token):
-            rows[n_left] = rows[i]
-            n_left += 1
-    return n_left
 
 
 # A type that is cimported is not a name of this module by itself.

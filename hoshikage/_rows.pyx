@@ -20,7 +20,7 @@ cdef int32_t fill_jobs(Canvas canvas, Forward forward, const Span *spans, Job *j
         source = max(position - canvas.shift, 0) - spans[0].row_lo
         if not canvas.masked(position) and not (canvas.rule.remasks and canvas._settled_at[position] >= 0 <= source):
             continue
-        rows[n].position = position
+        rows[n].position, rows[n].stood = position, not canvas.masked(position)
         jobs[n].canvas, jobs[n].row = <void *> canvas, &rows[n]
         jobs[n].view.position, jobs[n].view.n_vocab = position, forward.n_vocab
         jobs[n].view.logits = forward.row(spans[0].first_row + source)

@@ -303,6 +303,9 @@ def one_step(session: Session, canvases: Sequence[Canvas]) -> list[int]:
             session.add(canvas)
             added.append(canvas)
         session.step()
+        for canvas in canvases:
+            if canvas.error is not None:
+                raise canvas.error
         return [canvas.tokens[canvas.lo] for canvas in canvases]
     finally:
         for canvas in added:

@@ -119,7 +119,7 @@ def decode(forward: Forward, tokens: ArrayLike, mask_id: int, **options: Any) ->
             keys = noise_key(recipe.seed, step, mask_index)
             eligible, k = quota(recipe, keys, n_start, j, n_steps, hi - lo)
             looks = True
-            if k or recipe.algorithm == "joint_threshold":  # which also looks at what it has revealed
+            if k or (recipe.algorithm == "joint_threshold" and len(mask_index)):  # which settles what is sure enough
                 first = passes.of_block == 0
                 rows = model_rows(passes, canvas, np.arange(lo, hi), recipe, growth)
                 logits = rows[mask_index - lo]
@@ -306,9 +306,10 @@ def model_rows(passes: Passes, canvas: Canvas, positions: Ints, recipe: Recipe, 
     for token, bias in (recipe.logit_bias or {}).items():
         logits[:, token] += bias
     if recipe.repetition_penalty != 1.0:
-        seen = np.setdiff1d(x, [canvas.mask_id])  # once per token, however often it occurs
         r = recipe.repetition_penalty
-        logits[:, seen] = np.where(logits[:, seen] > 0.0, logits[:, seen] / r, logits[:, seen] * r)
+        for row, position in zip(logits, positions, strict=True):
+            seen = np.setdiff1d(np.delete(x, position), [canvas.mask_id])  # elsewhere; once, however often it occurs
+            row[seen] = np.where(row[seen] > 0.0, row[seen] / r, row[seen] * r)
     # The papers' code can propose the mask token itself; the position would then stay masked though it was counted.
     # We take it out of the distribution.
     logits[:, canvas.mask_id] = -np.inf

@@ -41,6 +41,7 @@ class BlockRecipe:
     sub_block: int
     steps: int
     rule_options: Mapping[str, Any] = field(default_factory=dict)
+    alg_temp: float = 0.0
 
     def __str__(self) -> str:
         parts = f", {self.sub_block} at a time" if self.sub_block < self.block_length else ""
@@ -77,6 +78,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
         sub_block,
         request.steps or sub_block,
         {**(options if algorithm == way["algorithm"] else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
+        request.alg_temp,
     )
     return recipe, (*changes, *useless_rule_options(request, recipe))
 
@@ -177,7 +179,7 @@ def make_block_canvas(
         sub_block=recipe.sub_block,
         stop_ids=ends - set(forbidden),
         mask_id=model.mask_id,
-        rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
+        rule=strategies.make_rule(recipe.algorithm, alg_temp=recipe.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         edits=strategies.make_edits(
             model.mask_id,

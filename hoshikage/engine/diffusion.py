@@ -334,7 +334,7 @@ def make_canvas(
     return Canvas(
         tokens,
         mask_id=model.mask_id,
-        rule=strategies.make_rule(recipe.algorithm, alg_temp=request.alg_temp, **recipe.rule_options),
+        rule=strategies.make_rule(recipe.algorithm, alg_temp=recipe.alg_temp, **recipe.rule_options),
         schedule=strategies.make_schedule(recipe.schedule, eps=request.eps),
         plan=strategies.make_plan(recipe.plan, **recipe.plan_options),
         ends=ends_of(request, recipe, line_ends, enough=SURE_OF_LINE[bool(model.shift)], most=most),

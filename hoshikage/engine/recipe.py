@@ -64,6 +64,7 @@ class Recipe:
     plan: str = "full"
     rule_options: Mapping[str, Any] = field(default_factory=dict)
     plan_options: Mapping[str, Any] = field(default_factory=dict)
+    alg_temp: float = 0.0
 
     def __str__(self) -> str:
         """In words, for people: "threshold, 32 at a time, window plan"."""
@@ -113,6 +114,7 @@ def recipe_of(
         algorithm, schedule, block_length, max(steps, n_blocks), plan,
         {**(way.rule_options if algorithm == way.algorithm else {}), **given(request, RULE_OPTIONS.get(algorithm, {}))},
         {**dict(way.plan_options if plan == way.plan else ()), **plan_options(request, plan, shape)},
+        request.alg_temp,
     )  # fmt: skip
     return recipe, (*changes, *missed, *useless(request, recipe, shape))
 

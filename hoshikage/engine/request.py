@@ -109,8 +109,8 @@ class DenoisingRequest(Request):
     threshold: float | None = _option(
         POSITIVE_PROBABILITY,
         None,
-        "tokens at least so probable are settled; unset: 0.9, in balanced of a masked model 0.95, "
-        "with joint_threshold 0.5, and what a block model's authors have",
+        "tokens at least so probable are settled; unset: 0.9, with joint_threshold 0.5; 0.95 where "
+        "balanced chooses for a masked model, and what a block model's authors chose for it",
     )
     low_threshold: float | None = _option(
         POSITIVE_PROBABILITY, None, "hierarchical: enough for the surest token of a run of masks; unset: 0.6"

@@ -57,7 +57,7 @@ cdef class Daedal(Growth):
             return
         for i in range(n_rows):
             probability = row_probability(&rows[i])
-            if canvas.masked(rows[i].position) and (
+            if canvas.masked(rows[i].position) and not rows[i].stood and (
                     probability < least or (probability == least < DOUBT and rows[i].position < worst)):
                 least, worst = probability, rows[i].position
         if worst >= 0:

@@ -65,7 +65,7 @@ cdef class Bias(RowEdit):
 
 
 cdef class Repetition(RowEdit):
-    """Makes every token that the canvas has already less likely (above 1) or likelier (below 1)."""
+    """Makes every token that the canvas has elsewhere less likely (above 1) or likelier (below 1)."""
 
     cdef readonly double penalty
 
@@ -79,12 +79,25 @@ cdef class Repetition(RowEdit):
         self.penalty = penalty
 
     cdef void edit(self, Canvas canvas, RowView *view) noexcept nogil:
-        cdef int32_t i
+        cdef int32_t i, own = only_here(canvas, view.position)
         cdef float factor = <float> self.penalty
         cdef float *logit
         for i in range(canvas._n_distinct):
+            if canvas._distinct[i] == own:
+                continue
             logit = &view.logits[canvas._distinct[i]]
             logit[0] = logit[0] / factor if logit[0] > 0 else logit[0] * factor
+
+
+cdef int32_t only_here(Canvas canvas, int32_t position) noexcept nogil:
+    """The token of a settled position if it stands nowhere else; otherwise -1."""
+    cdef int32_t i, token = canvas._tokens[position]
+    if canvas.masked(position):
+        return -1
+    for i in range(canvas.n):
+        if i != position and canvas._tokens[i] == token and not canvas.masked(i):
+            return -1
+    return token
 
 
 cdef class Forbid(RowEdit):

@@ -12,7 +12,7 @@ cdef class JointThreshold(Rule):
     """`joint_threshold`: masked rows of at least this probability, one at least, are settled; settled ones become the
     likeliest token where that is another, and likelier than `edit`.
 
-    A block without masks goes on until nothing is written any more, for `most_edits` passes at most.
+    A block model's block without masks goes on until nothing is written any more, for `most_edits` passes at most.
     """
 
     cdef readonly double threshold, edit
@@ -29,7 +29,7 @@ cdef class JointThreshold(Rule):
         self.threshold, self.edit, self.most_edits = threshold, edit, most_edits
 
     cdef bint wants(self, Canvas canvas, Quota quota) noexcept nogil:
-        return True
+        return canvas.n_masked > 0 or canvas.in_blocks
 
     cdef void settle(self, Canvas canvas, Row *rows, int32_t n_rows, Quota quota) noexcept nogil:
         cdef int32_t i, n = 0

@@ -86,15 +86,19 @@ def test_what_is_given_stays_around_the_gaps() -> None:
     check()
 
 
-@pytest.mark.parametrize("schedule", (*SCHEDULES, "adaptive"))
-def test_answers_that_grow(schedule: str) -> None:
+@pytest.mark.parametrize(
+    ("schedule", "algorithms"),
+    [*((schedule, ANY) for schedule in (*SCHEDULES, "adaptive")), ("adaptive", ("saber",)), ("block", ("saber",))],
+    ids=str,
+)
+def test_answers_that_grow(schedule: str, algorithms: tuple[str, ...]) -> None:
     tally = Tally()
     grown = set()
 
     @settings(max_examples=150)
     @given(st.data())
     def check(data: st.DataObject) -> None:
-        drawn = data.draw(cases(algorithms=ANY, schedule=schedule, plan_names=("full", *CACHING), max_length=12))
+        drawn = data.draw(cases(algorithms=algorithms, schedule=schedule, plan_names=("full", *CACHING), max_length=12))
         ends = {drawn.options["eos_id"]: data.draw(st.sampled_from([-3.0, 0.0, 5.0]))}
         numbers = {"stride": data.draw(st.integers(2, 6)), "n_tail": data.draw(st.integers(1, 6))}
         options = {"grow": data.draw(st.integers(1, 20)), "grow_options": numbers, "logit_bias": ends}

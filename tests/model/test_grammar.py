@@ -205,11 +205,20 @@ def test_other_orders_become_this_one(nano: Engine) -> None:
             nano.infill("a", "b", grammar='root ::= "yes"')
 
 
-@pytest.mark.parametrize(
+WAYS = pytest.mark.parametrize(
     "way",
     [{"quality": "exact"}, {"quality": "balanced"}, {"quality": "fast"}, {"block_ends": "adaptive"}],
     ids=str,
 )
+
+
+@WAYS
+def test_no_order_is_drawn_where_a_form_is_followed(nano: Engine, way: dict[str, Any]) -> None:
+    result = nano.generate("a", grammar='root ::= "yes"', alg_temp=0.5, max_tokens=16, **way)
+    assert result.text == "yes" and [w for w in result.warnings if "alg_temp" in w]
+
+
+@WAYS
 def test_a_dead_end_fails_alone(nano: Engine, way: dict[str, Any]) -> None:
     """The end is forbidden, and nothing else may stand there. A neighbour's passes are those that it takes alone."""
     never = dict.fromkeys(nano.model.eog_ids, -math.inf)
