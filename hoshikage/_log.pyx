@@ -18,7 +18,7 @@ cdef extern from "csrc/loglines.h" nogil:
 
 LEVELS = {"debug": 1, "info": 2, "warn": 3, "error": 4, "none": 5}
 
-# Written once below; `kept` is the level of the line being continued, of interest to one thread at a time.
+# Written once below; `level_of_line` is that of the line being continued, of interest to one thread at a time.
 cdef int printed_from = 5
 cdef int level_of_line = 0
 

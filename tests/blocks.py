@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from hoshikage._block import BlockCanvas
 from hoshikage.strategies import make_edits, make_rule, make_schedule
@@ -86,10 +85,6 @@ def make_block_canvas(
 def result_of(canvas: BlockCanvas) -> Result:
     tokens, settled_at = np.array(canvas.tokens), np.array(canvas.settled_at)
     return Result(tokens, settled_at, canvas.n_passes, np.inf, canvas.n_rows, canvas.n_warm)
-
-
-def masked_of(tokens: NDArray[np.int64], mask_id: int) -> list[int]:
-    return np.flatnonzero(tokens == mask_id).tolist()
 
 
 @st.composite

@@ -15,7 +15,6 @@ from tests.tiny import Shape, write
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=50)
-settings.register_profile("wide", parent=settings.get_profile("default"), max_examples=1000, derandomize=False)
 settings.load_profile("quick")
 
 TinyModel = Callable[..., Path]

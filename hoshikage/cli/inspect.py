@@ -113,7 +113,7 @@ def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
         "architecture": header.origin,
         "kind": kind.name,
         "bytes": sum(part.file_size for part in parts),
-        "parameters": sum(_elements(tensor.dims) for tensor in tensors),
+        "parameters": sum(math.prod(tensor.dims) for tensor in tensors),
         "types": dict(Counter(tensor.type.name for tensor in tensors).most_common()),
         "layers": header.n_layer,
         "context": header.n_ctx_train,
@@ -169,13 +169,6 @@ def shortened(value: object) -> str:
     """A value on one line."""
     text = one_line(str(value)[: LONG + 1])  # a file may hold megabytes of it
     return text if len(text) <= LONG else text[: LONG - 3] + "..."
-
-
-def _elements(dims: tuple[int, ...]) -> int:
-    product = 1
-    for dim in dims:
-        product *= dim
-    return product
 
 
 COUNTS = ("n_seq", "n_ctx", "guided_ctx", "cells")

@@ -26,9 +26,6 @@ class Watcher:
         rows = around_first_mask(wrapped(cells, n_columns), cells, n_lines - 1)
         self._screen.draw([self._head(snapshot, n_columns), *(self._row(row, snapshot) for row in rows)])
 
-    def clear(self) -> None:
-        self._screen.clear()
-
     def _notice(self, snapshot: Snapshot) -> None:
         missing = len(snapshot.tokens) - len(self._settled_at)
         self._settled_at += [None] * missing

@@ -21,7 +21,7 @@ TOKENS_PER_PASS = 4.0  # that a threshold of .9 settles in a whole block: papers
 REFRESH = 4  # passes of a block after which all is computed again, where that is worth it
 WORTH_IT = 1.1  # a way that is less exact has to be so many times cheaper
 CURVE_ROWS = (1, 8, 16, 32, 64, 128)
-FREE = 4
+FREE = 4  # times the largest size that was measured: no pass of more rows costs nothing for them
 # Fast-dLLM's .9 lost nano-llada 2.8 points of a hundred where .95 lost 0.8, at an eighth less speed.
 RULES: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "balanced": ("threshold", {"threshold": 0.95}),
@@ -66,8 +66,8 @@ class Curve:
     seconds: Sequence[float] = CURVE_ROWS  # unmeasured: in proportion
 
     def __call__(self, n_rows: float) -> float:
-        """As measured, and between two measured sizes on a line. Beyond the last, rows that cost nothing up to there,
-        as on a GPU that waits for its memory, will before there are FREE times as many."""
+        """As measured, and between two measured sizes, as beyond the last, on a straight line. A GPU that waits for
+        its memory shows no rise at all; so from FREE times the last size on a pass costs in proportion to its rows."""
         most, whole = self.rows[-1], self.seconds[-1]
         if n_rows >= most:
             return max(whole + self._rise(len(self.rows) - 1) * (n_rows - most), whole * n_rows / (FREE * most))

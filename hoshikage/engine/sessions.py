@@ -47,9 +47,9 @@ class Sessions(Generic[OneSession]):
         """Tokens that one request may have, prompt and answer together."""
         return self._settings.n_ctx or self._model.n_ctx_train or UNBOUNDED
 
-    def open(self, n_ctx: int, n_seq: int, n_rows: int = 0, n_tokens: int = 0) -> OneSession:
-        """A session of at least these sizes: positions and streams over all work; of one pass the rows (0: its choice)
-        and the positions (0: all)."""
+    def open(self, n_ctx: int, n_seq: int, n_rows: int, n_tokens: int = 0) -> OneSession:
+        """A session of at least these sizes: positions and streams over all work; of one pass the rows and the
+        positions (0: all)."""
         needed = (rounded_up(n_ctx), n_seq, n_rows, rounded_up(n_tokens or n_ctx))
         if self._session is None or any(have < need for have, need in zip(self._size, needed, strict=True)):
             n_ctx, n_seq, n_rows, n_tokens = (max(pair) for pair in zip(self._size, needed, strict=True))
@@ -88,6 +88,6 @@ class Sessions(Generic[OneSession]):
             flash_attn=settings.flash_attn,
             type_k=settings.type_k,
             type_v=settings.type_v,
-            **({"n_rows": n_rows} if n_rows else {}),
+            n_rows=n_rows,
             **({"n_tokens": n_tokens} if n_tokens < n_ctx else {}),
         )

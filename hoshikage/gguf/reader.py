@@ -6,6 +6,7 @@ What passes is well formed and lies inside the file. Whether llama.cpp survives 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -296,9 +297,7 @@ class Parser:
         kind = TENSOR_TYPES.get(number)
         if kind is None:
             raise self.refuse(*what_type(what, number))
-        n_elements = 1
-        for n in dims:
-            n_elements *= n
+        n_elements = math.prod(dims)
         n_bytes = n_elements // kind.block * kind.size
         if not 0 < n_elements <= INT64_MAX or n_bytes > INT64_MAX:
             raise self.refuse(f"{what} has the shape {dims}")

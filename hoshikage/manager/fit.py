@@ -1,7 +1,7 @@
 """Where a model goes: which layers onto which GPU and how long its context is, so that it fits. Pure arithmetic.
 
-What fits is tried in this order: all as it is wanted; fewer layers on the GPUs; smaller contexts, down to a quarter
-of a thousand tokens; the CPU alone. Whoever loads takes the plans one after the other, as long as memory runs out.
+What fits is tried in this order: all as it is wanted; fewer layers on the GPUs; smaller contexts, down to 256
+tokens; the CPU alone. Whoever loads takes the plans one after the other, as long as memory runs out.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of <malloc.h>
 LARGE = 1 << 17  # bytes
 
 
-def return_large_pieces() -> bool:
-    """From now on, in the whole process; False where the C library knows no such thing."""
+def return_large_pieces() -> None:
+    """From now on, in the whole process; nothing where the C library knows no such thing."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_ARENA_MAX, 1))
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGE)
+    mallopt(M_ARENA_MAX, 1)

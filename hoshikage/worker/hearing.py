@@ -71,7 +71,7 @@ class Hearing:
         signal.alarm(PATIENCE)  # which ends this process, whatever keeps it
         if self._loop.engine is not None:
             self._loop.engine.abandon()
-        leave(0)
+        leave()
 
     def _take(self, frame: dict[str, Any]) -> None:
         takers: dict[str, Callable[[Any], None]] = {

@@ -112,7 +112,7 @@ class Loop:
     def join(self, task: Task, answers: list[Answer]) -> None:
         """Work on the answers to an ask."""
         assert self._desk is not None
-        task.teller = Teller(task.number, task.ask.watch, len(answers))
+        task.teller = Teller(task.ask.watch, len(answers))
         for answer in answers:
             self._desk.join(answer, watched=task.ask.watch != "end", owner=task)
         if task.cancelled:

@@ -16,9 +16,9 @@ from hoshikage.worker.frames import event_frame
 from hoshikage.worker.wire import FrameError, frame
 
 
-def leave(code: int) -> None:
+def leave() -> None:
     """End this process at once, in the middle of a pass as well: the kernel gives back all that it holds."""
-    os._exit(code)
+    os._exit(0)
 
 
 class Speech:
@@ -42,7 +42,7 @@ class Speech:
             if self._room.poll(0):
                 self._socket.sendall(frame(words))
         except OSError:
-            leave(0)
+            leave()
         finally:
             self._lock.release()
 
@@ -57,7 +57,7 @@ class Speech:
             with self._lock:
                 self._socket.sendall(data)
         except OSError:
-            leave(0)
+            leave()
 
 
 def event_bytes(number: int, events: Iterable[Said | Answered | Done | Failed]) -> tuple[bytes, bool]:

@@ -15,9 +15,8 @@ NEVER = -9999.0  # the logarithm of what is impossible
 
 @dataclass(slots=True, eq=False)
 class Teller:
-    """Turns the news of one ask's answers into events. Also what owns them at the desk."""
+    """Turns the news of one ask's answers into events."""
 
-    number: int  # of the ask
     watch: Watch
     n_left: int  # answers that have not ended
     failed: bool = False

@@ -20,6 +20,7 @@ from hoshikage._core import Canvas, Model, Session
 from hoshikage.errors import DecodeError
 from hoshikage.gguf.header import SCALARS, STRING, Header
 from hoshikage.gguf.reader import read
+from hoshikage.llada import InferTask, LLaDAForCausalLM
 from hoshikage.strategies import make_rule, make_schedule
 from tests.conftest import TinyModel
 from tests.tiny import ARCHITECTURES, MASK
@@ -247,3 +248,10 @@ def test_numbers_that_are_none_reach_no_later_pass(flash_attn: str, tiny_model: 
             assert (session.n_passes, good.step) == (1, 0)
             assert session.run() == [good] and good.error is None
         assert (good.tokens, good.n_passes) == (alone.tokens, alone.n_passes)
+
+
+def test_a_round_that_settles_nothing_says_so(tiny_model: TinyModel, tmp_path: Path) -> None:
+    with LLaDAForCausalLM(spoiled(tiny_model("llada"), tmp_path), max_tokens=64) as model:
+        with pytest.raises(DecodeError, match="not numbers"):
+            model.batch_infer_one_round([InferTask("a", BAD, len(BAD) + 4)])
+        assert len(model.batch_infer_one_round([InferTask("b", GOOD, len(GOOD) + 4)])) == 1

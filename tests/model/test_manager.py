@@ -16,7 +16,7 @@ from hoshikage.manager.loader import Loader
 from hoshikage.manager.manager import Manager
 from hoshikage.registry import Registry
 from hoshikage.settings import Settings
-from hoshikage.worker.ask import Answered, Done, Loading, Said, Waiting
+from hoshikage.worker.ask import Answered, Done, Said
 from tests.conftest import TinyModel
 from tests.long import LONG
 from tests.managers import EXACT, PLAN, QUICK, FakeLoad, comes, managing, map_of, state_of, submit
@@ -43,10 +43,6 @@ def outcome(heard: Heard) -> tuple[str, str]:
     (answer,) = heard.answers()
     assert heard.text() == answer.text
     return answer.text, answer.stop_reason
-
-
-def without_load(heard: Heard) -> list[Any]:
-    return [event for event in heard.events if not isinstance(event, Loading | Waiting)]
 
 
 # -- coming and going

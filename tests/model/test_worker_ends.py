@@ -45,7 +45,7 @@ def test_a_killed_worker_fails_its_own_asks_within_a_second() -> None:
         start = time.monotonic()
         os.kill(worker.pid, signal.SIGKILL)
         errors = [heard.error() for heard in asked]
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < PATIENCE / 3, "its end is seen, not waited for"
         assert [type(error) for error in errors] == [WorkerDied] * 3
         assert "was killed by signal 9 (SIGKILL)" in str(errors[0])
         assert died.wait(PATIENCE)

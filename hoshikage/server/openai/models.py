@@ -77,6 +77,4 @@ def card(state: ModelState, created: float) -> dict[str, Any]:
 
 def told(error: HoshikageError) -> str:
     """What is wrong, without the path of a file."""
-    if isinstance(error, FileError):
-        return f"{error.cause}; {error.remedy}" if error.remedy else error.cause
-    return str(error)
+    return error.sentence if isinstance(error, FileError) else str(error)

@@ -22,7 +22,7 @@ from hoshikage.server.work import Work
 from hoshikage.worker.ask import Answered, Event, Said, Watch
 
 GAP = 256  # tokens of a gap whose length nobody names, as its repository has it
-OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "repetition_penalty": "repetition_penalty"}
+OPTIONS = ("temperature", "top_p", "top_k", "repetition_penalty")
 ABOUT_THE_MODEL = ("model_not_found", "model_load_failed", "no_room")
 
 
@@ -124,7 +124,7 @@ class Asked:
     def _defaults(self) -> dict[str, Any]:
         config = self._office.config
         length = min(config["max_length"], GAP) if "prefix" in self._given.values else config["max_length"]
-        return {"max_tokens": length, **{ours: config[name] for name, ours in OPTIONS.items()}}
+        return {"max_tokens": length, **{name: config[name] for name in OPTIONS}}
 
     async def _count(self, end: Answered | None) -> None:
         statistics = self._office.statistics
