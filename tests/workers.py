@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hoshikage.worker.ask import Answered, Ask, Done, Event, Failed, Said
@@ -99,3 +101,14 @@ def eventually(true: Callable[[], object]) -> bool:
         if time.monotonic() > limit:
             return False
     return True
+
+
+def suspend(pid: int) -> None:
+    """Stop a process, and wait until it is: a thread of it may go on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: set(states_of_threads(pid)) == {"T"})
+
+
+def states_of_threads(pid: int) -> Iterator[str]:
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield status.read_text().rpartition(")")[2].split()[0]

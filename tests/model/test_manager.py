@@ -20,7 +20,7 @@ from hoshikage.worker.ask import Answered, Done, Said
 from tests.conftest import TinyModel
 from tests.long import LONG
 from tests.managers import EXACT, PLAN, QUICK, FakeLoad, comes, managing, map_of, state_of, submit
-from tests.workers import PATIENCE, Heard, eventually, gone
+from tests.workers import PATIENCE, Heard, eventually, gone, suspend
 
 N_KILLS = 50 if LONG else 1
 ERROR_WITHIN = 1.0 if LONG else PATIENCE  # seconds; a machine that does other work as well may take longer
@@ -131,7 +131,7 @@ def test_a_worker_that_is_stopped_is_ended_when_its_time_is_over(tmp_path: Path)
         step(heard)
         pid = state_of(manager, "slow-a").pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
         assert eventually(lambda: manager.pulse().stuck)
         other, _ = submit(manager, "slow-a", max_tokens=1, time=0.0)
         late, _ = submit(manager, "slow-a", max_tokens=400, time=0.01)

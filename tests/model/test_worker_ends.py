@@ -23,7 +23,7 @@ from hoshikage.worker.one_pass import Gate, OnePass
 from hoshikage.worker.wire import HEAD, MOST, frame
 from tests.conftest import TinyModel
 from tests.house import ROOT
-from tests.workers import PATIENCE, SLOW, ask, eventually, generate, gone, working
+from tests.workers import PATIENCE, SLOW, ask, eventually, generate, gone, suspend, working
 
 LONG: dict[str, Any] = {"max_tokens": 1024, "early_stop": False}
 
@@ -57,7 +57,7 @@ def test_a_killed_worker_fails_its_own_asks_within_a_second() -> None:
 
 def test_a_death_while_loading_says_so(tiny_model: TinyModel) -> None:
     worker = Worker("tiny")
-    os.kill(worker.pid, signal.SIGSTOP)
+    suspend(worker.pid)
     killer = threading.Thread(target=lambda: eventually(lambda: worker.loading) and os.kill(worker.pid, signal.SIGKILL))
     killer.start()
     try:
@@ -106,7 +106,7 @@ def test_closing_fails_what_is_asked_and_leaves_no_process() -> None:
 
 def test_a_stopped_worker_is_ended_by_force() -> None:
     with working() as worker:
-        os.kill(worker.pid, signal.SIGSTOP)
+        suspend(worker.pid)
         heard = generate(worker, "a")[0]
         worker.close(patience=0.05)
         assert gone(worker.pid, 0)
@@ -115,7 +115,7 @@ def test_a_stopped_worker_is_ended_by_force() -> None:
 
 def test_a_worker_that_reads_nothing_makes_nobody_wait() -> None:
     with working(patience=PATIENCE) as worker:
-        os.kill(worker.pid, signal.SIGSTOP)
+        suspend(worker.pid)
         for _ in range(3):
             generate(worker, "x" * 1_000_000)  # more than a socket holds
         assert worker.alive, "it was not waited for until it was given up"
@@ -125,7 +125,7 @@ def test_a_worker_that_reads_nothing_makes_nobody_wait() -> None:
 
 def test_a_worker_that_reads_nothing_is_given_up() -> None:
     with working(patience=0.2) as worker:
-        os.kill(worker.pid, signal.SIGSTOP)
+        suspend(worker.pid)
         asked = [generate(worker, "x" * 1_000_000)[0] for _ in range(3)]
         assert all("has read nothing for 0.2 s" in str(heard.error()) for heard in asked)
 

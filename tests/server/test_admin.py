@@ -18,6 +18,7 @@ from hoshikage.manager.gpu import gpus
 from tests.conftest import TinyModel
 from tests.server.client import CHAT, Answer, request, until
 from tests.server.conftest import NewServer, Server, children
+from tests.workers import suspend
 
 
 def entries(server: Server) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def test_the_watchdog_tells_when_nothing_moves(new_server: NewServer) -> None:
     with client.begin({**wish, "messages": [{"role": "user", "content": "x"}], "stream": True}):
         until(lambda: client.model("fake-slow")["n_active"] == 1, "it is at work")
         (worker,) = children(server)
-        os.kill(worker, signal.SIGSTOP)
+        suspend(worker)
         try:
             until(lambda: client.get("/ready").status == 503, "the watchdog has seen it")
             assert client.get("/ready").error["code"] == "stuck"
