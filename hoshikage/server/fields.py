@@ -47,6 +47,11 @@ class Field:
                 yield f"{self.name}.{key} has no effect: {why}"
 
 
+def warned(warnings: Sequence[str]) -> dict[str, str]:
+    """What stands beside an answer to which these warnings belong."""
+    return {"warning": "; ".join(warnings)} if warnings else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a body said, clean."""
@@ -58,7 +63,7 @@ class Given:
     @property
     def beside(self) -> dict[str, str]:
         """What stands beside an answer that has no warnings of its own."""
-        return {"warning": "; ".join(self.warnings)} if self.warnings else {}
+        return warned(self.warnings)
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

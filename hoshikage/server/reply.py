@@ -30,6 +30,7 @@ class Form(Protocol):
 
     def opening(self) -> Iterator[Any]:
         """What a stream begins with."""
+        return iter(())
 
     def said(self, event: Said) -> Iterator[Any]:
         """What it says of an answer that grows."""
@@ -39,12 +40,14 @@ class Form(Protocol):
 
     def closing(self) -> Iterator[Any]:
         """What it ends with."""
+        return iter(())
 
     def whole(self) -> Any:
         """The answer in one piece, once it has been told of everything."""
 
     def single(self) -> Any:
         """The same as the only chunk of a stream."""
+        return self.whole()
 
 
 async def reply(

@@ -13,13 +13,13 @@ from blacksheep import Response
 from hoshikage.errors import ContextOverflowError
 from hoshikage.server import jsons
 from hoshikage.server.anthropic.tables import COUNT, MESSAGES
-from hoshikage.server.fields import Given, Table, called, given_in
+from hoshikage.server.fields import Given, Table, called, given_in, warned
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
 from hoshikage.server.openai.form import about_work
 from hoshikage.server.openai.thoughts import Reading
 from hoshikage.server.problem import Problem
-from hoshikage.server.reply import json_response, reply
+from hoshikage.server.reply import Form, json_response, reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.tokens import asked
@@ -76,7 +76,7 @@ async def read(exchange: Exchange, table: Table) -> Given:
     return given.having(messages=[*system, *given["messages"]], **form)
 
 
-class MessageForm:
+class MessageForm(Form):
     """Writes an answer as Anthropic does: blocks of text and of uses of tools, and before them of thinking.
 
     Who has not asked for thoughts is told of none.
@@ -124,10 +124,6 @@ class MessageForm:
         blocks = [grown_block(kind, "".join(parts)) for kind, parts in self._texts]
         blocks += map(tool_use, self._reading.calls)
         return {**self._message(blocks or [grown_block("text", "")]), **self._beside()}
-
-    def single(self) -> dict[str, Any]:
-        """The answer in one piece, which no stream of this form is."""
-        return self.whole()
 
     # -- blocks of a stream
 
@@ -203,7 +199,7 @@ class MessageForm:
 
     def _beside(self) -> dict[str, Any]:
         about = {"hoshikage": about_work(self._end)} if self._end is not None else {}
-        return {**about, **({"warning": "; ".join(self._warnings)} if self._warnings else {})}
+        return {**about, **warned(self._warnings)}
 
 
 def grown_block(kind: str, text: str) -> dict[str, Any]:

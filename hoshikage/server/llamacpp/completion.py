@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from blacksheep import Response
@@ -11,15 +10,15 @@ from blacksheep import Response
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen, label_of
-from hoshikage.server.fields import Given, given_in
+from hoshikage.server.fields import Given, given_in, warned
 from hoshikage.server.llamacpp.tables import COMPLETION, INFILL
 from hoshikage.server.openai import constraint
 from hoshikage.server.openai.asking import engine_options, job_of, ways_of
 from hoshikage.server.openai.completions import refuse_gap
-from hoshikage.server.openai.form import about_work
-from hoshikage.server.openai.logprobs import Written, text_of
+from hoshikage.server.openai.form import Choice, about_work
+from hoshikage.server.openai.logprobs import text_of
 from hoshikage.server.openai.mute import muted
-from hoshikage.server.reply import reply
+from hoshikage.server.reply import Form, reply
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.wire import EVENTS
@@ -82,18 +81,7 @@ async def schema_options(given: Given) -> dict[str, str]:
     return {"grammar": await constraint.apart(constraint.grammar, "json_schema", given["json_schema"])}
 
 
-@dataclass(slots=True)
-class Choice:
-    """One answer as far as it is known."""
-
-    index: int
-    text: list[str] = field(default_factory=list)
-    tokens: list[Token] = field(default_factory=list)
-    written: Written = field(default_factory=Written)
-    end: Answered | None = None
-
-
-class LlamaForm:
+class LlamaForm(Form):
     """Writes answers as llama-server does: one object for one prompt, a list for several."""
 
     def __init__(
@@ -112,10 +100,7 @@ class LlamaForm:
         self._prompt = prompt
         self._probabilities = probabilities
         self._warnings = warnings
-        self._choices = [Choice(i) for i in range(n)]
-
-    def opening(self) -> Iterator[dict[str, Any]]:
-        return iter(())
+        self._choices = [Choice(index=i) for i in range(n)]
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
         yield from self._take(event)
@@ -126,9 +111,6 @@ class LlamaForm:
         yield from self._take(event)
         yield self._picked(self._end(choice, ""))
 
-    def closing(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
     def whole(self) -> Any:
         """The answer in one piece."""
         ends = [self._end(choice, "".join(choice.text)) for choice in self._choices]
@@ -137,10 +119,6 @@ class LlamaForm:
                 end["completion_probabilities"] = [probability_of(token) for token in choice.tokens]
         ends = [*map(self._picked, ends)]
         return ends[0] if len(ends) == 1 else ends
-
-    def single(self) -> Any:
-        """The whole answer as the only chunk of a stream."""
-        return self.whole()
 
     def _picked(self, end: dict[str, Any]) -> dict[str, Any]:
         """What is wanted of it, each by the place that was asked for."""
@@ -151,9 +129,7 @@ class LlamaForm:
 
     def _take(self, event: Said | Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
-        tokens = choice.written.take(event)
-        choice.text.append(event.delta)
-        choice.tokens += tokens
+        tokens = choice.grow(event, event.delta)
         if not (event.delta or tokens):
             return
         part = {"index": event.index, "content": event.delta, "tokens": [], "stop": False, "id_slot": -1}
@@ -166,7 +142,6 @@ class LlamaForm:
         end = choice.end
         assert end is not None, "written only once the answer is complete"
         n_prompt, n_tokens = int(end.counts["n_prompt"]), int(end.counts["n_tokens"])
-        warnings = [*self._warnings, *end.warnings]
         return {
             "index": choice.index,
             "content": content,
@@ -185,7 +160,7 @@ class LlamaForm:
             "tokens_cached": n_prompt + n_tokens,
             "timings": timings(n_prompt, n_tokens, end.counts.get("seconds", 0.0)),
             "hoshikage": about_work(end),
-            **({"warning": "; ".join(warnings)} if warnings else {}),
+            **warned([*self._warnings, *end.warnings]),
         }
 
 

@@ -10,7 +10,7 @@ from blacksheep import Response
 
 from hoshikage.server.fields import Table, alias, given_in
 from hoshikage.server.openai import completions
-from hoshikage.server.openai.completions import Choice, TextForm
+from hoshikage.server.openai.completions import TextChoice, TextForm
 from hoshikage.server.openai.tables import COMPLETIONS
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -37,12 +37,12 @@ async def answer(services: Services, exchange: Exchange) -> Response:
 class FimForm(TextForm):
     """A completion whose text can be read at three places."""
 
-    def _whole_choice(self, choice: Choice) -> dict[str, Any]:
+    def _whole_choice(self, choice: TextChoice) -> dict[str, Any]:
         whole = super()._whole_choice(choice)
         message = {"role": "assistant", "content": whole["text"]}
         return whole | {"message": message, "delta": message}
 
-    def _chunk(self, choice: Choice, text: str, tokens: Sequence[Token] = (), **more: Any) -> dict[str, Any]:
+    def _chunk(self, choice: TextChoice, text: str, tokens: Sequence[Token] = (), **more: Any) -> dict[str, Any]:
         chunk = super()._chunk(choice, text, tokens, **more)
         for entry in chunk["choices"]:
             entry["delta"] = {"role": "assistant", "content": text}

@@ -15,8 +15,8 @@ from hoshikage.server.fields import Given, Table, given_in
 from hoshikage.server.openai import calls, constraint
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
 from hoshikage.server.openai.constraint import Constraint
-from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
-from hoshikage.server.openai.logprobs import Written, as_chat
+from hoshikage.server.openai.form import FINISH, Choice, Envelope, EnvelopeForm, about_work, canvas_of
+from hoshikage.server.openai.logprobs import as_chat
 from hoshikage.server.openai.mute import muted
 from hoshikage.server.openai.tables import CHAT, IDLE
 from hoshikage.server.openai.thoughts import Reading, joined
@@ -91,29 +91,23 @@ def logprob_options(given: Given) -> dict[str, int]:
     return {}
 
 
-@dataclass(slots=True)
-class Choice:
-    """One answer as far as it is known."""
+@dataclass(slots=True, kw_only=True)
+class ChatChoice(Choice):
+    """The same of a chat, whose text is its content."""
 
-    index: int
     reading: Reading
     thought: list[str] = field(default_factory=list)
-    content: list[str] = field(default_factory=list)
-    tokens: list[Token] = field(default_factory=list)
-    written: Written = field(default_factory=Written)
-    end: Answered | None = None
 
 
-class ChatForm:
+class ChatForm(EnvelopeForm[ChatChoice]):
     """Writes a chat's answers as OpenAI does."""
 
     def __init__(
         self, envelope: Envelope, *, reading: Callable[[], Reading], logprobs: bool = False, canvas: bool = False
     ) -> None:
-        self._envelope = envelope
+        super().__init__(envelope, [ChatChoice(index=i, reading=reading()) for i in range(envelope.n)])
         self._logprobs = logprobs
         self._canvas = canvas
-        self._choices = [Choice(i, reading()) for i in range(envelope.n)]
 
     def opening(self) -> Iterator[dict[str, Any]]:
         for choice in self._choices:
@@ -132,10 +126,6 @@ class ChatForm:
             yield self._chunk(choice, {"tool_calls": numbered(choice.reading.calls)})
         yield self._chunk(choice, {}, finish=finish_of(choice), more=about(event), warnings=event.warnings)
 
-    def closing(self) -> Iterator[dict[str, Any]]:
-        if self._envelope.usage:
-            yield self._envelope.usage_chunk()
-
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
         choices = [self._whole_choice(choice, "message") for choice in self._choices]
@@ -146,25 +136,19 @@ class ChatForm:
         choices = [self._whole_choice(choice, "delta") for choice in self._choices]
         return self._envelope.chunk(choices, self._warnings())
 
-    def _warnings(self) -> Sequence[str]:
-        ends = [choice.end for choice in self._choices if choice.end is not None]
-        return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
-
     def _grown(self, event: Said | Answered, more: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What an event adds to an answer. Its thought comes in chunks of its own: some clients read one of the two."""
         choice = self._choices[event.index]
         thought, content = joined(choice.reading.take(event))
-        tokens = choice.written.take(event)
+        tokens = choice.grow(event, content)
         choice.thought.append(thought)
-        choice.content.append(content)
-        choice.tokens += tokens
         if thought:
             yield self._chunk(choice, {"reasoning_content": thought})
         if content or tokens or more:
             yield self._chunk(choice, {"content": content} if content else {}, tokens, more=more)
 
-    def _whole_choice(self, choice: Choice, where: str) -> dict[str, Any]:
-        text, thought = "".join(choice.content), "".join(choice.thought)
+    def _whole_choice(self, choice: ChatChoice, where: str) -> dict[str, Any]:
+        text, thought = "".join(choice.text), "".join(choice.thought)
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         message |= {"annotations": []} if where == "message" else {}
         message |= {"reasoning_content": thought} if thought else {}
@@ -181,7 +165,7 @@ class ChatForm:
 
     def _chunk(
         self,
-        choice: Choice,
+        choice: ChatChoice,
         delta: dict[str, Any],
         tokens: Sequence[Token] = (),
         *,
@@ -194,7 +178,7 @@ class ChatForm:
         return self._envelope.chunk([entry], warnings)
 
 
-def finish_of(choice: Choice) -> str | None:
+def finish_of(choice: ChatChoice) -> str | None:
     """Why an answer ended."""
     if choice.end is None:
         return None

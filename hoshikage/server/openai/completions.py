@@ -13,8 +13,8 @@ from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen, label_of
 from hoshikage.server.fields import Given, given_in
 from hoshikage.server.openai.asking import engine_options, envelope_of, job_of, ways_of
-from hoshikage.server.openai.form import FINISH, Envelope, about_work, canvas_of
-from hoshikage.server.openai.logprobs import LegacyLogprobs, Written
+from hoshikage.server.openai.form import FINISH, Choice, Envelope, EnvelopeForm, about_work, canvas_of
+from hoshikage.server.openai.logprobs import LegacyLogprobs
 from hoshikage.server.openai.mute import muted, wants_none
 from hoshikage.server.openai.tables import COMPLETIONS, N_JOINT
 from hoshikage.server.openai.values import Prompt
@@ -125,28 +125,22 @@ async def spelled(services: Services, exchange: Exchange, given: Given, chosen: 
     return str((await value_of(services, exchange, job))["text"])
 
 
-@dataclass(slots=True)
-class Choice:
-    """One answer as far as it is known."""
+@dataclass(slots=True, kw_only=True)
+class TextChoice(Choice):
+    """The same of a completion, which may begin with its prompt."""
 
-    index: int
     echo: str
-    text: list[str] = field(default_factory=list)
-    tokens: list[Token] = field(default_factory=list)
-    written: Written = field(default_factory=Written)
     legacy: LegacyLogprobs = field(default_factory=LegacyLogprobs)
-    end: Answered | None = None
 
 
-class TextForm:
+class TextForm(EnvelopeForm[TextChoice]):
     """Writes completions as OpenAI did."""
 
     def __init__(self, envelope: Envelope, *, echoes: Sequence[str], logprobs: bool, canvas: bool = False) -> None:
-        self._envelope = envelope
+        n = envelope.n
+        super().__init__(envelope, [TextChoice(index=i, echo=echoes[i // n]) for i in range(len(echoes) * n)])
         self._logprobs = logprobs
         self._canvas = canvas
-        n = envelope.n
-        self._choices = [Choice(i, echoes[i // n]) for i in range(len(echoes) * n)]
 
     def opening(self) -> Iterator[dict[str, Any]]:
         for choice in self._choices:
@@ -156,27 +150,19 @@ class TextForm:
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
-        tokens = choice.written.take(event)
-        choice.text.append(event.delta)
-        choice.tokens += tokens
+        tokens = choice.grow(event, event.delta)
         if event.delta or tokens or self._canvas:
             more = {"diffusion": canvas_of(event)} if self._canvas else {}
             yield self._chunk(choice, event.delta, tokens, more=more)
 
     def answered(self, event: Answered) -> Iterator[dict[str, Any]]:
         choice = self._choices[event.index]
-        tokens = choice.written.take(event)
-        choice.text.append(event.delta)
-        choice.tokens += tokens
+        tokens = choice.grow(event, event.delta)
         choice.end = event
         self._envelope.count(event)
         more = {"hoshikage": about_work(event)}
         finish = FINISH[event.stop_reason]
         yield self._chunk(choice, event.delta, tokens, finish=finish, more=more, warnings=event.warnings)
-
-    def closing(self) -> Iterator[dict[str, Any]]:
-        if self._envelope.usage:
-            yield self._envelope.usage_chunk()
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
@@ -186,11 +172,7 @@ class TextForm:
         """The whole answer as the only chunk of a stream."""
         return self._envelope.chunk([self._whole_choice(choice) for choice in self._choices], self._warnings())
 
-    def _warnings(self) -> Sequence[str]:
-        ends = [choice.end for choice in self._choices if choice.end is not None]
-        return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
-
-    def _whole_choice(self, choice: Choice) -> dict[str, Any]:
+    def _whole_choice(self, choice: TextChoice) -> dict[str, Any]:
         end = choice.end
         return {
             "index": choice.index,
@@ -200,13 +182,13 @@ class TextForm:
             **({"hoshikage": about_work(end)} if end else {}),
         }
 
-    def _legacy(self, choice: Choice) -> dict[str, Any]:
+    def _legacy(self, choice: TextChoice) -> dict[str, Any]:
         prompt = choice.end.prompt if choice.end is not None else ()  # there where it was asked for
         return LegacyLogprobs().take([*prompt, *choice.tokens], opens=bool(prompt))
 
     def _chunk(
         self,
-        choice: Choice,
+        choice: TextChoice,
         text: str,
         tokens: Sequence[Token] = (),
         *,

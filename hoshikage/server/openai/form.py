@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hoshikage._version import __version__
-from hoshikage.worker.ask import Answered, Said
+from hoshikage.server.fields import warned
+from hoshikage.server.openai.logprobs import Written
+from hoshikage.server.reply import Form
+from hoshikage.worker.ask import Answered, Said, Token
 
 WORK = {"n_passes": "passes", "n_warm": "warm_passes", "n_rows": "rows"}
 FINISH = {"stop": "stop", "length": "length", "cancelled": "length"}
@@ -70,8 +73,45 @@ class Envelope:
 
     def _round(self, kind: str, choices: list[dict[str, Any]], warnings: Sequence[str]) -> dict[str, Any]:
         about = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-        warned = {"warning": "; ".join(warnings)} if warnings else {}
-        return {**about, "system_fingerprint": f"hoshikage-{__version__}", "choices": choices, **warned}
+        return {**about, "system_fingerprint": f"hoshikage-{__version__}", "choices": choices, **warned(warnings)}
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """One answer as far as it is known."""
+
+    index: int
+    text: list[str] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    end: Answered | None = None
+    _written: Written = field(default_factory=Written)
+
+    def grow(self, event: Said | Answered, text: str) -> list[Token]:
+        """Take what an event adds to it, of which this is the text; the tokens that are certain now."""
+        tokens = self._written.take(event)
+        self.text.append(text)
+        self.tokens += tokens
+        return tokens
+
+
+AnyChoice = TypeVar("AnyChoice", bound=Choice)
+
+
+class EnvelopeForm(Form, Generic[AnyChoice]):
+    """What the forms of OpenAI's routes do in the same way."""
+
+    def __init__(self, envelope: Envelope, choices: list[AnyChoice]) -> None:
+        self._envelope = envelope
+        self._choices = choices
+
+    def closing(self) -> Iterator[dict[str, Any]]:
+        """The usage, where it was asked for."""
+        if self._envelope.usage:
+            yield self._envelope.usage_chunk()
+
+    def _warnings(self) -> Sequence[str]:
+        ends = [choice.end for choice in self._choices if choice.end is not None]
+        return list(dict.fromkeys([*self._envelope.warnings, *(text for end in ends for text in end.warnings)]))
 
 
 def about_work(answered: Answered) -> dict[str, Any]:

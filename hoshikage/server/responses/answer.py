@@ -13,13 +13,13 @@ from blacksheep import Response
 from hoshikage.engine.request import KINDS, options_of
 from hoshikage.server import sse
 from hoshikage.server.choosing import Chosen
-from hoshikage.server.fields import Given, called, given_in
+from hoshikage.server.fields import Given, called, given_in, warned
 from hoshikage.server.openai import chat
 from hoshikage.server.openai.asking import ways_of
 from hoshikage.server.openai.form import about_work
 from hoshikage.server.openai.thoughts import Reading
 from hoshikage.server.problem import Problem
-from hoshikage.server.reply import reply
+from hoshikage.server.reply import Form, reply
 from hoshikage.server.responses.item import MESSAGE, REASONING, Item
 from hoshikage.server.responses.tables import RESPONSES
 from hoshikage.server.services import Services
@@ -108,7 +108,7 @@ def told_format(form: Mapping[str, Any]) -> dict[str, Any]:
     return {**form, "name": "output", "description": None, "strict": True}
 
 
-class ResponseForm:
+class ResponseForm(Form):
     """Writes an answer as a response: what was thought, a message, and calls of functions."""
 
     def __init__(
@@ -150,10 +150,6 @@ class ResponseForm:
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
         return self._response(self._status())
-
-    def single(self) -> dict[str, Any]:
-        """The answer in one piece, which no stream of this form is."""
-        return self.whole()
 
     def alive(self) -> bytes:
         """An event, not a comment: Codex gives a stream up that has had none for some minutes."""
@@ -256,7 +252,7 @@ class ResponseForm:
             "output": output,
             "usage": usage_of(self._end) if self._end is not None else None,
             **({"hoshikage": about_work(self._end)} if self._end is not None else {}),
-            **({"warning": "; ".join(self._warnings)} if self._warnings else {}),
+            **warned(self._warnings),
         }
 
 

@@ -13,10 +13,10 @@ from blacksheep import Response
 from hoshikage.errors import HoshikageError, ParameterError
 from hoshikage.server import jsons
 from hoshikage.server.failures import noted
-from hoshikage.server.fields import Given, Table, given_in
+from hoshikage.server.fields import Given, Table, given_in, warned
 from hoshikage.server.openai.form import about_work
 from hoshikage.server.problem import Problem
-from hoshikage.server.reply import json_response, told, written
+from hoshikage.server.reply import Form, json_response, told, written
 from hoshikage.server.reynard.tables import GENERATE, INFILL, MANY_GAPS, MANY_TEXTS
 from hoshikage.server.reynard.work import Asked
 from hoshikage.server.services import Services
@@ -149,7 +149,7 @@ async def attempted(services: Services, exchange: Exchange, given: Given, key: s
         return {**about, **nothing, "error": problem.body["error"]["message"], "code": problem.code}
 
 
-class ReynardForm:
+class ReynardForm(Form):
     """Writes an answer as Reynard's clients read it."""
 
     def __init__(self, asked: Asked, key: str, warnings: Sequence[str]) -> None:
@@ -157,9 +157,6 @@ class ReynardForm:
         self._key = key
         self._warnings = list(warnings)
         self._end: Answered | None = None
-
-    def opening(self) -> Iterator[dict[str, Any]]:
-        return iter(())
 
     def said(self, event: Said) -> Iterator[dict[str, Any]]:
         if event.delta:
@@ -172,9 +169,6 @@ class ReynardForm:
             yield event_of("token", event.delta)
         yield event_of("complete", event.text, self._about())
 
-    def closing(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
         assert self._end is not None, "written only once the answer is complete"
@@ -182,14 +176,8 @@ class ReynardForm:
         named = {name: about.pop(name) for name in ("model_id", "processing_time", "tokens_generated")}
         return {"success": True, self._key: self._end.text, **named, "metadata": about}
 
-    def single(self) -> dict[str, Any]:
-        """The same as the only piece of a stream."""
-        assert self._end is not None, "written only once the answer is complete"
-        return event_of("complete", self._end.text, self._about())
-
     def _about(self) -> dict[str, Any]:
         assert self._end is not None, "known only once the answer is complete"
-        warned = {"warning": "; ".join(self._warnings)} if self._warnings else {}
         return {
             "model_id": self._asked.model,
             "processing_time": round(self._asked.seconds, 6),
@@ -197,7 +185,7 @@ class ReynardForm:
             "model": self._asked.label,
             "stop_reason": self._end.stop_reason,
             **about_work(self._end),
-            **warned,
+            **warned(self._warnings),
         }
 
 
