@@ -10,9 +10,9 @@ from typing import Any
 
 from hoshikage.errors import HoshikageError, NoRoomError, WorkerDied
 from hoshikage.manager.job import Job, Tell
-from hoshikage.manager.lease import Request
 from hoshikage.manager.place import Loaded, NoRoom, OnDeath, OnProgress, Place, Terms
 from hoshikage.manager.queue import Gate
+from hoshikage.manager.request import Request
 from hoshikage.manager.steward import Steward
 from hoshikage.manager.timers import Timers
 from hoshikage.registry import Model

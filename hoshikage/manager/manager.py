@@ -22,10 +22,10 @@ from hoshikage.errors import HoshikageError, Stopping
 from hoshikage.manager.heap import return_large_pieces
 from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.keeper import Action, Means
-from hoshikage.manager.lease import Request
 from hoshikage.manager.loader import Loader
 from hoshikage.manager.place import Load, OnDeath, OnProgress, Place, Terms
 from hoshikage.manager.queue import Gate
+from hoshikage.manager.request import Request
 from hoshikage.manager.staging import sweep
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.manager.steward import Steward

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from hoshikage.errors import HoshikageError
 from hoshikage.manager.job import Tell, Ticket
-from hoshikage.manager.lease import Request
 from hoshikage.manager.queue import Line
+from hoshikage.manager.request import Request
 from hoshikage.manager.residency import Holder
 from hoshikage.manager.state import State
 from hoshikage.manager.timers import Timer

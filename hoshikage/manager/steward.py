@@ -11,9 +11,9 @@ from typing import Any
 
 from hoshikage.errors import Cancelled, HoshikageError, InternalError, Stopping, TookTooLong, WaitedTooLong, WorkerDied
 from hoshikage.manager.keeper import PATIENCE, Keeper, Means
-from hoshikage.manager.lease import Request, relay
 from hoshikage.manager.place import Phase, Place
 from hoshikage.manager.queue import Gate
+from hoshikage.manager.request import Request, relay
 from hoshikage.settings import Settings
 
 LAST = 30.0  # seconds after which a stop waits for nothing any more
@@ -54,7 +54,7 @@ class Steward:
             place.line.remove(request)
             self._hand_over(place, request)
         self.changed(place)
-        if request in self._alive and request.lease is None:
+        if request in self._alive and request.ticket is None:
             tell_newcomer(place, request)
 
     def cancelled(self, request: Request) -> None:
@@ -63,10 +63,10 @@ class Steward:
             return
         request.is_cancelled = True
         self.n_cancelled += 1
-        if request.lease is None:
+        if request.ticket is None:
             self.end(request, Cancelled())
         else:
-            self._stop_lease(request)
+            self._stop_working(request)
 
     def unload(self, label: str) -> None:
         """Take a model out of memory: what it serves is finished, a load is given up."""
@@ -130,7 +130,7 @@ class Steward:
         returned = partial(self._means.post, partial(self._returned, place, request))
         place.running.add(request)
         try:
-            request.lease = place.loaded.worker.ask(request.job.ask, relay(request, place.loaded.notes, returned))
+            request.ticket = place.loaded.worker.ask(request.job.ask, relay(request, place.loaded.notes, returned))
         except WorkerDied as error:  # before it could begin: it waits for the next worker
             place.running.discard(request)
             place.line.put_back(request)
@@ -181,7 +181,7 @@ class Steward:
             self._gate.called()
             self._forget(request)
         else:
-            self._stop_lease(request)
+            self._stop_working(request)
 
     def _forget(self, request: Request) -> None:
         for timer in request.timers:
@@ -189,10 +189,10 @@ class Steward:
         if self._alive.pop(request, None) is not None:
             self._gate.ended(request.key)
 
-    def _stop_lease(self, request: Request) -> None:
+    def _stop_working(self, request: Request) -> None:
         """Have a worker stop; one that shows no sign of life from now on is ended."""
-        assert request.lease is not None, "stopped only when it has begun"
-        request.lease.cancel()
+        assert request.ticket is not None, "stopped only when it has begun"
+        request.ticket.cancel()
         if request.grace_timer is None and self._settings.watchdog_timeout:
             self._set_grace(request)
 

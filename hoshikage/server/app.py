@@ -8,7 +8,7 @@ from typing import Any
 
 from blacksheep import Application, Content, Request, Response, Router
 
-from hoshikage.server import ancestor, ending, health, jsons, manual, tokens
+from hoshikage.server import ending, health, jsons, manual, owner, tokens
 from hoshikage.server.anthropic.lines import LINES as ANTHROPIC
 from hoshikage.server.anthropic.messages import as_anthropic
 from hoshikage.server.door import Line
@@ -48,13 +48,13 @@ def lines(*, reynard: bool = True) -> list[Line]:
         ("POST", "/tokenize", tokens.tokenize, user, "A text as tokens", {"table": tokens.TOKENIZE}),
         ("POST", "/detokenize", tokens.detokenize, user, "Tokens as a text", {"table": tokens.DETOKENIZE}),
         ("GET", "/tokenizer_info", tokens.info, user, "Special tokens and chat template", {"query": [tables.MODEL]}),
-        ("GET", "/v1/status", ancestor.status, user, "That the server is there", {}),
-        ("GET", "/v1/api/version", ancestor.version, user, "The version of the server", {}),
-        ("POST", "/admin/models", ancestor.add, admin, "Give a model file a name", {"table": ancestor.ADD}),
-        ("DELETE", "/admin/models/{name}", ancestor.remove, admin, "Forget the name of a model", {}),
-        ("POST", "/admin/models/{name}/load", ancestor.load, admin, "Load a model", {"table": ancestor.WAKE}),
-        ("POST", "/admin/models/{name}/unload", ancestor.unload, admin, "Unload a model", {}),
-        ("POST", "/admin/reload", ancestor.reload, admin, "Read the file of models again", {}),
+        ("GET", "/v1/status", owner.status, user, "That the server is there", {}),
+        ("GET", "/v1/api/version", owner.version, user, "The version of the server", {}),
+        ("POST", "/admin/models", owner.add, admin, "Give a model file a name", {"table": owner.ADD}),
+        ("DELETE", "/admin/models/{name}", owner.remove, admin, "Forget the name of a model", {}),
+        ("POST", "/admin/models/{name}/load", owner.load, admin, "Load a model", {"table": owner.WAKE}),
+        ("POST", "/admin/models/{name}/unload", owner.unload, admin, "Unload a model", {}),
+        ("POST", "/admin/reload", owner.reload, admin, "Read the file of models again", {}),
         ("POST", "/admin/stop", ending.stop, admin, "End the server in order", {}),
         ("GET", "/health", health.health, anybody, "Whether the process lives", {}),
         ("GET", "/v1/health", health.health, anybody, "The same, as llama-server has it", {}),

@@ -16,6 +16,7 @@ from hoshikage.engine.result import Token as Token
 from hoshikage.errors import HoshikageError
 
 Kind = Literal["generate", "chat", "infill", "tokenize", "detokenize", "template", "describe"]
+LIGHT = frozenset({"tokenize", "detokenize", "template", "describe"})  # no forward pass: they need no place in a batch
 Watch = Literal["end", "text", "canvas"]
 
 

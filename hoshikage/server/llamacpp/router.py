@@ -13,11 +13,11 @@ from blacksheep import Response
 from hoshikage.errors import ParameterError
 from hoshikage.manager.state import ModelState
 from hoshikage.server import sse
-from hoshikage.server.ancestor import forget, register
 from hoshikage.server.fields import called, given_in, queried
 from hoshikage.server.llamacpp.tables import ADD_MODEL, WHICH
 from hoshikage.server.lookout import Look
 from hoshikage.server.openai.models import STATUS, card, state_of
+from hoshikage.server.owner import forget, register
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hoshikage.checks import Text, Whole
 from hoshikage.engine.request import SEEDS
-from hoshikage.server.ancestor import ADD
 from hoshikage.server.fields import Field, Table, alias, engine_fields
 from hoshikage.server.llamacpp.values import Bias, Chunks, Places
 from hoshikage.server.openai.tables import (
@@ -26,6 +25,7 @@ from hoshikage.server.openai.tables import (
     UP_TO,
 )
 from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools, Unset
+from hoshikage.server.owner import ADD
 
 FINISHED = "an answer is finished, or given up with `timeout` or by closing the connection"
 ORDER = "samplers have one order"

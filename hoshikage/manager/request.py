@@ -14,9 +14,7 @@ from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.outlet import Outlet
 from hoshikage.manager.timers import Timer
 from hoshikage.registry import Model
-from hoshikage.worker.ask import Answered, Done, Event, Failed, Loading, Waiting
-
-LIGHT = frozenset({"tokenize", "detokenize", "template", "describe"})  # no forward pass: they need no place in a batch
+from hoshikage.worker.ask import LIGHT, Answered, Done, Event, Failed, Loading, Waiting
 
 
 class Request:
@@ -29,7 +27,7 @@ class Request:
         self.job = job
         self.model = model
         self.arrived = arrived
-        self.lease: Ticket | None = None  # the worker's ticket, once it has begun
+        self.ticket: Ticket | None = None  # the worker's ticket, once it has begun
         self.is_cancelled = False
         self.went_well = False  # what its worker said last
         self.wait_timer: Timer | None = None

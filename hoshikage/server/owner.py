@@ -1,4 +1,4 @@
-"""The routes of our ancestor: what its clients send and read, word for word; and what else only an owner may ask."""
+"""The owner's routes, in the words that the clients of our ancestor send and read; and what else those ask."""
 
 from __future__ import annotations
 
