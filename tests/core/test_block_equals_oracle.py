@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoshikage._block import BlockCanvas, BlockSession
+from hoshikage._block import BlockSession
 from hoshikage._fake import FakeModel
 from tests.blocks import RULES, BlockCase, block_batches, block_cases, result_of
-from tests.engine import NEAR_TIE, assert_same, run_all
+from tests.engine import run_all
 from tests.reference import Result
+from tests.tally import Tally
+
+
+def settled(result: Result) -> tuple[list[int], list[int]]:
+    return result.tokens.tolist(), result.settled_at.tolist()
 
 
 def open_session(case: BlockCase, n_seq: int = 1, n_threads: int = 1) -> BlockSession:
     model = FakeModel(case.n_vocab, salt=case.salt, block_length=case.options["length"])
     return BlockSession(model, n_ctx=2048, n_seq=n_seq, n_rows=512, n_threads=n_threads)
-
-
-class Tally:
-    """Compares unless the oracle itself calls it a near-tie, and holds near-ties to be rare."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[str] = Counter()
-
-    def compare(self, case: BlockCase, canvas: BlockCanvas) -> Result:
-        expected = case.decode()
-        self.seen["near-tie" if expected.margin < NEAR_TIE else "decided"] += 1
-        if expected.margin >= NEAR_TIE:
-            assert_same(result_of(canvas), expected)
-        return expected
-
-    def assert_near_ties_are_rare(self) -> None:
-        assert self.seen["decided"] > 20
-        assert self.seen["near-tie"] <= 3 + 0.05 * self.seen.total(), self.seen  # hypothesis repeats what it likes
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -50,10 +35,10 @@ def test_alone(rule: str) -> None:
         with open_session(case, n_threads=n_threads) as session:
             run_all(session, [canvas])
         assert canvas.done
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 def test_batched_and_coming_and_going() -> None:
@@ -77,14 +62,10 @@ def test_batched_and_coming_and_going() -> None:
             while session.canvases:
                 session.run()
         for case, canvas in zip(batch, canvases, strict=True):
-            expected = case.decode()
-            tally.seen["near-tie" if expected.margin < NEAR_TIE else "decided"] += 1
-            if expected.margin >= NEAR_TIE:  # as many passes need not be: what the others left is used
-                assert result_of(canvas).tokens.tolist() == expected.tokens.tolist()
-                assert result_of(canvas).settled_at.tolist() == expected.settled_at.tolist()
+            tally.compare(case, result_of(canvas), settled)  # as many passes need not be: what others left is used
 
     check()
-    tally.assert_near_ties_are_rare()
+    tally.assert_ties_are_rare()
 
 
 @settings(max_examples=100)

@@ -15,8 +15,9 @@ from hoshikage._fake import FakeModel
 from hoshikage.errors import ContextOverflowError, ParameterError
 from hoshikage.strategies import make_gaps, make_growth
 from tests.cases import ALGORITHMS, CACHING, PARALLEL, SCHEDULES, Case, cases
-from tests.core.test_loop_equals_oracle import Tally, open_session
-from tests.engine import make_canvas, run_all
+from tests.core.test_loop_equals_oracle import open_session
+from tests.engine import make_canvas, result_of, run_all
+from tests.tally import Tally
 
 ANY = (*ALGORITHMS, *(name for name in PARALLEL if name != "credit"))  # which counts by place, and places move
 
@@ -61,7 +62,7 @@ def test_gaps_whose_length_the_model_finds(schedule: str) -> None:
     @given(elastic_cases(schedule=schedule), st.integers(1, 3))
     def check(case: Case, n_threads: int) -> None:
         canvas = decoded(case, n_threads)
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
         for (lo, hi), (_, _, least, most) in zip(canvas.growth.gaps, case.options["gaps"], strict=True):
             assert least <= hi - lo <= most
             written = {*canvas.tokens[lo:hi]}
@@ -104,7 +105,7 @@ def test_answers_that_grow(schedule: str, algorithms: tuple[str, ...]) -> None:
         options = {"grow": data.draw(st.integers(1, 20)), "grow_options": numbers, "logit_bias": ends}
         case = replace(drawn, options=drawn.options | options)
         canvas = decoded(case, 2)
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
         assert case.mask_id not in canvas.tokens
         assert canvas.n == len(case.tokens) + canvas.growth.n_added <= canvas.n_most
         grown.add(canvas.growth.n_added > 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 from hoshikage._core import Session
 from hoshikage._fake import FakeModel
 from tests.cases import ALGORITHMS, CACHING, PARALLEL, SCHEDULES, Case, batches, cases
-from tests.engine import NEAR_TIE, assert_same, facts, make_canvas, result_of, run_all
+from tests.engine import assert_same, make_canvas, result_of, run_all
+from tests.tally import Tally
 
 N_THREADS = st.integers(1, 4)
 
@@ -20,30 +20,6 @@ N_THREADS = st.integers(1, 4)
 def open_session(case: Case, n_threads: int, n_canvases: int = 1) -> Session:
     model = FakeModel(case.n_vocab, salt=case.salt)
     return Session(model, n_ctx=2048, n_seq=2 * n_canvases, n_rows=512, n_threads=n_threads)
-
-
-class Tally:
-    """Compares, and holds those to be rare that float32 decided otherwise at what the oracle itself calls a near-tie.
-
-    Only what came out otherwise counts, and each tie once: hypothesis draws what it likes again, with other numbers
-    around the same narrow decision, so that one tie can be in a dozen examples.
-    """
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.otherwise: set[tuple[float, int]] = set()
-
-    def compare(self, case: Case, canvas: Any) -> None:
-        expected = case.decode()
-        self.n += 1
-        if expected.margin >= NEAR_TIE:
-            assert_same(result_of(canvas), expected)
-        elif facts(result_of(canvas)) != facts(expected):
-            self.otherwise.add((expected.margin, case.salt))
-
-    def assert_ties_are_rare(self) -> None:
-        assert self.n > 0
-        assert len(self.otherwise) <= 1 + 0.01 * self.n, self.otherwise
 
 
 @pytest.mark.parametrize("schedule", (*SCHEDULES, "denoising"))
@@ -58,7 +34,7 @@ def test_alone(algorithm: str, schedule: str) -> None:
         with open_session(case, n_threads) as session:
             run_all(session, [canvas])
         assert canvas.done
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
@@ -75,7 +51,7 @@ def test_plans(plan: str) -> None:
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, n_threads) as session:
             run_all(session, [canvas])
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
@@ -93,7 +69,7 @@ def test_rules_that_settle_several(algorithm: str) -> None:
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, n_threads) as session:
             run_all(session, [canvas])
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
@@ -114,7 +90,7 @@ def test_blocks_that_end_with_a_delimiter() -> None:
         canvas = make_canvas(case.tokens, case.mask_id, **case.options)
         with open_session(case, 2) as session:
             run_all(session, [canvas])
-        tally.compare(case, canvas)
+        tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
@@ -131,7 +107,7 @@ def test_batched(algorithms: tuple[str, ...]) -> None:
         with open_session(batch[0], n_threads, len(batch)) as session:
             run_all(session, canvases)
         for case, canvas in zip(batch, canvases, strict=True):
-            tally.compare(case, canvas)
+            tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
@@ -156,7 +132,7 @@ def test_joining_and_leaving_between_steps(algorithms: tuple[str, ...]) -> None:
                 session.run()
         for case, canvas in zip(batch, canvases, strict=True):
             if canvas.done:
-                tally.compare(case, canvas)
+                tally.compare(case, result_of(canvas))
 
     check()
     tally.assert_ties_are_rare()
