@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from hoshikage.server.anthropic.messages import tool_use
 from hoshikage.server.openai import markup
 from hoshikage.server.openai.calls import CLOSE, OPEN, CallReader, for_template
 from hoshikage.server.openai.channels import Channels
+from tests.linear import assert_linear
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "string"}, "z": {"type": "array"}}}
 QWEN = "<function=f>\n<parameter=x>\n1\n</parameter>\n<parameter=y>\n 2\n\n</parameter>\n</function>"
@@ -223,15 +223,12 @@ def test_an_optional_argument_is_what_one_of_its_schemas_says(schema: Any, value
 def test_markup_takes_no_longer_than_its_text(mark: str, piece: str, head: str) -> None:
     """A model in a loop writes such things, and all others wait for whoever reads them."""
 
-    def seconds(n: int) -> float:
-        began = time.thread_time()
+    def work(n: int) -> None:
         text = head + piece * n + "x"
         markup.end_of(mark, text)
         markup.calls_in(mark, text, True, {"f": None})
-        return time.thread_time() - began
 
-    least = min(seconds(250) for _ in range(5))
-    assert min(seconds(4000) for _ in range(3)) < 100 * max(least, 1e-5)
+    assert_linear(work)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +236,4 @@ def test_markup_takes_no_longer_than_its_text(mark: str, piece: str, head: str) 
 )
 @pytest.mark.parametrize("head", ["", "x", "{"])
 def test_reading_takes_no_longer_than_what_is_read(piece: str, head: str) -> None:
-    def seconds(n: int) -> float:
-        began = time.thread_time()
-        read([head, *([piece] * n)])
-        return time.thread_time() - began
-
-    least = min(seconds(500) for _ in range(5))
-    assert min(seconds(4000) for _ in range(3)) < 30 * max(least, 1e-4)
+    assert_linear(lambda n: read([head, *([piece] * n)]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from hoshikage.engine.answer import spoken
 from hoshikage.server.openai.channels import Channels
 from hoshikage.server.openai.thoughts import joined
 from tests.letters import EOT, Letters
+from tests.linear import assert_linear
 
 WHY = "<|channel|>analysis<|message|>why?<|end|>"
 SO = "<|start|>assistant<|channel|>final<|message|>So."
@@ -91,13 +90,7 @@ def test_content_is_not_late() -> None:
 @pytest.mark.parametrize("piece", ["<|start|>", "<|channel|>", "<|message|>", "<", "<|end|><|message|>", "to=", "x"])
 @pytest.mark.parametrize("head", ["", CALL])
 def test_it_takes_no_longer_than_its_text(head: str, piece: str) -> None:
-    def seconds(n: int) -> float:
-        began = time.thread_time()
-        read([head, *([piece] * n)])
-        return time.thread_time() - began
-
-    least = min(seconds(250) for _ in range(5))
-    assert min(seconds(4000) for _ in range(3)) < 100 * max(least, 1e-5)
+    assert_linear(lambda n: read([head, *([piece] * n)]))
 
 
 def test_marks_have_a_text_and_other_special_tokens_none() -> None:

@@ -43,14 +43,7 @@ def model(tiny_model: TinyModel) -> str:
     return str(tiny_model("llada", chat_template=CHAT_TEMPLATE))
 
 
-@pytest.fixture(autouse=True)
-def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No .env of the person who runs the tests has a say."""
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+pytestmark = pytest.mark.usefixtures("nobody")
 
 
 def test_an_answer_goes_to_standard_output_and_nothing_else_does(command: Command, model: str) -> None:

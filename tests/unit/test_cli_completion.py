@@ -16,21 +16,16 @@ from hypothesis import strategies as st
 
 from hoshikage.cli import COMMANDS, main, parser_of
 from hoshikage.cli.completion import FILES, SHELLS, candidates, joined
-from hoshikage.settings import table
 from tests.house import ROOT
 from tests.rawgguf import Draft
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(nobody: Path) -> Path:
     """A person with one registered model, whose label a shell could misread, and one file."""
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights.gguf").write_bytes(Draft().bytes())
+    (nobody / "weights.gguf").write_bytes(Draft().bytes())
     assert main(["add", "weights.gguf", "big:7b"]) == 0
-    return tmp_path
+    return nobody
 
 
 def after(*words: str) -> list[str]:

@@ -12,14 +12,7 @@ import pytest
 from hoshikage.cli import main
 from hoshikage.settings import table
 
-
-@pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without settings, and an environment that has none of ours."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
+pytestmark = pytest.mark.usefixtures("nobody")
 
 
 @pytest.fixture

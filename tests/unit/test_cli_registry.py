@@ -20,7 +20,6 @@ from hoshikage.cli.models import in_columns
 from hoshikage.cli.screen import width_of
 from hoshikage.errors import ParameterError
 from hoshikage.registry.entry import DEFAULT_STOP
-from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.rawgguf import Draft, of
 from tests.tiny import Shape, write
@@ -31,18 +30,13 @@ COMMAND = [sys.executable, "-m", "hoshikage"]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(nobody: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A person without settings, and a package with one embedded model."""
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PORT", "1")  # where no server is that would be told
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.chdir(tmp_path)
     folder = tmp_path_factory.mktemp("nano")
     (folder / "nano-llada.gguf").write_bytes(Draft().bytes())
     monkeypatch.setattr(nano, "HERE", folder)
-    return tmp_path
+    return nobody
 
 
 @pytest.fixture

@@ -21,17 +21,9 @@ from hoshikage.cli import main, stop
 from hoshikage.cli.ps import HEAD, cells, duration
 from hoshikage.cli.remote import Remote, server_of
 from hoshikage.errors import NoServerError, ParameterError, RefusedError
-from hoshikage.settings import table
 from tests.rawgguf import Draft
 
-
-@pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without settings, and an environment that has none of ours."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
+pytestmark = pytest.mark.usefixtures("nobody")
 
 
 # -- addresses

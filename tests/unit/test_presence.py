@@ -17,7 +17,6 @@ import pytest
 from hoshikage.cli import main
 from hoshikage.registry import presence
 from hoshikage.registry.presence import announced, found, note_of
-from hoshikage.settings import table
 from tests.conftest import TinyModel
 from tests.unit.test_cli_remote import answering, http
 
@@ -25,13 +24,9 @@ URL = "http://127.0.0.1:1"  # where nobody listens
 
 
 @pytest.fixture
-def map_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def map_file(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of names of all commands; nothing else is set."""
-    for row in table():
-        monkeypatch.delenv(row.variable, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    path = tmp_path / "names" / "model_map.json"
+    path = nobody / "names" / "model_map.json"
     monkeypatch.setenv("MODEL_MAP_FILE", str(path))
     return path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from hoshikage.engine.prompt import THOUGHT_ENDS as CLOSE
 from hoshikage.server.openai.calls import CallReader
 from hoshikage.server.openai.thoughts import Reading, Thoughts, joined
 from hoshikage.worker.ask import Answered, Said
+from tests.linear import assert_linear
 
 CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
 texts = st.lists(
@@ -127,12 +127,9 @@ def test_calls_are_looked_for_in_the_content_alone(cuts: bool) -> None:
 @pytest.mark.parametrize("piece", [" ", "\n", "<", "</", "</think", "x"])
 @pytest.mark.parametrize("head", ["", THINK, THINK + "a"])
 def test_reading_takes_no_longer_than_the_text(head: str, piece: str) -> None:
-    def seconds(n: int) -> float:
+    def work(n: int) -> None:
         thoughts = Thoughts()
-        began = time.thread_time()
         for part in (head, *[piece] * n):
             thoughts.feed(part)
-        return time.thread_time() - began
 
-    least = min(seconds(250) for _ in range(5))
-    assert min(seconds(4000) for _ in range(3)) < 100 * max(least, 1e-5)
+    assert_linear(work)
