@@ -197,15 +197,6 @@ cdef class Context(Forward):
             raise RuntimeError("the session is closed")
         return 0
 
-    def memory_bytes(self):
-        """What the cache holds for its tokens now."""
-        cdef int32_t seq
-        self.check_open()
-        self.check_idle()
-        if self.memory == NULL:
-            return 0
-        return sum(llama_state_seq_get_size(self.ptr, self.home(seq)) for seq in range(self.n_streams))
-
     # -- one forward pass
 
     cdef void clear_batch(self) noexcept nogil:

@@ -21,11 +21,7 @@ cdef extern from "ggml.h" nogil:
         GGML_TYPE_IQ4_NL
 
     enum ggml_log_level:
-        GGML_LOG_LEVEL_NONE
-        GGML_LOG_LEVEL_DEBUG
-        GGML_LOG_LEVEL_INFO
         GGML_LOG_LEVEL_WARN
-        GGML_LOG_LEVEL_ERROR
         GGML_LOG_LEVEL_CONT
 
     ctypedef void (*ggml_log_callback)(ggml_log_level level, const char *text, void *user_data) noexcept nogil
@@ -50,9 +46,6 @@ cdef extern from "llama.h" nogil:
     ctypedef int32_t llama_pos
     ctypedef int32_t llama_token
     ctypedef int32_t llama_seq_id
-
-    enum llama_vocab_type:
-        LLAMA_VOCAB_TYPE_NONE
 
     enum llama_attention_type:
         LLAMA_ATTENTION_TYPE_NON_CAUSAL
@@ -147,8 +140,6 @@ cdef extern from "llama.h" nogil:
     size_t llama_max_parallel_sequences()
     cbool llama_supports_gpu_offload()
 
-    uint32_t llama_n_ctx(const llama_context *ctx)
-    uint32_t llama_n_ctx_seq(const llama_context *ctx)
     uint32_t llama_n_batch(const llama_context *ctx)
     uint32_t llama_n_ubatch(const llama_context *ctx)
     llama_memory_t llama_get_memory(const llama_context *ctx)
@@ -157,7 +148,6 @@ cdef extern from "llama.h" nogil:
     int32_t llama_model_n_ctx_train(const llama_model *model)
     int32_t llama_model_n_embd(const llama_model *model)
     int32_t llama_model_n_layer(const llama_model *model)
-    llama_vocab_type llama_vocab_type_of "llama_vocab_type"(const llama_vocab *vocab)
     int32_t llama_vocab_n_tokens(const llama_vocab *vocab)
     int32_t llama_model_meta_count(const llama_model *model)
     int32_t llama_model_meta_key_by_index(const llama_model *model, int32_t i, char *buf, size_t size)
@@ -170,14 +160,12 @@ cdef extern from "llama.h" nogil:
     cbool llama_model_has_decoder(const llama_model *model)
     cbool llama_model_is_recurrent(const llama_model *model)
     cbool llama_model_is_hybrid(const llama_model *model)
-    cbool llama_model_is_diffusion(const llama_model *model)
 
     void llama_memory_clear(llama_memory_t mem, cbool data)
     cbool llama_memory_seq_rm(llama_memory_t mem, llama_seq_id seq, llama_pos p0, llama_pos p1)
     void llama_memory_seq_cp(llama_memory_t mem, llama_seq_id src, llama_seq_id dst, llama_pos p0, llama_pos p1)
     llama_pos llama_memory_seq_pos_max(llama_memory_t mem, llama_seq_id seq)
 
-    size_t llama_state_seq_get_size(llama_context *ctx, llama_seq_id seq)
 
     llama_batch llama_batch_init(int32_t n_tokens, int32_t embd, int32_t n_seq_max)
     void llama_batch_free(llama_batch batch)
@@ -192,17 +180,14 @@ cdef extern from "llama.h" nogil:
     int32_t llama_process(llama_context *ctx, llama_process_type type, llama_batch_ext *batch)
 
     void llama_set_causal_attn(llama_context *ctx, cbool causal_attn)
-    void llama_set_abort_callback(llama_context *ctx, ggml_abort_callback callback, void *data)
     float *llama_get_logits_ith(llama_context *ctx, int32_t i)
 
     cbool llama_vocab_is_eog(const llama_vocab *vocab, llama_token token)
-    cbool llama_vocab_is_control(const llama_vocab *vocab, llama_token token)
     llama_token llama_vocab_bos(const llama_vocab *vocab)
     llama_token llama_vocab_eos(const llama_vocab *vocab)
     llama_token llama_vocab_eot(const llama_vocab *vocab)
     llama_token llama_vocab_mask(const llama_vocab *vocab)
     cbool llama_vocab_get_add_bos(const llama_vocab *vocab)
-    cbool llama_vocab_get_add_eos(const llama_vocab *vocab)
     const llama_token *llama_vocab_get_suppress_tokens(const llama_vocab *vocab, int32_t *n_suppress_tokens)
 
     int32_t llama_tokenize(const llama_vocab *vocab, const char *text, int32_t text_len, llama_token *tokens,
@@ -211,10 +196,6 @@ cdef extern from "llama.h" nogil:
                                  int32_t lstrip, cbool special)
 
     llama_sampler *llama_sampler_chain_init(llama_sampler_chain_params params)
-    void llama_sampler_chain_add(llama_sampler *chain, llama_sampler *smpl)
-    void llama_sampler_accept(llama_sampler *smpl, llama_token token)
-    void llama_sampler_apply(llama_sampler *smpl, llama_token_data_array *cur_p)
-    void llama_sampler_reset(llama_sampler *smpl)
     void llama_sampler_free(llama_sampler *smpl)
     llama_sampler *llama_sampler_init_greedy()
     llama_sampler *llama_sampler_init_dist(uint32_t seed)
@@ -226,13 +207,8 @@ cdef extern from "llama.h" nogil:
     llama_sampler *llama_sampler_init_xtc(float p, float t, size_t min_keep, uint32_t seed)
     llama_sampler *llama_sampler_init_mirostat(int32_t n_vocab, uint32_t seed, float tau, float eta, int32_t m)
     llama_sampler *llama_sampler_init_mirostat_v2(uint32_t seed, float tau, float eta)
-    llama_sampler *llama_sampler_init_grammar(const llama_vocab *vocab, const char *grammar, const char *root)
     llama_sampler *llama_sampler_init_penalties(int32_t n_vocab, int32_t last_n, float repeat, float freq,
                                                 float present)
-    llama_sampler *llama_sampler_init_dry(const llama_vocab *vocab, float multiplier, float base,
-                                          int32_t allowed_length, int32_t penalty_last_n, const char **seq_breakers,
-                                          size_t num_breakers)
     llama_sampler *llama_sampler_init_logit_bias(int32_t n_vocab, int32_t n_logit_bias, const llama_logit_bias *bias)
-    llama_token llama_sampler_sample(llama_sampler *smpl, llama_context *ctx, int32_t idx)
 
     void llama_log_set(ggml_log_callback callback, void *user_data)

@@ -312,20 +312,11 @@ cdef class Model:
         return bool(llama_vocab_get_add_bos(self.vocab))
 
     @property
-    def add_eos(self):
-        self.check_open()
-        return bool(llama_vocab_get_add_eos(self.vocab))
-
-    @property
     def eog_ids(self):
         """Every token that ends a generation."""
         cdef int32_t token
         self.check_open()
         return frozenset(token for token in range(self.n_vocab) if llama_vocab_is_eog(self.vocab, token))
-
-    def is_control(self, int32_t token):
-        self.check_token(token)
-        return bool(llama_vocab_is_control(self.vocab, token))
 
     def tokenize(self, text, *, bint add_special=False, bint parse_special=False):
         """Token ids of a text; special tokens written out in it are plain text unless `parse_special`."""
