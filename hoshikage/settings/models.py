@@ -156,8 +156,7 @@ class Asking:
         "DIFFUSION_STEPS",
         Whole(1, 2**20),
         None,
-        "denoising steps, of a block model in each block; unset: 50 of a masked model where an algorithm that settles "
-        "a fixed number is named, or a schedule but adaptive; otherwise as many as it takes",
+        "denoising steps, in each block of a block model; unset: as many as it takes; 50 where a schedule has to know",
     )
     algorithm: str | None = setting(
         "DIFFUSION_ALGORITHM",
@@ -176,8 +175,8 @@ class Asking:
         "DIFFUSION_QUALITY",
         Choice(QUALITIES),
         None,
-        "exact, balanced or fast: chooses what is not asked for by name; unset: balanced, or exact where steps, an "
-        "algorithm or a schedule is named; of a block model its authors' way",
+        "exact, balanced or fast: chooses what is not named; unset: balanced, exact beside scheduled steps, a block "
+        "model's authors' way",
     )
     cfg_scale: float = setting(
         "DIFFUSION_CFG_SCALE", Number(0, 100), 0.0, "classifier-free guidance; above 0 a pass computes two canvases"
