@@ -10,7 +10,7 @@ from hoshikage.engine.sizes import COARSE, SHORT_ROWS, cells_for
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class SessionSize:
     """The size of a session, or of a part of it."""
 
     n_cells: int
@@ -27,12 +27,14 @@ class Room:
             and sum(answer.n_rows for answer in answers) <= self.n_rows
         )
 
-    def __or__(self, other: Room) -> Room:
+    def __or__(self, other: SessionSize) -> SessionSize:
         """What holds either of them."""
-        return Room(*map(max, astuple(self), astuple(other)))
+        return SessionSize(*map(max, astuple(self), astuple(other)))
 
 
-def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows_for: Callable[[int], int]) -> Room:
+def room_for(
+    answers: Sequence[Answer], n_together: int, shared_cells: int, rows_for: Callable[[int], int]
+) -> SessionSize:
     """Enough for the largest alone, and for as many side by side as are worth one pass: short ones always are.
 
     So it is with rows: `rows_for` gives more than the longest block has. Answers grow: who becomes longer than
@@ -42,7 +44,7 @@ def room_for(answers: Sequence[Answer], n_together: int, shared_cells: int, rows
     n_each = min(n_longest, max(answer.most_cells for answer in answers))
     n_rows = max(answer.n_rows for answer in answers)
     n_rows_together = max(n_rows * n_together, n_rows + SHORT_ROWS) if n_together > 1 else n_rows
-    return Room(
+    return SessionSize(
         n_cells=cells_for(n_each, n_together, shared_cells),
         n_streams=max(answer.n_streams for answer in answers) * n_together,
         n_rows=max(n_rows, rows_for(n_rows_together)),

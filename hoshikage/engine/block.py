@@ -11,7 +11,7 @@ from hoshikage import strategies
 from hoshikage._block import BlockCanvas, BlockSession
 from hoshikage.checks import Whole
 from hoshikage.engine.answer import Answer, spoken, stop_ids
-from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.batch import SessionSize, room_for
 from hoshikage.engine.diffusion import CanvasAnswer, common_options
 from hoshikage.engine.recipe import RULE_OPTIONS, given, in_order, useless_rule_options
 from hoshikage.engine.request import BlockRequest, check_bias, fitted, read
@@ -27,7 +27,7 @@ QUALITIES: Mapping[str, Mapping[str, Any]] = {  # "exact": as the model's author
     "balanced": {"algorithm": "threshold", "threshold": 0.9, "schedule": "adaptive"},
     "fast": {"algorithm": "hierarchical", "schedule": "adaptive"},
 }
-IN_ORDER: Mapping[str, Any] = {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"}
+FROM_THE_LEFT: Mapping[str, Any] = {"algorithm": "in_order", "threshold": 0.9, "schedule": "adaptive"}
 ONE_BY_ONE: Mapping[str, Any] = {"algorithm": "sequential", "schedule": "adaptive"}
 
 
@@ -56,7 +56,7 @@ def block_recipe_of(request: BlockRequest, kind: Any) -> tuple[BlockRecipe, tupl
     """
     request, changes = in_order(request)
     if request.grammar is not None:
-        way = ONE_BY_ONE if request.quality == "exact" else IN_ORDER
+        way = ONE_BY_ONE if request.quality == "exact" else FROM_THE_LEFT
     else:
         way = QUALITIES.get(request.quality or "") or kind.decoding or QUALITIES["balanced"]
     algorithm = request.algorithm or way["algorithm"]
@@ -151,13 +151,13 @@ class BlockDenoiser:
             work=make_block_canvas(model, request, recipe, ids, ends),
         )
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         """A session's size for these, so many of them side by side."""
         room = room_for(answers, n_together, SHARED_CELLS["block"], self._sessions.rows_for)
         n_cells = max(room.n_cells, min(self._sessions.n_ctx, KEPT_CELLS))
         return replace(room, n_cells=n_cells, n_longest=n_cells)
 
-    def open(self, room: Room) -> BlockSession:
+    def open(self, room: SessionSize) -> BlockSession:
         """A session of this size, with as many streams as there may ever be: what one has left serves another."""
         n_seq = max(self._settings.n_seq, room.n_streams)
         return self._sessions.open(room.n_cells, n_seq, max(room.n_rows, n_seq))

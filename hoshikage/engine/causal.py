@@ -9,7 +9,7 @@ from typing import Any
 
 from hoshikage._causal import CausalSession, Sampler, Stream
 from hoshikage.engine.answer import Answer, spoken, stop_ids
-from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.batch import SessionSize, room_for
 from hoshikage.engine.request import CausalRequest, check_bias, fitted, options_of, read
 from hoshikage.engine.result import Result, Snapshot, Token
 from hoshikage.engine.sessions import Sessions
@@ -134,14 +134,14 @@ class Writer:
             ),
         )
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         """A session's size for these, so many of them side by side."""
         room = room_for(answers, n_together, SHARED_CELLS["causal"], self._sessions.rows_for)
         # One at a time may have its prompt judged; the others take a row each.
         n_rows = max(answer.n_rows for answer in answers) + n_together - 1
         return replace(room, n_rows=n_rows, n_longest=room.n_cells)
 
-    def open(self, room: Room) -> CausalSession:
+    def open(self, room: SessionSize) -> CausalSession:
         """A session of this size, with as many sequences as there may ever be.
 
         What one of them leaves in the cache serves a later prompt.

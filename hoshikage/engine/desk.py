@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from hoshikage._board import Board
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.batch import Room
+from hoshikage.engine.batch import SessionSize
 from hoshikage.engine.result import Result, Snapshot
 from hoshikage.errors import Cancelled, HoshikageError, MemoryExhausted
 
@@ -45,10 +45,10 @@ class Session(Protocol):
 class Way(Protocol):
     """How a kind of model answers: what a desk needs of it."""
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         """A session's size for these, so many of them side by side."""
 
-    def open(self, room: Room) -> Session:
+    def open(self, room: SessionSize) -> Session:
         """A session of at least this size."""
 
 
@@ -108,7 +108,7 @@ class Desk:
     _waiting: deque[Place] = field(default_factory=deque, init=False)
     _working: list[Place] = field(default_factory=list, init=False)
     _due: list[Place] = field(default_factory=list, init=False)  # of the waiting, since when each of them is
-    _room: Room | None = field(default=None, init=False)
+    _room: SessionSize | None = field(default=None, init=False)
     _session: Any = field(default=None, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
 
@@ -247,7 +247,7 @@ class Desk:
         self._wait_no_more(first)
         return [failed(first, problem)]
 
-    def _open(self, room: Room) -> None:
+    def _open(self, room: SessionSize) -> None:
         self._session = self._room = None
         self._session = self.way.open(room)
         self._room = room

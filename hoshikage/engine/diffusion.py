@@ -13,7 +13,7 @@ from hoshikage._board import Board
 from hoshikage._canvas import Canvas, Ends, Growth
 from hoshikage._core import Session
 from hoshikage.engine.answer import Answer, spoken, stop_ids
-from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.batch import SessionSize, room_for
 from hoshikage.engine.findings import Does, Findings, unless_cancelled
 from hoshikage.engine.gaps import Gap, Layout, Piece, laid_out
 from hoshikage.engine.quality import Curve, Shape
@@ -181,13 +181,13 @@ class Denoiser:
         request = replace(request, max_tokens=n_region)
         return self._answer(index, layout, shape, growth, request, changes, warnings, board)
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         """A session's size for these, so many of them side by side, as far as memory was reckoned with."""
         room = room_for(answers, n_together, SHARED_CELLS["masked"], self._sessions.rows_for)
         n_cells, n_longest = min(room.n_cells, self._most_cells), min(room.n_longest, self._most_tokens)
         return replace(room, n_cells=n_cells, n_longest=n_longest)
 
-    def open(self, room: Room) -> Session:
+    def open(self, room: SessionSize) -> Session:
         """A session of this size."""
         return self._sessions.open(room.n_cells, room.n_streams, room.n_rows, room.n_longest)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Need, Way, computing_of, need_of, part, size_of, usual_streams
+from hoshikage.manager.need import MIB, Need, Terms, computing_of, need_of, part, size_of, usual_streams
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -82,14 +82,14 @@ def fit(shape: Shape, settings: Settings, now: Room, ever: Room, *, is_staged: b
 
     Raises NeverFitsError where even that is too little, and ParameterError where a GPU is a must and there is none.
     """
-    wish = Wish(shape, settings, is_staged=is_staged)
-    best = next(wish.plans(ever), None)
+    planner = Planner(shape, settings, is_staged=is_staged)
+    best = next(planner.plans(ever), None)
     if best is None:
-        raise NeverFitsError(*wish.figures(ever))
-    plans = list(wish.plans(now))
+        raise NeverFitsError(*planner.figures(ever))
+    plans = list(planner.plans(now))
     if not plans or plans[0].rank < best.rank:
         return Fit(tuple(plans), max(1, now.lacks(best.need)))
-    widest = wish.widened(plans[0], now)
+    widest = planner.widened(plans[0], now)
     return Fit((widest, *(plan for plan in plans if plan != widest)), 0)
 
 
@@ -113,13 +113,13 @@ def spare_of(gpu: Gpu, share: float = 1.0) -> int:
     return max(256 * MIB + gpu.total // 64, gpu.total - int(share * gpu.total))
 
 
-class Wish:
+class Planner:
     """A model and the settings that it is wanted with."""
 
     def __init__(self, shape: Shape, settings: Settings, *, is_staged: bool) -> None:
         self._shape = shape
         self._settings = settings
-        self._way = Way.of(settings, is_staged=is_staged)
+        self._terms = Terms.of(settings, is_staged=is_staged)
         self._n_streams = usual_streams(shape, settings)
         most = shape.n_layer + 1
         self._n_wanted = most if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, most)
@@ -182,7 +182,7 @@ class Wish:
         return tuple(notes)
 
     def _need(self, n_ctx: int, n_seq: int, spread: tuple[int, ...]) -> Need:
-        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams), self._way, spread)
+        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams), self._terms, spread)
 
     # -- layers over GPUs
 
@@ -215,8 +215,8 @@ class Wish:
     def _costs(self, n_ctx: int, n_seq: int) -> tuple[list[int], int]:
         """What each layer takes of a GPU, and what a GPU that has any layer takes beside them."""
         shape, size = self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams)
-        costs = [part(shape, layer, size, self._way) for layer in range(shape.n_layer + 1)]
-        return costs, computing_of(shape, size, self._way)
+        costs = [part(shape, layer, size, self._terms) for layer in range(shape.n_layer + 1)]
+        return costs, computing_of(shape, size, self._terms)
 
 
 def filled(costs: Sequence[int], fixed: int, gpus: Sequence[int], share: float) -> tuple[int, ...] | None:

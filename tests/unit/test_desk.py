@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hoshikage._board import Board
 from hoshikage._core import Session
 from hoshikage.engine.answer import Answer
-from hoshikage.engine.batch import Room
+from hoshikage.engine.batch import SessionSize
 from hoshikage.engine.desk import OVERTAKEN, SECONDS, STEPS, Desk, News, Pace
 from hoshikage.engine.engine import Engine
 from hoshikage.engine.result import Result
@@ -202,16 +202,16 @@ class Line:
 
     def __init__(self, n_cells: int = 10**9) -> None:
         self.n_cells = n_cells
-        self.opened: list[Room] = []
+        self.opened: list[SessionSize] = []
         self.inside: list[Any] = []
         self.came: list[Any] = []
         self.largest = 0
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         n_cells = max(answer.n_cells for answer in answers)
-        return Room(n_cells * n_together, n_together, n_together, n_cells)
+        return SessionSize(n_cells * n_together, n_together, n_together, n_cells)
 
-    def open(self, room: Room) -> Line:
+    def open(self, room: SessionSize) -> Line:
         assert not self.inside, "who is at work loses the session"
         if room.n_cells > self.n_cells:
             raise MemoryExhausted("no memory")
@@ -309,7 +309,7 @@ def test_nobody_waits_for_ever(works: list[tuple[int, int]], n_seq: int) -> None
 class Kept(Line):
     """One that keeps room for a short one beside the longest."""
 
-    def room(self, answers: Sequence[Answer], n_together: int) -> Room:
+    def room(self, answers: Sequence[Answer], n_together: int) -> SessionSize:
         room = super().room(answers, n_together)
         return replace(room, n_cells=room.n_longest + SPARE)
 
@@ -414,10 +414,10 @@ def test_a_larger_session_is_opened_when_nobody_is_at_work() -> None:
     desk = Desk(line, 4, n_expected=3)
     at_desk(desk, Work(3, 10))
     desk.step(Board())
-    assert line.opened == [Room(30, 3, 3, 10)]
+    assert line.opened == [SessionSize(30, 3, 3, 10)]
     at_desk(desk, Work(2, 100), Work(1, 10))
     run_out(desk)
-    assert line.opened == [Room(30, 3, 3, 10), Room(300, 3, 3, 100)]
+    assert line.opened == [SessionSize(30, 3, 3, 10), SessionSize(300, 3, 3, 100)]
 
 
 def test_without_memory_for_all_there_is_a_session_for_one_and_without_that_it_fails_alone() -> None:

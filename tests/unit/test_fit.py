@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.fit import LEAST_CTX, Gpu, Plan, Room, filled, fit, halves, proportional, rooms
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Way, need_of, size_of
+from hoshikage.manager.need import MIB, Terms, need_of, size_of
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -53,8 +53,8 @@ SETTINGS = st.builds(
 )
 
 
-def way_of(settings: Settings) -> Way:
-    return Way(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
+def way_of(settings: Settings) -> Terms:
+    return Terms(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
 
 
 def most_layers(shape: Shape, settings: Settings, room: Room, plan: Plan) -> int:

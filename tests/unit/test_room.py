@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoshikage._core import Session
-from hoshikage.engine.batch import Room, room_for
+from hoshikage.engine.batch import SessionSize, room_for
 from hoshikage.engine.sessions import Sessions
 from hoshikage.engine.sizes import SHORT_CELLS, SHORT_ROWS, most_rows
 from hoshikage.settings import Settings
@@ -34,7 +34,7 @@ class Size:
         self.n_rows = n_rows
 
 
-def room_of(size: Any, n_together: int, rows_for: Any) -> Room:
+def room_of(size: Any, n_together: int, rows_for: Any) -> SessionSize:
     return room_for([size], n_together, 4096, rows_for)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from hoshikage.checks import Texts, Whole
 from hoshikage.engine.request import MAX_TOKENS
-from hoshikage.server.anthropic.values import Choice, Conversation, Functions, OutputConfig, System, Thinking, Turns
+from hoshikage.server.anthropic.values import Conversation, Functions, OutputConfig, System, Thinking, Turns, WhichTool
 from hoshikage.server.fields import Field, Table, engine_fields
-from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, STREAM, WAITING
 from hoshikage.server.openai.values import Mapped
 
 IDLE_HERE = IDLE | {
@@ -36,7 +36,7 @@ ASKED = [
     ),
     Field(
         name="tool_choice",
-        check=Choice(),
+        check=WhichTool(),
         meaning="{type: auto, any or none}, or {type: tool, name}",
         idle={"disable_parallel_tool_use": IDLE["parallel_tool_calls"]},
     ),
@@ -56,7 +56,7 @@ ASKED = [
 ]
 HOW = [
     STREAM,
-    *PATIENCE,
+    *WAITING,
     *engine_fields(leave_out=("max_tokens", "stop", "logprobs", "prompt_logprobs")),
     *OTHER_NAMES,
     Field(

@@ -156,7 +156,7 @@ class Functions(Tools):
             return super()._tool(name, {"type": "function", "function": function})
 
 
-class Choice(Check[str]):
+class WhichTool(Check[str]):
     """Which tool is to be used, in the words of OpenAI's `tool_choice` (a name behind `=`)."""
 
     shape: ClassVar[Shape] = {"type": "object"}

@@ -19,10 +19,10 @@ from hoshikage.server.openai.tables import (
     N_PROMPTS,
     N_TOOLS,
     OTHER_NAMES,
-    PATIENCE,
     STREAM,
     TOP_K,
     UP_TO,
+    WAITING,
 )
 from hoshikage.server.openai.values import FLAG, Mapped, Messages, Prompts, Tools, Unset
 from hoshikage.server.owner import ADD
@@ -64,7 +64,7 @@ LLAMA_IDLE = IDLE | {
 OWN = [
     MODEL,
     STREAM,
-    *PATIENCE,
+    *WAITING,
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs", "top_k", "seed", "logit_bias")),
     alias("n_predict", "max_tokens", LENGTH.meaning + "; 0: none", UP_TO),
     alias("max_tokens", "max_tokens", "another name of n_predict", UP_TO),

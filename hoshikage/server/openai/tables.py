@@ -67,7 +67,7 @@ IDLE = {
 }
 
 STREAM = Field(name="stream", check=FLAG, meaning="send the answer while it is made", default=False)
-PATIENCE = [
+WAITING = [
     Field(
         name="keep_alive",
         check=Duration(),
@@ -115,7 +115,7 @@ COMMON = [
         default=False,
         kinds=("masked", "block"),
     ),
-    *PATIENCE,
+    *WAITING,
     *engine_fields(leave_out=("max_tokens", "top_k", "logprobs", "prompt_logprobs")),
     TOP_K,
     *OTHER_NAMES,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from hoshikage.checks import Text
 from hoshikage.server.fields import Field, Table, alias, engine_fields
-from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, PATIENCE, STREAM
+from hoshikage.server.openai.tables import IDLE, LABEL, N_TOOLS, OTHER_NAMES, STREAM, WAITING
 from hoshikage.server.openai.values import Mapped
 from hoshikage.server.responses.values import (
-    Choice,
     Conversation,
     Functions,
     Items,
     Nothing,
     Offered,
     Reasoning,
-    TextForm,
+    TextFormat,
+    WhichTool,
 )
 
 MEMORY = Nothing()
@@ -39,7 +39,7 @@ RESPONSES = Table(
         alias("max_output_tokens", "max_tokens", "length of the answer, at most"),
         *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
         *OTHER_NAMES,
-        *PATIENCE,
+        *WAITING,
         Offered(
             name="tools",
             check=Functions(most=N_TOOLS),
@@ -47,13 +47,13 @@ RESPONSES = Table(
         ),
         Field(
             name="tool_choice",
-            check=Choice(),
+            check=WhichTool(),
             meaning="auto, none, required, or {type: function, name}",
             default="auto",
         ),
         Field(
             name="text",
-            check=TextForm(),
+            check=TextFormat(),
             meaning="{format: {type: text, json_object or json_schema}} that the answer follows",
             idle={"verbosity": IDLE["verbosity"]},
         ),

@@ -216,7 +216,7 @@ class Offered(Field):
             yield f"{self.name} of the types {shown(kinds)} have no effect: a model here is told of functions alone"
 
 
-class Choice(Check[str]):
+class WhichTool(Check[str]):
     """`auto`, `none`, `required`, or the name of the function to call behind `=`."""
 
     shape: ClassVar[Shape] = {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}]}
@@ -230,7 +230,7 @@ class Choice(Check[str]):
         return "=" + qualified(choice, Text(256).check(f"{name}.name", choice.get("name")))
 
 
-class TextForm(Check[dict[str, Any]]):
+class TextFormat(Check[dict[str, Any]]):
     """The form of the text: {format: {type: text, json_object or json_schema}}."""
 
     shape: ClassVar[Shape] = {"type": "object"}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from hoshikage.checks import Check, Flag, Shape, Text, Whole, shown
 from hoshikage.errors import ParameterError
 from hoshikage.server.fields import Field, Table, alias, engine_fields
-from hoshikage.server.openai.tables import GAP_LENGTH, LABEL, OTHER_NAMES, PATIENCE
+from hoshikage.server.openai.tables import GAP_LENGTH, LABEL, OTHER_NAMES, WAITING
 from hoshikage.server.openai.values import FLAG, table_of
 from hoshikage.server.reynard.office import rows
 
@@ -57,7 +57,7 @@ GIVEN = [
     alias("max_length", "max_tokens", "tokens of the answer"),
     *engine_fields(leave_out=("max_tokens", "logprobs", "prompt_logprobs")),
     *OTHER_NAMES,
-    *PATIENCE,
+    *WAITING,
     Field(name="stream", check=FLAG, meaning="what the path says: /stream or not"),
 ]
 GENERATE = Table([Field(name="text", check=TEXT, meaning="what the answer continues", required=True), *GIVEN])
