@@ -166,21 +166,25 @@ def contexts_of(shape: Shape, size: Size) -> tuple[Size, ...]:
     return (size,) if second is None else (size, second)
 
 
-def bill_of(shape: Shape, size: Size, terms: Terms) -> dict[str, int]:
-    """What `need_of` is made of without a GPU."""
+def bill_of(shape: Shape, size: Size, terms: Terms, n_gpu: int = 0) -> dict[str, int]:
+    """What the host gives, and for what, with so many layers on GPUs."""
     first, *others = contexts_of(shape, size)
-    layers = range(shape.n_layer)
+    on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
+    compute = compute_of if on_host else input_of
+    beside = operands_of(shape, first, terms) + notes_of(shape, first, terms) if on_host else 0
+
+    def cache(context: Size) -> int:
+        return sum(cache_of_layer(shape, layer, context, terms) for layer in on_host)
+
+    def rows(context: Size) -> int:
+        return 4 * context.n_rows * shape.n_vocab
+
     return {
-        "weights": weights_on_host(shape, 0, terms),
-        "cache": sum(cache_of_layer(shape, layer, first, terms) for layer in layers),
-        "pass": compute_of(shape, first, terms) + operands_of(shape, first, terms) + notes_of(shape, first, terms),
-        "rows": 4 * first.n_rows * shape.n_vocab,
-        "second_context": sum(
-            sum(cache_of_layer(shape, layer, other, terms) for layer in layers)
-            + compute_of(shape, other, terms)
-            + 4 * other.n_rows * shape.n_vocab
-            for other in others
-        ),
+        "weights": weights_on_host(shape, n_gpu, terms),
+        "cache": cache(first),
+        "pass": compute(shape, first, terms) + beside,
+        "rows": rows(first),
+        "second_context": sum(cache(other) + compute(shape, other, terms) + rows(other) for other in others),
         "process": PROCESS + TOKEN_TEXT * shape.n_vocab,
     }
 
@@ -204,18 +208,13 @@ def need_of(shape: Shape, size: Size, terms: Terms, spread: tuple[int, ...] = ()
     """What a load takes with so many layers on each GPU, the last of all on the last; the output counts as a layer."""
     n_gpu = min(sum(spread), shape.n_layer + 1)
     first = shape.n_layer + 1 - n_gpu
-    contexts, compute, notes = contexts_of(shape, size), computing_of(shape, size, terms), notes_of(shape, size, terms)
+    compute = computing_of(shape, size, terms)
     gpus = []
     for n in spread:
         span = range(first, min(first + n, shape.n_layer + 1))
         gpus.append(sum(part(shape, layer, size, terms) for layer in span) + (compute if span else 0))
         first += n
-    on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
-    cached = sum(cache_of_layer(shape, layer, context, terms) for layer in on_host for context in contexts)
-    computed = compute + notes if on_host else sum(input_of(shape, context, terms) for context in contexts)
-    n_rows = sum(context.n_rows for context in contexts)
-    fixed = PROCESS + TOKEN_TEXT * shape.n_vocab + 4 * n_rows * shape.n_vocab
-    return Need(host=fixed + weights_on_host(shape, n_gpu, terms) + cached + computed, gpus=tuple(gpus))
+    return Need(host=sum(bill_of(shape, size, terms, n_gpu).values()), gpus=tuple(gpus))
 
 
 def part(shape: Shape, layer: int, size: Size, terms: Terms) -> int:

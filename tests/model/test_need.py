@@ -285,11 +285,9 @@ def test_a_process_takes_no_more_than_its_need() -> None:
 
 @pytest.mark.parametrize("flash_attn", ["auto", "off"])
 @pytest.mark.parametrize("numbers", [{}, {"kind": "masked"}, {"kind": "masked", "is_native": True}])
-def test_a_bill_comes_to_the_need(numbers: dict[str, Any], flash_attn: str) -> None:
+def test_who_has_a_second_context_pays_for_it(numbers: dict[str, Any], flash_attn: str) -> None:
     shape, terms = causal_shape(**numbers), Terms(type_k="f32", type_v="f16", flash_attn=flash_attn)
-    size = size_of(shape, 2000, 4)
-    bill = bill_of(shape, size, terms)
-    assert sum(bill.values()) == need_of(shape, size, terms).host
+    bill = bill_of(shape, size_of(shape, 2000, 4), terms)
     assert (bill["second_context"] > 0) == (numbers == {"kind": "masked"})
 
 
