@@ -11,12 +11,12 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from hoshikage import _libs
 from hoshikage._version import __version__
+from hoshikage.checks import closest
 from hoshikage.cli.parser import Parser
 from hoshikage.cli.screen import one_line
 from hoshikage.errors import HoshikageError, ParameterError
@@ -67,8 +67,8 @@ def with_command(words: Sequence[str]) -> Sequence[str]:
     """The words of a command; where there is none, or only its flags, `serve` is meant."""
     first = words[0] if words else "-"
     is_whole = not first.startswith("-") or first in OWN_FLAGS or any(word in COMMANDS for word in words)
-    if not is_whole and (meant := get_close_matches(first, OWN_FLAGS, 1, 0.8)):
-        raise ParameterError(first, "there is no such flag", f"did you mean {meant[0]}?")
+    if not is_whole and (meant := closest(first, OWN_FLAGS, 0.8)):
+        raise ParameterError(first, "there is no such flag", f"did you mean {meant}?")
     return words if is_whole else ["serve", *words]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, NoReturn, Protocol
 
-from hoshikage.checks import Check, Flag, Whole
+from hoshikage.checks import Check, Flag, Whole, closest
 from hoshikage.errors import ParameterError
 
 LIKE_A_WORD = re.compile(r"-|-\d+\.?\d*")  # standard input, and numbers
@@ -107,8 +106,8 @@ def _no_such(place: str, word: str, known: list[str]) -> str:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f", did you mean {match[0]}?" if match else ""
+    match = closest(word, known, 0.6)
+    return f", did you mean {match}?" if match else ""
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from hoshikage.checks import as_text, shown
+from hoshikage.checks import as_text, closest, shown
 from hoshikage.errors import ParameterError
 
 LABEL_MAX = 128  # characters
@@ -40,5 +39,5 @@ def fault_of(label: str) -> str:
 def near(label: str, known: Iterable[str]) -> str:
     """', did you mean X?' for a near miss, whatever its case; otherwise nothing."""
     by_fold = {name.casefold(): name for name in known}
-    match = difflib.get_close_matches(label.casefold(), list(by_fold), n=1, cutoff=0.6)
-    return f", did you mean {by_fold[match[0]]!r}?" if match else ""
+    match = closest(label.casefold(), by_fold, 0.6)
+    return f", did you mean {by_fold[match]!r}?" if match else ""

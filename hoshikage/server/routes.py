@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from blacksheep import Response
 
+from hoshikage.checks import closest
 from hoshikage.server.fields import Field, Table
 from hoshikage.server.problem import Teller, as_openai
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.server.shell.keys import Access
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Response]]
-MOST_TO_GUESS = 60  # characters of a path; longer ones are no slips of the pen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +57,8 @@ class Routes:
 
     def meant_by(self, raw_path: str) -> str | None:
         """The path that was probably meant; of a forgotten /v1 it is known."""
-        if len(raw_path) > MOST_TO_GUESS:
-            return None
         plain = [path for path in self._patterns if "{" not in path]
-        close = [f"/v1{raw_path}"] if f"/v1{raw_path}" in plain else get_close_matches(raw_path, plain, 1, 0.8)
-        return close[0] if close else None
+        return f"/v1{raw_path}" if f"/v1{raw_path}" in plain else closest(raw_path, plain, 0.8)
 
     def teller(self, raw_path: str) -> Teller:
         """How an error is told there, also where a path leads nowhere or is refused before it is looked at."""

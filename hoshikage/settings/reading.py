@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hoshikage.checks import nearest
+from hoshikage.checks import closest, nearest
 from hoshikage.envfile import HERE, VARIABLE, env_files_of, strays_in, variables_in
 from hoshikage.errors import ParameterError
 from hoshikage.settings.row import Row
@@ -141,5 +140,4 @@ def misspelt(
 def meant_by(name: str) -> str | None:
     """The variable that was probably meant, where this is none."""
     known = [row.variable for row in table()]
-    close = get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-    return close[0] if close and name not in (*known, *READ_ELSEWHERE) else None
+    return None if name in (*known, *READ_ELSEWHERE) else closest(name.upper(), known, 0.8)
