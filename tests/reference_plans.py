@@ -29,7 +29,7 @@ class Plan:
     behind: int = ALL  # and behind it
     window: int = ALL  # masks that are seen behind the block
     warm_up: int = 1  # passes at the start that compute everything
-    refresh: int = 0  # every so manieth pass of a block is warm as well; 0: only its first
+    refresh: int = 0  # every n-th pass of a block is warm as well; 0: only its first
     whole: bool = True  # a warm pass computes everything, or only the block before and what follows it
 
 

@@ -19,7 +19,7 @@ from hoshikage.engine.sizes import guided_ctx
 from hoshikage.errors import ModelFileError
 from hoshikage.gguf import Array, Header
 from hoshikage.gguf.split import other_parts
-from hoshikage.manager.need import Terms, bill_of, size_of, usual_streams
+from hoshikage.manager.need import Setup, bill_of, size_of, usual_streams
 from hoshikage.manager.shape import shape_from
 from hoshikage.registry import Registry
 from hoshikage.registry.entry import FILE
@@ -82,7 +82,7 @@ def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Setti
     kind_of(header, wish)  # whose refusal names the file
     shape = shape_from(header, [header, *other_parts(header)], wish)
     size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
-    parts = bill_of(shape, size, Terms.of(settings))
+    parts = bill_of(shape, size, Setup.of(settings))
     guided = guided_ctx(n_ctx, size.cells, size.n_tokens, settings.n_seq) if shape.kind == "masked" else 0
     counts = {"n_seq": settings.n_seq, "n_ctx": n_ctx, "guided_ctx": guided, "cells": size.cells}
     return {**counts, **parts, "total": sum(parts.values())}

@@ -12,7 +12,7 @@ from typing import Any
 
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Need, Terms, computing_of, need_of, part, size_of, usual_streams
+from hoshikage.manager.need import MIB, Need, Setup, computing_of, need_of, part, size_of, usual_streams
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -114,12 +114,12 @@ def spare_of(gpu: Gpu, share: float = 1.0) -> int:
 
 
 class Planner:
-    """A model and the settings that it is wanted with."""
+    """Plans for one model and the settings that it is wanted with."""
 
     def __init__(self, shape: Shape, settings: Settings, *, is_staged: bool) -> None:
         self._shape = shape
         self._settings = settings
-        self._terms = Terms.of(settings, is_staged=is_staged)
+        self._setup = Setup.of(settings, is_staged=is_staged)
         self._n_streams = usual_streams(shape, settings)
         most = shape.n_layer + 1
         self._n_wanted = most if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, most)
@@ -182,7 +182,7 @@ class Planner:
         return tuple(notes)
 
     def _need(self, n_ctx: int, n_seq: int, spread: tuple[int, ...]) -> Need:
-        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams), self._terms, spread)
+        return need_of(self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams), self._setup, spread)
 
     # -- layers over GPUs
 
@@ -215,8 +215,8 @@ class Planner:
     def _costs(self, n_ctx: int, n_seq: int) -> tuple[list[int], int]:
         """What each layer takes of a GPU, and what a GPU that has any layer takes beside them."""
         shape, size = self._shape, size_of(self._shape, n_ctx, n_seq, self._n_streams)
-        costs = [part(shape, layer, size, self._terms) for layer in range(shape.n_layer + 1)]
-        return costs, computing_of(shape, size, self._terms)
+        costs = [part(shape, layer, size, self._setup) for layer in range(shape.n_layer + 1)]
+        return costs, computing_of(shape, size, self._setup)
 
 
 def filled(costs: Sequence[int], fixed: int, gpus: Sequence[int], share: float) -> tuple[int, ...] | None:

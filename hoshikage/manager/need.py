@@ -50,7 +50,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Setup:
     """The settings of a load that sizes depend on."""
 
     type_k: str
@@ -61,7 +61,7 @@ class Terms:
     is_staged: bool = False  # the file lies in memory already, header rewritten
 
     @classmethod
-    def of(cls, settings: Settings, *, is_staged: bool = False) -> Terms:
+    def of(cls, settings: Settings, *, is_staged: bool = False) -> Setup:
         """As the settings say."""
         return cls(
             type_k=settings.type_k,
@@ -95,24 +95,24 @@ def size_of(shape: Shape, n_ctx: int, n_seq: int, n_streams: int = 1) -> Size:
     return Size(cells=cells, n_seq=n_seq, n_tokens=n_tokens, n_rows=max(n_rows, n_seq))
 
 
-def cache_of_layer(shape: Shape, layer: int, size: Size, terms: Terms) -> int:
+def cache_of_layer(shape: Shape, layer: int, size: Size, setup: Setup) -> int:
     """The keys and values of one layer, or its part of a state."""
     keys, values = shape.kv[layer] if layer < len(shape.kv) else (0, 0)
-    if values and terms.flash_attn == "off":  # transposed: as wide in each layer as in the widest
+    if values and setup.flash_attn == "off":  # transposed: as wide in each layer as in the widest
         values = max(values for _, values in shape.kv)
-    bytes_of_cell = keys * CACHE_BYTES[terms.type_k] + values * CACHE_BYTES[terms.type_v]
+    bytes_of_cell = keys * CACHE_BYTES[setup.type_k] + values * CACHE_BYTES[setup.type_v]
     return int(size.cells * bytes_of_cell) + shape.states[layer] * size.n_seq
 
 
-def compute_of(shape: Shape, size: Size, terms: Terms) -> int:
+def compute_of(shape: Shape, size: Size, setup: Setup) -> int:
     """The buffer of a pass's results on the way: the largest of its stages, beside what goes in."""
     hidden = hidden_of(shape, size)
-    scores = 4 * size.n_tokens * size.cells * shape.n_head if terms.flash_attn == "off" else 0
+    scores = 4 * size.n_tokens * size.cells * shape.n_head if setup.flash_attn == "off" else 0
     attention = scores + 6 * hidden
     chosen = shape.n_embd if shape.n_used > 1 else 0  # what each expert says, before it is summed
     feed = 4 * size.n_tokens * shape.n_used * (3 * shape.n_ff + chosen) + 4 * hidden
     logits = 4 * size.n_rows * shape.n_vocab + 2 * hidden
-    return mask_of(size, terms) + int(max(attention, recurrence_of(shape, size), feed, logits) * SLACK) + PASS_LEAST
+    return mask_of(size, setup) + int(max(attention, recurrence_of(shape, size), feed, logits) * SLACK) + PASS_LEAST
 
 
 def recurrence_of(shape: Shape, size: Size) -> int:
@@ -121,35 +121,35 @@ def recurrence_of(shape: Shape, size: Size) -> int:
     return FORMS * 4 * size.n_tokens * shape.n_mixed + pairs + 2 * size.n_seq * max(shape.states, default=0)
 
 
-def operands_of(shape: Shape, size: Size, terms: Terms) -> int:
+def operands_of(shape: Shape, size: Size, setup: Setup) -> int:
     """The other buffer that a pass computes in: what is multiplied with a matrix is written anew in a form that suits
     its type. The CPU's (`ggml_graph_plan`) is as large as the operation that takes most of it, and never shrinks.
 
     Without flash attention, that is what attention's scores become before they are multiplied with the values.
     """
     operands = size.n_tokens * max(shape.operand, 2 * shape.n_q)
-    if terms.flash_attn == "off" and not shape.is_native and terms.type_v != "f32":
+    if setup.flash_attn == "off" and not shape.is_native and setup.type_v != "f32":
         operands = max(operands, 2 * size.n_tokens * size.cells * shape.n_head)
     return operands
 
 
-def notes_of(shape: Shape, size: Size, terms: Terms) -> int:
+def notes_of(shape: Shape, size: Size, setup: Setup) -> int:
     """What the CPU's threads write down for themselves, behind the operands."""
     head = shape.n_q // max(1, shape.n_head)
     flash = 4 * 64 * (4 * head + 2 * 64)  # tiles of 64 queries and 64 keys
-    return threads_of(shape, terms) * max(TILES, flash, 4 * size.cells)
+    return threads_of(shape, setup) * max(TILES, flash, 4 * size.cells)
 
 
-def threads_of(shape: Shape, terms: Terms) -> int:
+def threads_of(shape: Shape, setup: Setup) -> int:
     """Threads that compute a pass, as the core chooses them."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(terms.n_threads or min(n_cores, max(1, shape.n_params // PARAMS_A_THREAD)), terms.n_threads_batch)
+    return max(setup.n_threads or min(n_cores, max(1, shape.n_params // PARAMS_A_THREAD)), setup.n_threads_batch)
 
 
-def computing_of(shape: Shape, size: Size, terms: Terms) -> int:
+def computing_of(shape: Shape, size: Size, setup: Setup) -> int:
     """All buffers that passes compute in. The second context never computes one, but llama.cpp makes it able to."""
-    return operands_of(shape, size, terms) + sum(
-        compute_of(shape, context, terms) for context in contexts_of(shape, size)
+    return operands_of(shape, size, setup) + sum(
+        compute_of(shape, context, setup) for context in contexts_of(shape, size)
     )
 
 
@@ -166,32 +166,32 @@ def contexts_of(shape: Shape, size: Size) -> tuple[Size, ...]:
     return (size,) if second is None else (size, second)
 
 
-def bill_of(shape: Shape, size: Size, terms: Terms, n_gpu: int = 0) -> dict[str, int]:
+def bill_of(shape: Shape, size: Size, setup: Setup, n_gpu: int = 0) -> dict[str, int]:
     """What the host gives, and for what, with so many layers on GPUs."""
     first, *others = contexts_of(shape, size)
     on_host = range(min(shape.n_layer, shape.n_layer + 1 - n_gpu))
     compute = compute_of if on_host else input_of
-    beside = operands_of(shape, first, terms) + notes_of(shape, first, terms) if on_host else 0
+    beside = operands_of(shape, first, setup) + notes_of(shape, first, setup) if on_host else 0
 
     def cache(context: Size) -> int:
-        return sum(cache_of_layer(shape, layer, context, terms) for layer in on_host)
+        return sum(cache_of_layer(shape, layer, context, setup) for layer in on_host)
 
     def rows(context: Size) -> int:
         return 4 * context.n_rows * shape.n_vocab
 
     return {
-        "weights": weights_on_host(shape, n_gpu, terms),
+        "weights": weights_on_host(shape, n_gpu, setup),
         "cache": cache(first),
-        "pass": compute(shape, first, terms) + beside,
+        "pass": compute(shape, first, setup) + beside,
         "rows": rows(first),
-        "second_context": sum(cache(other) + compute(shape, other, terms) + rows(other) for other in others),
+        "second_context": sum(cache(other) + compute(shape, other, setup) + rows(other) for other in others),
         "process": PROCESS + TOKEN_TEXT * shape.n_vocab,
     }
 
 
-def input_of(shape: Shape, size: Size, terms: Terms) -> int:
+def input_of(shape: Shape, size: Size, setup: Setup) -> int:
     """What the host computes with when a GPU does the rest."""
-    return mask_of(size, terms) + 4 * hidden_of(shape, size) + PASS_LEAST
+    return mask_of(size, setup) + 4 * hidden_of(shape, size) + PASS_LEAST
 
 
 def hidden_of(shape: Shape, size: Size) -> int:
@@ -199,33 +199,33 @@ def hidden_of(shape: Shape, size: Size) -> int:
     return 4 * size.n_tokens * max(shape.n_embd, shape.n_q)
 
 
-def mask_of(size: Size, terms: Terms) -> int:
+def mask_of(size: Size, setup: Setup) -> int:
     """Which position attends to which."""
-    return (4 if terms.flash_attn == "off" else 2) * size.n_tokens * size.cells
+    return (4 if setup.flash_attn == "off" else 2) * size.n_tokens * size.cells
 
 
-def need_of(shape: Shape, size: Size, terms: Terms, spread: tuple[int, ...] = ()) -> Need:
+def need_of(shape: Shape, size: Size, setup: Setup, spread: tuple[int, ...] = ()) -> Need:
     """What a load takes with so many layers on each GPU, the last of all on the last; the output counts as a layer."""
     n_gpu = min(sum(spread), shape.n_layer + 1)
     first = shape.n_layer + 1 - n_gpu
-    compute = computing_of(shape, size, terms)
+    compute = computing_of(shape, size, setup)
     gpus = []
     for n in spread:
         span = range(first, min(first + n, shape.n_layer + 1))
-        gpus.append(sum(part(shape, layer, size, terms) for layer in span) + (compute if span else 0))
+        gpus.append(sum(part(shape, layer, size, setup) for layer in span) + (compute if span else 0))
         first += n
-    return Need(host=sum(bill_of(shape, size, terms, n_gpu).values()), gpus=tuple(gpus))
+    return Need(host=sum(bill_of(shape, size, setup, n_gpu).values()), gpus=tuple(gpus))
 
 
-def part(shape: Shape, layer: int, size: Size, terms: Terms) -> int:
+def part(shape: Shape, layer: int, size: Size, setup: Setup) -> int:
     """A layer's weights and cache; the last one is the output."""
     if layer == shape.n_layer:
         return shape.output
-    caches = (cache_of_layer(shape, layer, context, terms) for context in contexts_of(shape, size))
+    caches = (cache_of_layer(shape, layer, context, setup) for context in contexts_of(shape, size))
     return shape.layers[layer] + sum(caches)
 
 
-def weights_on_host(shape: Shape, n_gpu: int, terms: Terms) -> int:
+def weights_on_host(shape: Shape, n_gpu: int, setup: Setup) -> int:
     """Weights that stay on the host. Those of a staged file are there already, but llama.cpp may write them anew."""
     kept = shape.data if n_gpu == 0 else shape.input + sum(shape.layers[: shape.n_layer + 1 - n_gpu])
-    return min(kept, shape.repacked) if terms.is_staged else kept
+    return min(kept, shape.repacked) if setup.is_staged else kept

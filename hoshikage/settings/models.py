@@ -175,7 +175,7 @@ class Asking:
         "DIFFUSION_QUALITY",
         Choice(QUALITIES),
         None,
-        "exact, balanced or fast: chooses what is not named; unset: balanced, exact beside scheduled steps, a block "
+        "exact, balanced or fast: chooses what is not named; unset: balanced, exact where a part is named, a block "
         "model's authors' way",
     )
     cfg_scale: float = setting(

@@ -178,7 +178,7 @@ class Reynard:
         "DIFFUSION_DEFAULT_MODEL",
         Text(256),
         None,
-        "the model of a request that names none; unset: a masked one, as elsewhere",
+        "the model of a request that names none; unset: a masked one, in the order of other routes",
     )
     reynard_device_preference: str | None = setting(
         "DIFFUSION_DEVICE_PREFERENCE",

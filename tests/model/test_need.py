@@ -28,12 +28,13 @@ from hoshikage.manager import need
 from hoshikage.manager.fit import Room, fit
 from hoshikage.manager.need import (
     MIB,
+    Setup,
     Size,
-    Terms,
     bill_of,
     cache_of_layer,
     compute_of,
     computing_of,
+    input_of,
     need_of,
     operands_of,
     size_of,
@@ -89,9 +90,9 @@ def options_of(changed: dict[str, Any]) -> dict[str, Any]:
     return {"n_ctx": 1024, "n_seq": 2, "n_rows": 64, "n_threads": 1} | changed
 
 
-def terms_of(options: dict[str, Any]) -> Terms:
+def setup_of(options: dict[str, Any]) -> Setup:
     given = {"type_k": "f16", "type_v": "f16", "flash_attn": "auto"} | options
-    return Terms(**{name: given[name] for name in ("type_k", "type_v", "flash_attn")})
+    return Setup(**{name: given[name] for name in ("type_k", "type_v", "flash_attn")})
 
 
 def told_sizes(log: str) -> dict[str, float]:
@@ -120,12 +121,12 @@ def measured(tiny_model: TinyModel) -> list[tuple[Path, dict[str, Any], dict[str
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda i: f"{CASES[i][0]}-{i}")
 def test_a_load_takes_what_was_reckoned(number: int, measured: list[tuple[Path, dict[str, Any], Any]]) -> None:
     path, options, taken = measured[number]
-    shape, terms = shape_of(path), terms_of(options)
+    shape, setup = shape_of(path), setup_of(options)
     cells = -(-options["n_ctx"] // 256) * 256
     n_tokens = cells if shape.kind == "masked" else min(cells, need.CAUSAL_UBATCH)
     size = Size(cells=cells, n_seq=options["n_seq"], n_tokens=n_tokens, n_rows=max(options["n_rows"], options["n_seq"]))
-    cache = sum(cache_of_layer(shape, layer, size, terms) for layer in range(shape.n_layer))
-    compute = compute_of(shape, size, terms)
+    cache = sum(cache_of_layer(shape, layer, size, setup) for layer in range(shape.n_layer))
+    compute = compute_of(shape, size, setup)
     assert shape.data / MIB == pytest.approx(taken["model"], rel=0.01, abs=0.02)
     assert cache / MIB == pytest.approx(taken["KV"], rel=0.01, abs=0.01)
     assert taken["compute"] <= compute / MIB <= taken["compute"] * 1.25 + 6
@@ -135,7 +136,7 @@ def test_what_was_reckoned_on_is_what_the_core_does() -> None:
     assert (need.CAUSAL_UBATCH, SMALLEST) == (_context.CAUSAL_UBATCH, _context.CELL_MULTIPLE)
     assert need.PARAMS_A_THREAD == _context.PARAMS_A_THREAD
     shape = causal_shape(n_params=7 * need.PARAMS_A_THREAD)
-    assert need.threads_of(shape, Terms(type_k="f16", type_v="f16", flash_attn="on")) == _context.threads_for(
+    assert need.threads_of(shape, Setup(type_k="f16", type_v="f16", flash_attn="on")) == _context.threads_for(
         shape.n_params
     )
     assert set(need.CACHE_BYTES) == set(_context.CACHE_TYPES)
@@ -259,10 +260,10 @@ def test_operands_are_what_ggml_makes_of_them() -> None:
     """Numbers of `ggml_graph_plan`, by hand."""
     size = Size(cells=1024, n_seq=1, n_tokens=512, n_rows=8)
     shape = causal_shape(n_head=4, n_q=64, operand=300)
-    off, on = (Terms(type_k="f16", type_v="f16", flash_attn=flash_attn) for flash_attn in ("off", "on"))
+    off, on = (Setup(type_k="f16", type_v="f16", flash_attn=flash_attn) for flash_attn in ("off", "on"))
     assert operands_of(shape, size, off) == 2 * 512 * 1024 * 4
     assert operands_of(shape, size, on) == 512 * 300
-    assert operands_of(shape, size, Terms(type_k="f16", type_v="f32", flash_attn="off")) == 512 * 300
+    assert operands_of(shape, size, Setup(type_k="f16", type_v="f32", flash_attn="off")) == 512 * 300
     native = causal_shape(kind="masked", is_native=True, n_head=4, n_q=64, operand=0)
     assert operands_of(native, size, off) == 512 * 2 * 64
 
@@ -278,16 +279,16 @@ def test_a_process_takes_no_more_than_its_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     shape = shape_of(path)
-    terms = Terms(type_k="f16", type_v="f16", flash_attn="auto")
-    reckoned = need_of(shape, size_of(shape, 512, 8), terms).host
+    setup = Setup(type_k="f16", type_v="f16", flash_attn="auto")
+    reckoned = need_of(shape, size_of(shape, 512, 8), setup).host
     assert int(done.stdout) * 1024 <= reckoned < 200 * MIB
 
 
 @pytest.mark.parametrize("flash_attn", ["auto", "off"])
 @pytest.mark.parametrize("numbers", [{}, {"kind": "masked"}, {"kind": "masked", "is_native": True}])
 def test_who_has_a_second_context_pays_for_it(numbers: dict[str, Any], flash_attn: str) -> None:
-    shape, terms = causal_shape(**numbers), Terms(type_k="f32", type_v="f16", flash_attn=flash_attn)
-    bill = bill_of(shape, size_of(shape, 2000, 4), terms)
+    shape, setup = causal_shape(**numbers), Setup(type_k="f32", type_v="f16", flash_attn=flash_attn)
+    bill = bill_of(shape, size_of(shape, 2000, 4), setup)
     assert (bill["second_context"] > 0) == (numbers == {"kind": "masked"})
 
 
@@ -302,29 +303,31 @@ def test_a_process_that_computes_blocks_alone_takes_no_more_than_its_need(tiny_m
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
-    shape, terms = shape_of(path), Terms(type_k="f16", type_v="f16", flash_attn="auto")
-    assert int(done.stdout) * 1024 <= need_of(shape, size_of(shape, 512, 1), terms).host
+    shape, setup = shape_of(path), Setup(type_k="f16", type_v="f16", flash_attn="auto")
+    assert int(done.stdout) * 1024 <= need_of(shape, size_of(shape, 512, 1), setup).host
 
 
 def test_layers_on_gpus_leave_the_host() -> None:
     shape = causal_shape(layers=(1000, 2000), input=500, output=700, data=4200)
-    size, terms = size_of(shape, 256, 1), Terms(type_k="f32", type_v="f16", flash_attn="auto")
-    compute, cache = computing_of(shape, size, terms), 256 * 8 * (4 + 2)
-    none, one, all_of_it, two_gpus = (need_of(shape, size, terms, spread) for spread in ((), (1,), (3,), (1, 2)))
+    size, setup = size_of(shape, 256, 1), Setup(type_k="f32", type_v="f16", flash_attn="auto")
+    compute, cache = computing_of(shape, size, setup), 256 * 8 * (4 + 2)
+    none, one, all_of_it, two_gpus = (need_of(shape, size, setup, spread) for spread in ((), (1,), (3,), (1, 2)))
     assert one.gpus == (700 + compute,)
     assert all_of_it.gpus == (1000 + 2000 + 700 + 2 * cache + compute,)
     assert two_gpus.gpus == (1000 + cache + compute, 2000 + 700 + cache + compute)
     assert none.host - one.host == 700
     assert two_gpus.host == all_of_it.host < one.host - 3000
-    idle = need_of(shape, size, terms, (3, 0))
+    idle = need_of(shape, size, setup, (3, 0))
     assert idle.gpus == (*all_of_it.gpus, 0)
+    bill = bill_of(shape, size, setup, 3)
+    assert (bill["weights"], bill["cache"], bill["pass"]) == (500, 0, input_of(shape, size, setup))
 
 
 def test_a_staged_file_is_in_memory_already_but_for_what_is_written_anew() -> None:
     shape = causal_shape(repacked=30, data=4200)
     size = size_of(shape, 256, 1)
     cold, staged = (
-        need_of(shape, size, Terms(type_k="f16", type_v="f16", flash_attn="auto", is_staged=is_staged)).host
+        need_of(shape, size, Setup(type_k="f16", type_v="f16", flash_attn="auto", is_staged=is_staged)).host
         for is_staged in (False, True)
     )
     assert cold - staged == 4200 - 30

@@ -16,7 +16,7 @@ import pytest
 
 from hoshikage.manager.need import CAUSAL_UBATCH, MIB, Size, cache_of_layer, compute_of
 from hoshikage.manager.shape import shape_of
-from tests.model.test_need import LOAD, options_of, way_of
+from tests.model.test_need import LOAD, options_of, setup_of
 from tests.tiny.mamba import write_mamba
 from tests.tiny.states import MODELS, write_layers
 
@@ -30,9 +30,9 @@ def test_a_load_with_states_takes_what_was_reckoned(architecture: str, tmp_path:
     shape = shape_of(path)
     for options, taken in measured(path):
         size = Size(cells=1024, n_seq=options["n_seq"], n_tokens=CAUSAL_UBATCH, n_rows=options["n_rows"])
-        cache = sum(cache_of_layer(shape, layer, size, way_of(options)) for layer in range(shape.n_layer))
+        cache = sum(cache_of_layer(shape, layer, size, setup_of(options)) for layer in range(shape.n_layer))
         assert cache / MIB == pytest.approx(taken["KV"] + taken["RS"], rel=0.01, abs=0.01)
-        assert taken["compute"] <= compute_of(shape, size, way_of(options)) / MIB
+        assert taken["compute"] <= compute_of(shape, size, setup_of(options)) / MIB
 
 
 def measured(path: Path) -> list[tuple[dict[str, Any], dict[str, float]]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hoshikage.errors import NeverFitsError, ParameterError
 from hoshikage.manager.fit import LEAST_CTX, Gpu, Plan, Room, filled, fit, halves, proportional, rooms
 from hoshikage.manager.memory import Host
-from hoshikage.manager.need import MIB, Terms, need_of, size_of
+from hoshikage.manager.need import MIB, Setup, need_of, size_of
 from hoshikage.manager.shape import Shape
 from hoshikage.settings import Settings
 
@@ -53,14 +53,14 @@ SETTINGS = st.builds(
 )
 
 
-def way_of(settings: Settings) -> Terms:
-    return Terms(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
+def setup_of(settings: Settings) -> Setup:
+    return Setup(type_k=settings.type_k, type_v=settings.type_v, flash_attn=settings.flash_attn)
 
 
 def most_layers(shape: Shape, settings: Settings, room: Room, plan: Plan) -> int:
     """How many layers of a first plan one GPU holds, by trying all numbers."""
     size = size_of(shape, plan.n_ctx, plan.n_seq)
-    fitting = (n for n in range(shape.n_layer + 1, 0, -1) if room.holds(need_of(shape, size, way_of(settings), (n,))))
+    fitting = (n for n in range(shape.n_layer + 1, 0, -1) if room.holds(need_of(shape, size, setup_of(settings), (n,))))
     return next(fitting, 0)
 
 
@@ -77,7 +77,7 @@ def test_what_is_planned_fits_and_no_plan_comes_twice(shape: Shape, settings: Se
         assert room.holds(plan.need)
         n_streams = 2 if settings.cfg_scale and shape.kind == "masked" else 1
         size = size_of(shape, plan.n_ctx, plan.n_seq, n_streams)
-        assert plan.need == need_of(shape, size, way_of(settings), plan.spread)
+        assert plan.need == need_of(shape, size, setup_of(settings), plan.spread)
         assert len(plan.spread) == len(room.gpus)
         assert sum(plan.spread) <= shape.n_layer + 1
         assert not sum(plan.spread) or (settings.n_gpu_layers and settings.device_preference == "auto")
