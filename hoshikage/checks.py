@@ -234,7 +234,7 @@ class TextOrNone(Check[str | None]):
 
     @property
     def shape(self) -> Shape:
-        return {"type": "string", "maxLength": self.most}
+        return Text(self.most).shape
 
     def check(self, name: str, value: object) -> str | None:
         return Text(self.most).check(name, value) or None
@@ -249,7 +249,7 @@ class Host(Check[str]):
 
     @property
     def shape(self) -> Shape:
-        return {"type": "string", "maxLength": self.most}
+        return Text(self.most).shape
 
     def check(self, name: str, value: object) -> str:
         host = Text(self.most).check(name, value)
@@ -405,7 +405,7 @@ class Size(Check[int]):
 
     @property
     def shape(self) -> Shape:
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+        return Whole(self.least, self.most).shape
 
     def check(self, name: str, value: object) -> int:
         number = as_whole(name, value)
