@@ -6,8 +6,9 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hoshikage import gguf
@@ -56,18 +57,18 @@ def main(arguments: argparse.Namespace) -> int:
     flags = read_flags(arguments, rows_named(SAYS_WHAT_IT_IS + SIZED_BY))
     settings = table.read({**read_flags(arguments, registry_rows()), **flags})
     model = Registry.of(settings).choose(arguments.file)
-    header, wish = gguf.inspect(model.path), model.wish.unless(flags)
+    parts, wish = parts_in(model.path), model.wish.unless(flags)
     named = {} if model.origin == FILE else {"label": model.label}
-    facts = named | facts_of(header, wish)
+    facts = named | facts_of(parts, wish)
     if arguments.ctx is not None:
         settings = table.replaced(settings, {**model.settings, **flags})
-        facts["memory"] = memory_of(header, wish, arguments.ctx, settings)
+        facts["memory"] = memory_of(parts, wish, arguments.ctx, settings)
     if arguments.metadata:
-        facts["metadata"] = {key: value_of(value) for key, value in header.metadata.items()}
+        facts["metadata"] = {key: value_of(value) for key, value in parts[0].metadata.items()}
     if arguments.tensors:
         facts["tensors"] = [
             {"name": t.name, "dims": list(t.dims), "type": t.type.name, "bytes": t.n_bytes}
-            for part in [header, *other_parts(header)]
+            for part in parts
             for t in part.tensors
         ]
     if arguments.json:
@@ -77,15 +78,21 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def memory_of(header: Header, wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
+def parts_in(path: Path) -> list[Header]:
+    """The header of a sound file, and of the others that its model has beside it."""
+    header = gguf.inspect(path)
+    return [header, *other_parts(header)]
+
+
+def memory_of(parts: Sequence[Header], wish: gguf.Wish, n_ctx: int, settings: table.Settings) -> dict[str, int]:
     """Requests side by side and the positions that they share; bytes, as a load with these settings is held to them."""
-    kind_of(header, wish)  # whose refusal names the file
-    shape = shape_from(header, [header, *other_parts(header)], wish)
+    kind_of(parts[0], wish)  # whose refusal names the file
+    shape = shape_from(parts[0], parts, wish)
     size = size_of(shape, n_ctx, settings.n_seq, usual_streams(shape, settings))
-    parts = bill_of(shape, size, Setup.of(settings))
+    bill = bill_of(shape, size, Setup.of(settings))
     guided = guided_ctx(n_ctx, size.cells, size.n_tokens, settings.n_seq) if shape.kind == "masked" else 0
     counts = {"n_seq": settings.n_seq, "n_ctx": n_ctx, "guided_ctx": guided, "cells": size.cells}
-    return {**counts, **parts, "total": sum(parts.values())}
+    return {**counts, **bill, "total": sum(bill.values())}
 
 
 def memory_lines(memory: dict[str, int]) -> Iterable[str]:
@@ -98,14 +105,14 @@ def memory_lines(memory: dict[str, int]) -> Iterable[str]:
             yield f"{part.replace('_', ' '):<17}{human_size(n)}"
 
 
-def facts_of(header: Header, wish: gguf.Wish) -> dict[str, Any]:
+def facts_of(parts: Sequence[Header], wish: gguf.Wish) -> dict[str, Any]:
     """What decides how a model is run, in the order in which a person asks."""
+    header = parts[0]
     retagged = gguf.retag(header)
     try:
         kind, problem = kind_of(header, wish), None
     except ModelFileError as error:
         kind, problem = gguf.Kind(name="unknown"), error.sentence
-    parts = [header, *other_parts(header)]
     tensors = [tensor for part in parts for tensor in part.tensors]
     facts: dict[str, Any] = {
         "file": header.path,

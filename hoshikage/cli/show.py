@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hoshikage import gguf
-from hoshikage.cli.inspect import as_text, facts_of
+from hoshikage.cli.inspect import as_text, facts_of, parts_in
 from hoshikage.cli.models import add_registry_flags, registry_of
 from hoshikage.cli.parser import flag_of
 from hoshikage.cli.remote import add_place_flags, segment, server_of_names
@@ -60,8 +59,7 @@ def facts_of_model(model: Model) -> dict[str, Any]:
     """Its name and its header; in place of the latter what is wrong with the file, if anything is."""
     named: dict[str, Any] = {"label": model.label, "origin": model.origin, "file": str(model.path)}
     try:
-        header = gguf.inspect(model.path)
-        return named | facts_of(header, model.wish)
+        return named | facts_of(parts_in(model.path), model.wish)
     except ModelFileError as error:
         return named | {"problem": str(error)}
 

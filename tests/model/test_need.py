@@ -242,7 +242,7 @@ def test_a_pass_over_whole_canvases_takes_no_more_than_inspect_says(
         text=True,
         check=True,
     )
-    told = memory_of(gguf.inspect(path), gguf.Wish(), options["n_ctx"], Settings(n_threads=1, **given))
+    told = memory_of([gguf.inspect(path)], gguf.Wish(), options["n_ctx"], Settings(n_threads=1, **given))
     assert told["cells"] == 1024
     least = told["total"] * 2 // 3 if n_requests == 1 else 0  # several are more rows than share a pass
     assert least < int(done.stdout) * 1024 <= told["total"]
@@ -253,7 +253,7 @@ def test_inspect_prints_what_a_load_is_held_to(settings: dict[str, Any]) -> None
     path, wanted = Path(resolve("nano-llada")), Settings(n_ctx=700, **settings)
     room = Room(1 << 50)
     plan = fit(shape_of(path), wanted, room, room).plans[0]
-    assert memory_of(gguf.inspect(path), gguf.Wish(), 700, wanted)["total"] == plan.need.host
+    assert memory_of([gguf.inspect(path)], gguf.Wish(), 700, wanted)["total"] == plan.need.host
 
 
 def test_operands_are_what_ggml_makes_of_them() -> None:
