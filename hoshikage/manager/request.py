@@ -76,14 +76,18 @@ class Request:
 
 
 def relay(request: Request, notes: tuple[str, ...], on_end: Callable[[], object]) -> Tell:
-    """What a worker is given as `tell`: adds what a client should know of the load, and reports the end first."""
+    """What a worker is given as `tell`: adds what a client should know of the load, and reports the end first.
+
+    What an answer took is counted here, for whoever asked may hear no more: it was computed all the same.
+    """
 
     def tell(event: Event) -> None:
         if isinstance(event, Done | Failed):
             request.went_well = isinstance(event, Done)
             on_end()
-        elif notes and isinstance(event, Answered):
-            event = replace(event, warnings=(*event.warnings, *notes))
+        elif isinstance(event, Answered):
+            request.job.count(event.counts)
+            event = replace(event, warnings=(*event.warnings, *notes)) if notes else event
         request.put(event)
 
     return tell

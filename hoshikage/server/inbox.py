@@ -1,25 +1,29 @@
 """The events of one job on their way from the manager's threads to the event loop.
 
-`tell` is for any thread; all else belongs to the loop. However slowly a client reads, what waits here stays small: what
-one answer said while nobody looked is put together.
+`tell` and `count` are for any thread; all else belongs to the loop. However slowly a client reads, what waits here
+stays small: what one answer said while nobody looked is put together.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
+from hoshikage.manager.job import Count, nobody_counts
 from hoshikage.worker.ask import Event, Said
 
 
 class Inbox:
-    """One job's events, in order."""
+    """One job's events, in order. What its answers took is told on the loop, whether anybody reads on or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_counts: Count = nobody_counts) -> None:
         self._loop = asyncio.get_running_loop()
-        self._arrived: deque[Event] = deque()
+        self._on_counts = on_counts
+        self._arrived: deque[Callable[[], object]] = deque()
         self._scheduled = False
         self._ready: dict[object, Event] = {}  # in order; what one answer said has one place
         self._n = 0
@@ -27,7 +31,14 @@ class Inbox:
 
     def tell(self, event: Event) -> None:
         """Hand in an event."""
-        self._arrived.append(event)
+        self._hand_in(partial(self._keep, event))
+
+    def count(self, counts: Mapping[str, float]) -> None:
+        """Hand in what an answer took."""
+        self._hand_in(partial(self._on_counts, counts))
+
+    def _hand_in(self, arrival: Callable[[], object]) -> None:
+        self._arrived.append(arrival)
         if not self._scheduled:
             self._scheduled = True
             with suppress(RuntimeError):  # the loop has ended, and with it whoever wanted to know
@@ -58,7 +69,7 @@ class Inbox:
     def _collect(self) -> None:
         self._scheduled = False  # first: what is told from here on asks for another collection
         while self._arrived:
-            self._keep(self._arrived.popleft())
+            self._arrived.popleft()()
         self._wake()
 
     def _keep(self, event: Event) -> None:

@@ -6,6 +6,7 @@ process, or in a Redis that several servers share. While that one cannot be reac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -19,6 +20,7 @@ from hoshikage.settings import Settings
 log = logging.getLogger(__name__)
 
 HERE = "async+memory://"
+LAST = 2.0  # seconds in which a server that stops still counts what was answered last
 
 
 class Rates:
@@ -28,6 +30,7 @@ class Rates:
         self._counters: list[Any] = []  # the one that is asked first, and the one for when it fails
         self._requests: Any = None
         self._tokens: Any = None
+        self._spending: set[asyncio.Task[Any]] = set()
         if settings.requests_per_minute or settings.tokens_per_minute:
             self._count(settings)
 
@@ -47,10 +50,27 @@ class Rates:
         if self._requests and not await self._ask(lambda counter: counter.hit(self._requests, who)):
             raise await self._refusal(self._requests, who, "requests")
 
-    async def spend(self, who: str, n_tokens: int) -> None:
-        """An answer is complete: nobody knew before how long it would be, so it is the next one that is refused."""
+    def spend(self, who: str, n_tokens: int) -> None:
+        """An answer is complete: nobody knew before how long it would be, so it is the next one that is refused.
+
+        It waits for no count: what is still to be sent of it goes its way meanwhile.
+        """
         if self._tokens and n_tokens > 0:
-            await self._ask(lambda counter: counter.hit(self._tokens, who, cost=n_tokens))
+            task = asyncio.ensure_future(self._ask(lambda counter: counter.hit(self._tokens, who, cost=n_tokens)))
+            self._spending.add(task)
+            task.add_done_callback(self._spent)
+
+    def _spent(self, task: asyncio.Task[Any]) -> None:
+        self._spending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an answer's tokens could not be counted", exc_info=error)
+
+    async def finish(self) -> None:
+        """Have counted what was spent, before the loop ends."""
+        if self._spending:
+            _, late = await asyncio.wait(self._spending, timeout=LAST)
+            for task in late:
+                task.cancel()
 
     async def _refusal(self, item: Any, who: str, what: str) -> Problem:
         stats = await self._ask(lambda counter: counter.get_window_stats(item, who))

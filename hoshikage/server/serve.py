@@ -65,6 +65,7 @@ class Serving(uvicorn.Server):
                 loop.add_signal_handler(number, self.stop)
         try:
             await self.serve(self._sockets)
+            await self._services.rates.finish()
         finally:
             if not self._stops:
                 self._stop_manager()

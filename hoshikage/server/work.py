@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hoshikage.manager.job import Job, Ticket
@@ -12,6 +14,8 @@ from hoshikage.server.inbox import Inbox
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
 from hoshikage.worker.ask import Answered, Done, Event, Failed, Loading, Said, Waiting
+
+access_log = logging.getLogger("hoshikage.access")
 
 
 class Work:
@@ -22,9 +26,10 @@ class Work:
         self._rates = services.rates
         self._manager = services.manager
         self._exchange = exchange
-        self._job = job
-        self._inbox = Inbox()
+        self._inbox = Inbox(self._count)
+        self._job = replace(job, count=self._inbox.count)
         self._ticket: Ticket | None = None
+        self._over = False  # nobody listens any more
         self._started = self._stage_began = time.monotonic()
         self._stage = "waiting"
 
@@ -43,14 +48,13 @@ class Work:
                 self._measure(event)
                 if isinstance(event, Failed):
                     raise event.error
-                if isinstance(event, Answered):
-                    await self._rates.spend(self._exchange.who, n_tokens_of(event))
                 if isinstance(event, Done):
                     self._ticket = None  # there is nothing left to be cancelled
                 yield event
                 if isinstance(event, Done):
                     return
         finally:
+            self._over = True
             if self._ticket is not None:
                 self._ticket.cancel()  # whoever stops listening wants no more; a job that is done does not mind
 
@@ -63,21 +67,22 @@ class Work:
                 self._metrics.first_text(self._job.model, time.monotonic() - self._started)
             case Done() | Failed():
                 self._next_stage("done")
-        if isinstance(event, Answered):
-            self._metrics.answer(self._job.model, event.counts)
-            notes = self._exchange.notes
-            notes["n_prompt"] = notes.get("n_prompt", 0) + event.counts.get("n_prompt", 0)
-            notes["n_tokens"] = notes.get("n_tokens", 0) + event.counts.get("n_tokens", 0)
+
+    def _count(self, counts: Mapping[str, float]) -> None:
+        """Of each answer once. The request's own line in the log may be written once nobody listens any more."""
+        n_tokens = {name: int(counts.get(name, 0)) for name in ("n_prompt", "n_tokens")}
+        self._metrics.answer(self._job.model, counts)
+        self._rates.spend(self._exchange.who, sum(n_tokens.values()))
+        if self._over:
+            access_log.info("request, afterwards", extra={"event": {"id": self._exchange.id, **n_tokens}})
+            return
+        notes = self._exchange.notes
+        notes |= {name: notes.get(name, 0) + n for name, n in n_tokens.items()}
 
     def _next_stage(self, stage: str) -> None:
         now = time.monotonic()
         self._metrics.stage(self._stage, now - self._stage_began)
         self._stage, self._stage_began = stage, now
-
-
-def n_tokens_of(event: Answered) -> int:
-    """Read and written."""
-    return int(event.counts.get("n_prompt", 0) + event.counts.get("n_tokens", 0))
 
 
 async def value_of(services: Services, exchange: Exchange, job: Job) -> dict[str, Any]:

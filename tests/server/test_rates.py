@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,33 @@ def test_tokens_of_an_answer_that_nobody_waits_for(new_server: NewServer) -> Non
         wait_for_gone(server, n)
     notes = [line for line in server.log.read_text().splitlines() if "gone=True" in line]
     assert all("n_tokens=" in line for line in notes), notes
+    n_tokens = sum(int(n) for line in notes for n in re.findall(r"n_(?:prompt|tokens)=(\d+)", line))
+    until(lambda: settled_in(server) > 0, "counted for the owner")
+    n_more = next(n for n in range(20) if refused(server.client.complete("x" * 90, max_tokens=1)))
+    assert n_tokens + 91 * n_more >= 500 > n_tokens + 91 * (n_more - 1), "what nobody waited for is spent as well"
+
+
+def test_tokens_of_an_answer_whose_time_was_up(new_server: NewServer) -> None:
+    """Its client has its end before the model has: what was written until then counts all the same."""
+    server = new_server(HOSHIKAGE_TOKENS_PER_MINUTE="100")
+    wish = {"model": "fake-slow", "max_tokens": 1500, "steps": 1500, "early_stop": False, "stream": True}
+    server.client.complete("x", model="fake-slow", max_tokens=1)  # that it is loaded takes none of the time
+    answers = [server.client.complete("x", **wish, timeout=0.25) for _ in range(8)]
+    assert any(answer.status == 200 and b"processing_timeout" in answer.body for answer in answers)
+    assert any(answer.status == 429 and refused(answer) for answer in answers), "what was written in vain is counted"
+    until(lambda: settled_in(server) > 100, "and seen by whoever looks at the numbers")
+    until(lambda: "n_tokens=" in line_in(server.log, "request, afterwards"), "and by whoever reads the log")
+
+
+def line_in(log: Path, what: str) -> str:
+    """The first line that says so, or nothing."""
+    return next((line for line in log.read_text().splitlines() if what in line), "")
+
+
+def settled_in(server: Server) -> float:
+    """Tokens of answers, as the server counts them for its owner."""
+    lines = server.client.get("/metrics").body.decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("hoshikage_settled_tokens_total"))
 
 
 def test_each_door_says_it_in_its_own_words(new_server: NewServer) -> None:
@@ -101,7 +130,7 @@ def test_who_sets_no_limit_counts_nothing() -> None:
 
     async def live() -> None:
         for _ in range(3):
-            await rates.spend("me", 10**9)
+            rates.spend("me", 10**9)
             await rates.enter("me")
 
     asyncio.run(live())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 
@@ -273,6 +274,23 @@ def test_the_time_of_a_request_has_an_end_and_its_place_is_free_when_the_worker_
     assert isinstance(client.told[-1], Failed)
     world.finish_all()
     assert isinstance(next_one.end, Done)
+
+
+def test_what_an_answer_took_is_counted_once_whoever_hears_of_it() -> None:
+    world, counts = World(n_seq=1), list[Any]()
+    world.have("a")
+    client = world.ask("a", count=counts.append)
+    (ask,) = world.worker("a").asks
+    ask.tell(answered("in time"))
+    assert len(counts) == len(client.told) == 1
+    world.finish(ask)
+    late = world.ask("a", time=60, count=counts.append)
+    world.pass_time(60)
+    (ask,) = world.worker("a").asks
+    assert isinstance(late.error, TookTooLong)
+    ask.tell(answered("too late"))
+    world.finish(ask)
+    assert len(counts) == 2 and len(late.told) == 1
 
 
 def test_a_worker_that_does_not_let_go_is_ended() -> None:

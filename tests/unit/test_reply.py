@@ -60,10 +60,6 @@ class Teller:
         return SimpleNamespace(cancel=lambda: None)
 
 
-async def nothing(*_: Any) -> None:
-    """Rates that nobody counts."""
-
-
 async def written(form: ThreadForm, n: int, *, stream: bool, single: bool = False) -> bytes:
     tokens = tuple(Token(id=1, piece=b"a", logprob=-1.0, top=((1, b"a", -1.0),)) for _ in range(n // 2))
     end = Answered(index=0, delta="", text="", stop_reason="stop", counts=COUNTS, seed=0, tokens=tokens)
@@ -71,7 +67,7 @@ async def written(form: ThreadForm, n: int, *, stream: bool, single: bool = Fals
     events = (said, end, Done()) if stream and not single else (end, Done())
     silent = SimpleNamespace(stage=lambda *_: None, first_text=lambda *_: None, answer=lambda *_: None)
     services: Any = SimpleNamespace(
-        manager=Teller(*events), metrics=silent, rates=SimpleNamespace(spend=nothing),
+        manager=Teller(*events), metrics=silent, rates=None,
         limits=SimpleNamespace(quiet_seconds=60.0),
     )  # fmt: skip
     exchange: Any = SimpleNamespace(notes={}, who="", gone=False, when_gone=lambda _: None)

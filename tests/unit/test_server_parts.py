@@ -77,6 +77,22 @@ def test_nothing_that_was_said_is_lost_and_the_order_stays(parts: list[tuple[int
         assert steps == sorted(steps)
 
 
+def test_what_an_answer_took_is_known_before_the_answer_and_without_a_reader() -> None:
+    async def wait() -> None:
+        counted: list[Any] = []
+        inbox = Inbox(counted.append)
+        for index in range(2):
+            inbox.count(COUNTS)
+            inbox.tell(answered(index))
+        assert await inbox.next() == answered(0)
+        assert counted == [COUNTS, COUNTS]
+        inbox.count(COUNTS)
+        await asyncio.sleep(0)
+        assert len(counted) == 3
+
+    asyncio.run(wait())
+
+
 def test_silence_is_told_after_a_while_and_a_dead_loop_hurts_nobody() -> None:
     async def wait() -> Inbox:
         inbox = Inbox()
