@@ -193,7 +193,10 @@ class Reynard:
         "DIFFUSION_MEMORY_THRESHOLD", SHARE, 0.8, "share of a GPU's memory above which they put layers on the CPU"
     )
     reynard_timeout: float = setting(
-        "DIFFUSION_TIMEOUT_SECONDS", SECONDS, 300.0, "seconds that a request may take; 0: any"
+        "DIFFUSION_TIMEOUT_SECONDS",
+        SECONDS,
+        300.0,
+        "seconds that a request may take; 0: as many as HOSHIKAGE_MAX_TIME allows",
     )
     reynard_max_length: int = setting("DIFFUSION_MAX_LENGTH", Whole(1, 2**20), 512, "tokens of an answer")
     reynard_temperature: float = setting("DIFFUSION_TEMPERATURE", Number(0, 100), 0.7, "temperature")

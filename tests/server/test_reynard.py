@@ -283,6 +283,34 @@ def test_a_request_takes_no_longer_than_it_may(new_server: NewServer) -> None:
     assert outcomes == [504, 504], "one at work, the other in the line"
 
 
+@pytest.mark.parametrize(
+    ("settings", "wish", "status"),
+    [
+        ({"DIFFUSION_TIMEOUT_SECONDS": "0.3"}, {"timeout": 60}, 504),
+        ({"DIFFUSION_TIMEOUT_SECONDS": "0", "HOSHIKAGE_MAX_TIME": "0.3"}, {}, 504),
+        ({"DIFFUSION_TIMEOUT_SECONDS": "0", "HOSHIKAGE_MAX_TIME": "0.3"}, {"timeout": 60}, 504),
+        ({"DIFFUSION_TIMEOUT_SECONDS": "0"}, {"timeout": 0.3}, 504),
+        ({"DIFFUSION_TIMEOUT_SECONDS": "0"}, {"max_length": 4}, 200),
+    ],
+)
+def test_the_shortest_limit_holds(
+    new_server: NewServer, settings: dict[str, str], wish: dict[str, Any], status: int
+) -> None:
+    client = new_server(**settings).client
+    slow = {"model_id": "fake-slow", "max_length": 1500, "steps": 1500, "early_stop": False}
+    assert generate(client, **{**slow, **wish}).status == status
+
+
+def test_the_line_is_a_part_of_the_wait(new_server: NewServer) -> None:
+    client = new_server(DIFFUSION_MAX_CONCURRENT_REQUESTS="1", HOSHIKAGE_MAX_WAIT="20").client
+    slow = {"model_id": "fake-slow", "text": "hello", "max_length": 1500, "steps": 1500, "early_stop": False}
+    with client.begin(slow, f"{BASE}/generate/stream") as first:
+        assert b"token" in next(line for line in lines_of(first) if b"token" in line)
+        answer = generate(client, queue_timeout=0.1)
+        assert (answer.status, answer.error["code"]) == (503, "processing_timeout")
+        assert client.get(f"{BASE}/admin/health").json["active_requests"] == 1, "the first goes on"
+
+
 def test_the_routes_can_be_left_out(new_server: NewServer) -> None:
     client = new_server(DIFFUSION_ENABLED="false").client
     assert client.get(f"{BASE}/models").status == 404

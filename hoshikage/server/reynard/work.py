@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from hoshikage.errors import Cancelled, HoshikageError, TookTooLong, UnknownModelError
+from hoshikage.errors import Cancelled, HoshikageError, TookTooLong, UnknownModelError, WaitedTooLong
 from hoshikage.manager.job import Job
 from hoshikage.server.choosing import Chosen
 from hoshikage.server.fields import Given
@@ -38,7 +38,9 @@ class Asked:
         self._given = given
         self._watch: Watch = watch
         self._started = time.monotonic()
-        self._whole: float = given.get("timeout", services.reynard.config["timeout_seconds"])
+        settings, config = services.settings, services.reynard.config
+        self._whole = shortest(given.get("timeout"), config["timeout_seconds"], settings.max_time)
+        self._wait = shortest(given.get("queue_timeout"), settings.max_wait)
         if self.named in RANGES:
             check_ranges(given, RANGES[self.named])
 
@@ -69,20 +71,20 @@ class Asked:
     async def _turn(self, place: asyncio.Future[None], quiet: float | None) -> AsyncIterator[None]:
         """Until its turn has come."""
         while not place.done():
-            left = self._left()
-            await asyncio.wait(
-                [place], timeout=min([limit for limit in (quiet, left) if limit is not None], default=None)
-            )
-            if left is not None and self._left() == 0:
+            await asyncio.wait([place], timeout=shortest(quiet, self._left(self._whole), self._left(self._wait)))
+            if place.done():
+                break
+            if self._whole is not None and self.seconds >= self._whole:
                 raise TookTooLong(self._whole)
-            if not place.done():
-                yield None
+            if self._wait is not None and self.seconds >= self._wait:
+                raise WaitedTooLong(self._wait)
+            yield None
         if place.cancelled():
             raise Cancelled
 
-    def _left(self) -> float | None:
-        """Seconds that it may still take; None: any."""
-        return max(0.0, self._whole - self.seconds) if self._whole else None
+    def _left(self, limit: float | None) -> float | None:
+        """Seconds of a limit that are left; what is over leaves a moment, for 0 would be none."""
+        return None if limit is None else max(limit - self.seconds, 0.001)
 
     async def _first_that_answers(self, quiet: float | None) -> AsyncIterator[Event | None]:
         """A request that names no model falls back to another one, until one has said something."""
@@ -111,8 +113,8 @@ class Asked:
         else:
             body = {"prompts": [self._given["text"]], "options": options}
             job = job_of(self._exchange, self._given, chosen, "generate", body, self._watch)
-        left = self._left()
-        return replace(job, time=0.0 if left is None else max(left, 0.001), settings=self._office.load_settings)
+        settings = self._office.load_settings
+        return replace(job, wait=self._left(self._wait), time=self._left(self._whole), settings=settings)
 
     def _check_gap(self, chosen: Chosen) -> None:
         """Where no model is named, one that cannot fill a gap is passed over as one that is not there."""
@@ -133,6 +135,11 @@ class Asked:
             return
         device = await asyncio.to_thread(device_of, self._services, self.label)
         statistics.well(self.model, device, self.seconds, int(end.counts["n_tokens"]))
+
+
+def shortest(*limits: float | None) -> float | None:
+    """The shortest of some limits in seconds, of which None and 0 are none."""
+    return min((limit for limit in limits if limit), default=None)
 
 
 def device_of(services: Services, label: str) -> str:
