@@ -190,7 +190,10 @@ class Reynard:
         "DIFFUSION_MAX_CONCURRENT_REQUESTS", Whole(1, 100_000), 3, "requests worked on at once; the others wait"
     )
     reynard_memory_threshold: float = setting(
-        "DIFFUSION_MEMORY_THRESHOLD", SHARE, 0.8, "share of a GPU's memory above which they put layers on the CPU"
+        "DIFFUSION_MEMORY_THRESHOLD",
+        SHARE,
+        0.8,
+        "share of a GPU's memory above which they put layers on the CPU, within HOSHIKAGE_GPU_SHARE",
     )
     reynard_timeout: float = setting(
         "DIFFUSION_TIMEOUT_SECONDS",

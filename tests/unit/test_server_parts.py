@@ -31,7 +31,9 @@ from hoshikage.server.lookout import Lookout
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
 from hoshikage.server.openai.values import Duration
 from hoshikage.server.problem import Problem, problem_of
+from hoshikage.server.reynard.office import Office
 from hoshikage.server.shell.hosts import Hosts
+from hoshikage.settings import Settings
 from hoshikage.worker.ask import Answered, Done, Event, Loading, Said
 
 COUNTS = {"n_prompt": 1, "n_tokens": 1}
@@ -267,6 +269,14 @@ def test_hosts_on_a_public_address() -> None:
     with pytest.raises(Problem):
         hosts.check_host("evil.example")
     Hosts("0.0.0.0", ["*"]).check_host("evil.example")
+
+
+@pytest.mark.parametrize(("owners", "theirs", "least"), [(0.5, 0.8, 0.5), (1.0, 0.8, 0.8), (0.5, 0.3, 0.3)])
+def test_reynards_share_of_a_gpu_is_a_part_of_the_owners(owners: float, theirs: float, least: float) -> None:
+    office = Office(Settings(gpu_share=owners, reynard_memory_threshold=theirs))
+    assert office.load_settings == {"gpu_share": least}
+    office.change({"memory_threshold": 1.0})
+    assert office.load_settings == {"gpu_share": owners}
 
 
 class Manager:

@@ -72,6 +72,7 @@ class Office:
 
     def __init__(self, settings: Settings) -> None:
         self.enabled = settings.reynard_enabled
+        self._gpu_share = settings.gpu_share
         self.config: dict[str, Any] = {name: getattr(settings, ours) for name, ours in NAMES.items()}
         self.statistics = Statistics()
         self.turns = Turns(self.config["max_concurrent_requests"])
@@ -83,7 +84,7 @@ class Office:
 
     @property
     def load_settings(self) -> dict[str, Any]:
-        """What a load that these routes begin is wanted with."""
+        """What a load that these routes begin is wanted with: of a GPU no more than is the owner's to give."""
         device = self.config["device_preference"]
         preference = {} if device is None else {"device_preference": device}
-        return {"gpu_share": self.config["memory_threshold"], **preference}
+        return {"gpu_share": min(self.config["memory_threshold"], self._gpu_share), **preference}
