@@ -200,6 +200,11 @@ class World:
         self.do(lambda: self.steward.submitted(request, identity))
         return client
 
+    def cancel(self, client: Client) -> None:
+        assert client.request is not None
+        client.request.cancel()
+        self.settle()
+
     def do(self, action: Callable[[], object]) -> None:
         self.post(action)
         self.settle()

@@ -7,7 +7,7 @@ its own, which reports by `post`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -101,11 +101,14 @@ class Keeper:
     # -- coming
 
     def claim(self) -> None:
-        """Let that model come which has waited longest, and ask those to go who stand in its way."""
+        """Let that model come which has waited longest, and ask those to go who stand in its way, and nobody else."""
         timers = self._means.timers
         timers.cancel(self._claim_timer)
         self._claim_timer = None
-        while not self._n_clearing and not self._ending and (place := self._claimant()) is not None:
+        if self._n_clearing or self._ending:
+            return
+        in_the_way: tuple[str, ...] = ()
+        while (place := self._claimant()) is not None:
             if place.n_bytes_short > 0 and self._clear_another(place):
                 return
             want = Want(since=place.waits_since, n_bytes_short=place.n_bytes_short)
@@ -113,16 +116,25 @@ class Keeper:
                 case Come() | MakeDo() as decision:
                     self._begin(place, makes_do=isinstance(decision, MakeDo))
                 case Go(labels):
-                    for label in labels:
-                        self.leave(self.places[label])
-                    return
+                    in_the_way = labels
+                    break
                 case Wait(until):
                     if until is not None:
                         self._claim_timer = timers.at(until, self.claim)
-                    return
+                    break
                 case Refuse():
                     self._on_refusal(place, NoRoomError("as many models as may be in memory are pinned"))
                     self.rest(place)
+        self._make_room(in_the_way)
+
+    def _make_room(self, labels: Sequence[str]) -> None:
+        """Ask these to go. Who was asked before and is not any more stays, and goes on with its line."""
+        for place in self.places.values():
+            if place.label in labels:
+                self.leave(place, for_room=True)
+            elif place.may_stay:
+                place.leaving = False
+                self._means.post(partial(self._on_change, place))
 
     def _claimant(self) -> Place | None:
         """The model that has waited longest to be in memory, of those that may be started."""
@@ -197,8 +209,9 @@ class Keeper:
 
     # -- going
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Place, *, for_room: bool = False) -> None:
         """It goes as soon as it has finished what it serves; a load that is under way is cancelled."""
+        place.for_room = for_room
         if place.phase is Phase.LOADING and not place.leaving and place.load is not None:
             place.leaving = True
             self._means.aside(place.load.cancel)
@@ -231,7 +244,7 @@ class Keeper:
         place.moved_at = self._means.now()
         self.n_unloads += 1
         log.info("%s: has left memory", place.label)
-        if not any(holder.leaving for holder in self._holders()):
+        if not any(other.leaving for other in self.places.values()):
             for other in self.places.values():
                 other.n_bytes_short = 0  # what has become free is to be seen by looking anew
         self._on_change(place)

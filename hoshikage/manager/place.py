@@ -116,6 +116,7 @@ class Place:
     line: Line[Request] = field(default_factory=Line)
     running: set[Request] = field(default_factory=set)
     leaving: bool = False  # nothing more is handed to it, and it ends with the last of what it serves
+    for_room: bool = False  # it leaves because another wants its room, and for no other reason
     load: Load | None = None  # the one under way, or the one that brought what is there
     loaded: Loaded | None = None
     staged: Staged | None = None
@@ -146,6 +147,11 @@ class Place:
     @property
     def is_serving(self) -> bool:
         return self.phase is Phase.RESIDENT and not self.leaving
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether it is only asked to leave: it serves again if its room is wanted no more."""
+        return self.leaving and self.for_room and self.phase is Phase.RESIDENT
 
     @property
     def is_idle(self) -> bool:
@@ -180,7 +186,8 @@ class Place:
             n_bytes=self.loaded.n_bytes if self.loaded else 0,
             busy=not self.is_idle,
             loading=self.phase is Phase.LOADING,
-            leaving=self.leaving or self.phase is Phase.CLOSING,
+            leaving=self.leaving and not self.may_stay,
+            asked=self.may_stay,
             pinned=self.pinned,
         )
 

@@ -22,6 +22,7 @@ class Holder:
     busy: bool = False  # somebody is served by it or waits for it
     loading: bool = False
     leaving: bool = False
+    asked: bool = False  # to make room, its turn being over; it leaves only as long as that is so
     pinned: bool = False
 
 
@@ -90,7 +91,10 @@ def decide(want: Want, holders: Sequence[Holder], house: House, now: float) -> D
     movable = [holder for holder in staying if not holder.pinned]
     if not movable:
         return Wait() if len(staying) < len(holders) else Refuse() if n_over > 0 else MakeDo()
-    turns = {holder: max(holder.since, want.since) + house.turn if holder.busy else now for holder in movable}
+    turns = {
+        holder: max(holder.since, want.since) + house.turn if holder.busy and not holder.asked else now
+        for holder in movable
+    }
     return choose(turns, n_over, n_short, now)
 
 

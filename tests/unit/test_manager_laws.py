@@ -123,6 +123,12 @@ class Life(RuleBasedStateMachine):
             assert world.errands or self.asks() or world.timers.next() is not None
 
     @invariant()
+    def nobody_makes_room_that_nobody_wants(self) -> None:
+        keeper = self.world.steward.keeper
+        wanted = keeper._n_clearing or any(p.phase is Phase.COLD and p.line for p in keeper.places.values())
+        assert wanted or not any(place.may_stay for place in keeper.places.values())
+
+    @invariant()
     def who_waits_is_told_where_before_how_far(self) -> None:
         for client in self.world.clients:
             kinds = [type(event) for event in client.told]

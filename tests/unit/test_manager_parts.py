@@ -292,6 +292,7 @@ HOLDERS = st.lists(
         busy=st.booleans(),
         loading=st.booleans(),
         leaving=st.booleans(),
+        asked=st.booleans(),
         pinned=st.booleans(),
     ),
     max_size=6,
@@ -315,7 +316,7 @@ def test_the_laws_of_leaving(want: Want, holders: list[Holder], n_max: int, now:
                 holder = by_label[label]
                 assert not holder.leaving
                 assert holder.loading or not holder.pinned
-                assert not holder.busy or now - max(holder.since, want.since) >= house.turn
+                assert not holder.busy or holder.asked or now - max(holder.since, want.since) >= house.turn
         case Wait(until):
             assert until is None or now < until <= max((h.since for h in holders), default=0) + 110
             assert until is not None or any(holder.leaving or holder.loading for holder in holders)
@@ -371,6 +372,12 @@ def test_a_busy_one_goes_when_its_turn_is_over() -> None:
     assert decide(Want(since=0.0), holders, house, 29.0) == Wait(30.0)
     assert decide(Want(since=25.0), holders, house, 30.0) == Wait(35.0)
     assert decide(Want(since=25.0), holders, house, 35.0) == Go(("a",))
+
+
+def test_who_was_asked_to_make_room_has_no_second_turn() -> None:
+    holders = [holder("a", busy=True, asked=True), holder("b", busy=True)]
+    assert decide(Want(since=25.0), holders, House(n_max=2), 30.0) == Go(("a",))
+    assert decide(Want(since=25.0), holders, House(n_max=3), 30.0) == Come()
 
 
 def test_a_load_that_nobody_waits_for_makes_room() -> None:

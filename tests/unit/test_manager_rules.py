@@ -1,11 +1,10 @@
-"""The manager's rules in a world without threads: how models come, go, and make room for each other."""
+"""The manager's rules in a world without threads: how models come and go."""
 
 from __future__ import annotations
 
 import pytest
 
-from hoshikage.errors import Cancelled, NoRoomError, QueueFullError, WaitedTooLong
-from hoshikage.manager.place import NoRoom
+from hoshikage.errors import Cancelled, QueueFullError, WaitedTooLong
 from hoshikage.manager.view import pulse_of, states_of
 from hoshikage.registry import Catalogue
 from hoshikage.worker.ask import Answered, Done, Loading, Waiting
@@ -337,117 +336,3 @@ def test_a_file_that_is_another_one_is_loaded_anew() -> None:
     world.ask("a", identity=None)  # it cannot be seen any more: what is loaded goes on
     world.finish_all()
     assert len(world.loads) == 2
-
-
-# -- room
-
-
-def test_the_least_recently_used_makes_room() -> None:
-    world = World(max_resident=2)
-    world.have("a", "b")
-    world.pass_time(1)
-    world.have("a")
-    world.pass_time(1)
-    world.have("c")
-    assert sorted(worker.label for worker in world.living()) == ["a", "c"]
-
-
-def test_a_busy_model_keeps_others_waiting_for_its_turn_and_no_longer() -> None:
-    world = World(max_resident=1, n_seq=1)
-    world.have("a")
-    clients_a = [world.ask("a") for _ in range(100)]
-    world.pass_time(1)
-    client_b = world.ask("b")
-    while world.state("a") == "resident":
-        world.pass_time(1)
-        world.finish(world.worker("a").asks[0])
-    assert world.time == pytest.approx(11, abs=1)
-    world.run_errands()
-    assert [worker.label for worker in world.living()] == ["b"]
-    assert len(world.worker("b").asks) == 1
-    world.finish_all()
-    assert isinstance(client_b.end, Done)
-    assert all(isinstance(client.end, Done) for client in clients_a)
-
-
-def test_two_models_in_one_place_change_no_faster_than_their_turns() -> None:
-    world = World(max_resident=1, n_seq=1, max_wait=0)
-    clients = [world.ask("ab"[i % 2]) for i in range(200)]
-    n_seconds = 0
-    while not all(client.end for client in clients):
-        world.run_errands()
-        world.pass_time(1)
-        n_seconds += 1
-        for worker in world.living():
-            if worker.asks:
-                world.finish(worker.asks[0])
-        assert n_seconds < 1000
-    assert len(world.loads) <= 2 + n_seconds / 10
-    assert n_seconds <= 1.2 * 200, "little time is lost"
-
-
-def test_pinned_models_leave_no_room() -> None:
-    world = World(max_resident=1, pinned=("a",))
-    world.have("a")
-    client = world.ask("b")
-    assert isinstance(client.error, NoRoomError)
-    assert world.state("a") == "resident"
-
-
-def test_memory_is_made_by_those_who_are_idle() -> None:
-    world = World(memory=10, sizes={"a": 4, "b": 4, "c": 4})
-    world.have("a")
-    world.pass_time(1)
-    world.have("b")
-    world.pass_time(1)
-    client = world.ask("c")
-    world.finish_all()
-    assert isinstance(client.end, Done)
-    assert sorted(worker.label for worker in world.living()) == ["b", "c"]
-
-
-def test_what_does_not_fit_although_all_have_left_is_refused_with_the_figures_and_may_fit_later() -> None:
-    world = World(memory=10, sizes={"a": 4, "big": 2_000_010})
-    world.have("a")
-    client = world.ask("big")
-    world.finish_all()
-    assert isinstance(client.error, NoRoomError)
-    assert "2000000 bytes are missing" in str(client.error)
-    assert [load.terms.makes_do for load in world.loads] == [False, False, False, True]
-    assert world.living() == [], "whoever could leave has left before"
-    world.memory = 10**9
-    world.pass_time(1)
-    later = world.ask("big")
-    world.finish_all()
-    assert isinstance(later.end, Done)
-
-
-def test_copies_of_no_use_make_room_first() -> None:
-    world = World(memory=10, sizes={"a": 4, "b": 8})
-    world.stages = True
-    world.have("a")
-    world.do(lambda: world.steward.unload("a"))
-    world.run_errands()
-    client = world.ask("b")
-    world.loads[-1].outcome = NoRoom(1)
-    world.run_errand()
-    world.run_errands()
-    assert world.copies[0].removed
-    assert not world.copies[1].removed
-    world.finish_all()
-    assert isinstance(client.end, Done)
-
-
-def test_a_load_that_nobody_waits_for_any_more_makes_room() -> None:
-    world = World(max_resident=1)
-    gone = world.ask("a")
-    client = world.ask("b")
-    assert gone.request is not None
-    gone.request.cancel()
-    world.settle()
-    assert isinstance(gone.error, Cancelled)
-    world.run_errand(1)
-    assert world.loads[0].cancelled
-    world.finish_all()
-    assert isinstance(client.end, Done)
-    assert [worker.label for worker in world.workers] == ["b"]
