@@ -271,6 +271,16 @@ class DiedLoading(WorkerDied):
     default_remedy = "use a smaller context, fewer GPU layers or a smaller model"
 
 
+class LoadStuck(HoshikageError):  # noqa: N818 -- likewise
+    """A load showed no sign of life for so long that it was given up."""
+
+    default_remedy = "see whether its disk and the GPUs answer, or raise HOSHIKAGE_WATCHDOG"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing of its load has moved for {seconds:g} s, so it was given up")
+        self.args = (seconds,)
+
+
 class NoServerError(HoshikageError):
     """Nothing of ours answers at an address."""
 

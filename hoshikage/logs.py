@@ -23,6 +23,7 @@ from hoshikage.settings import Settings
 
 NAME = "hoshikage"  # of our handler, to find it again
 LONGEST = 2000  # characters of a text in a line
+BREAKS = re.compile(r"""^$|[\s"'=\\]""")  # what in a value would look like the beginning of another
 DATED = re.compile(r"(\d{4}-\d{2}-\d{2})(-\d+)?")
 
 
@@ -67,7 +68,7 @@ class Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).isoformat(" ", timespec="seconds")
-        facts = " ".join(f"{key}={value}" for key, value in event_of(record).items())
+        facts = " ".join(f"{key}={one_word(value)}" for key, value in event_of(record).items())
         name = record.name.removeprefix("hoshikage.")
         line = f"{when} {record.levelname.lower()} {name}: {shortened(record.getMessage())} {facts}"
         lines = [line.rstrip(), *(self.formatException(record.exc_info).splitlines() if record.exc_info else ())]
@@ -80,6 +81,12 @@ def event_of(record: logging.LogRecord) -> dict[str, Any]:
     if not isinstance(event, Mapping):
         return {}
     return {str(key): shortened(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def one_word(value: object) -> str:
+    """In quotes where it would be several, or look like another field."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if BREAKS.search(text) else text
 
 
 def visible(text: str) -> str:

@@ -13,8 +13,10 @@ from hoshikage.manager.job import Job, Tell
 from hoshikage.manager.place import Loaded, NoRoom, OnDeath, OnProgress, Place, Terms
 from hoshikage.manager.queue import Gate
 from hoshikage.manager.request import Request
+from hoshikage.manager.state import Pulse
 from hoshikage.manager.steward import Steward
 from hoshikage.manager.timers import Timers
+from hoshikage.manager.view import pulse_of
 from hoshikage.registry import Model
 from hoshikage.settings import Settings
 from hoshikage.worker.ask import Answered, Ask, Done, Event, Failed
@@ -108,7 +110,7 @@ class FakeLoad:
         if self.world.stages and self.staged is None:
             self.staged = FakeCopy(10)
             self.world.copies.append(self.staged)
-        if self.cancelled:
+        if self.cancelled or self.place.lost:  # its cancel was heard long ago
             raise HoshikageError("the load was given up")
         if self.outcome is not None:
             raise self.outcome
@@ -271,6 +273,9 @@ class World:
         lines = [f"{p.label}: {p.phase}, leaving {p.leaving}, {len(p.line)} wait, {len(p.running)} run, short "
                  f"{p.n_bytes_short}, not before {p.not_before}" for p in places]  # fmt: skip
         return "\n".join([f"time {self.time}, {len(self.errands)} errands, next {self.timers.next()}", *lines])
+
+    def pulse(self) -> Pulse:
+        return pulse_of(self.steward, self.gate, None, self.time, self.settings.watchdog_timeout)
 
     def state(self, label: str) -> str:
         return self.steward.keeper.places[label].state()

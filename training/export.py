@@ -118,7 +118,10 @@ def export(recipe: Recipe, weights: dict[str, Tensor], path: Path, kind: str = "
 
 def digest_in(path: Path) -> str | None:
     """Of the weights that a file was made of, before they were rounded; one of an older program does not say."""
-    field = gguf.GGUFReader(path).get_field(DIGEST)
+    try:
+        field = gguf.GGUFReader(path).get_field(DIGEST)
+    except Exception as error:  # its reader checks no more than it has to
+        raise RunError(f"{path} cannot be read as a GGUF file; move it away") from error
     return str(field.contents()) if field else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .grow import Weights
 from .recipe import Recipe
-from .runs import NANO, Run, RunError
+from .runs import Run, RunError
 
 OWN_RELEASE = "its own released file"
 
@@ -67,8 +67,4 @@ def _grown(parent: Run, state: dict[str, Any]) -> Origin:
 
 
 def _file_digest(run: Run) -> str:
-    """Of the released file, as there is no run."""
-    path = NANO / f"{run.name}.gguf"
-    if not path.exists():
-        raise RunError(f"there is neither {run.checkpoint} nor {path}: run `{run.training}` first")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(run.released().read_bytes()).hexdigest()

@@ -19,16 +19,18 @@ from .runs import Run, RunError
 Identity = dict[str, str]
 OF_A_RUN = ("length", "processes", "started from", "sources")  # no matter of the recipe
 MINUTES = "minutes"
-NAMED_OTHERWISE = ("name", "summary", "remark", "n_steps", "minutes", "grown_from")
+NAMED_OTHERWISE = ("name", "summary", "remark", "n_steps", "encore", "minutes", "grown_from")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One way of the learning rate up and down to zero, begun after `begins` steps and over after `ends` in all."""
+    """One way of the learning rate up and down to zero, begun after `begins` steps and over after `ends` in all.
+    An encore is part of the command that trained what is before it."""
 
     begins: int
     ends: int
     command: str
+    is_encore: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,21 @@ class Record:
 
     @property
     def is_continued(self) -> bool:
-        return len(self.schedules) > 1
+        """Whether somebody said `--continue`."""
+        return not all(schedule.is_encore for schedule in self.schedules[1:])
 
 
 def record_of(
-    recipe: Recipe, root: Path, n_processes: int, *, released: bool = False, go_on: bool = False
+    recipe: Recipe,
+    root: Path,
+    n_processes: int,
+    *,
+    after: Recipe | None = None,
+    released: bool = False,
+    go_on: bool = False,
 ) -> tuple[Record, bool]:
-    """Of the run that is there, or of a new one; and whether a schedule begins now. `go_on` allows what it was not."""
+    """Of the run that is there, or of a new one; and whether a schedule begins now. `go_on` allows what it was not;
+    an encore begins by itself `after` the recipe's schedule."""
     run = Run.of(recipe.name, root)
     state = run.load() if run.checkpoint.exists() else None
     if state is None:
@@ -76,15 +86,28 @@ def record_of(
         identity = identity_of(recipe, n_processes, str(origin))
         return Record(identity, origin, (Schedule(0, recipe.n_steps, ""),)), True
     kept = Record.of(state)
-    identity = identity_of(recipe, n_processes, _began_as(kept, recipe, root, released))
+    origin_now = _began_as(kept, recipe, root, released)
+    identity = identity_of(recipe, n_processes, origin_now)
     if kept and kept.identity == identity:
         return kept, False
-    if not go_on:
-        raise RunError(_refusal(run, kept, identity))
+    before = identity_of(after, n_processes, origin_now) if after else None
+    is_encore = bool(kept and kept.identity == before)
+    if not is_encore and not go_on:
+        raise RunError(_refusal(run, kept, identity, before))
     _check_going_on(run, recipe, kept, identity, state)
     known = kept or Record({}, UNRECORDED, (Schedule(0, state["step"], "(not recorded)"),))
-    begun = Schedule(state["step"], recipe.n_steps, "")
+    begun = Schedule(state["step"], recipe.n_steps, "", is_encore)
     return replace(known, identity=identity, schedules=(*known.schedules, begun)), True
+
+
+def stages_of(recipe: Recipe, root: Path) -> list[tuple[Recipe, Recipe | None]]:
+    """The schedules that a run still has to go through, each with the one that it is the encore of."""
+    if recipe.encore is None:
+        return [(recipe, None)]
+    run = Run.of(recipe.name, root)
+    n_steps = run.load()["step"] if run.checkpoint.exists() else 0
+    encore = (recipe.last, recipe)
+    return [encore] if n_steps >= recipe.n_steps else [(recipe, None), encore]
 
 
 def _began_as(kept: Record | None, recipe: Recipe, root: Path, released: bool) -> str:
@@ -129,13 +152,28 @@ def check_recipe(run: Run, recipe: Recipe, record: Record | None) -> None:
     What the command says may be otherwise."""
     if record is None:
         return
-    kept = {name: value for name, value in record.identity.items() if name not in OF_A_RUN}
-    today, command = _told_by(recipe), record.schedules[-1].command
+    kept, command = _of_the_recipe(record), record.schedules[-1].command
+    today = _told_by(_stage_of(recipe, record))
     different = [name for name in _different(kept, today) if _flag_of(name) not in command]
     if different:
         cause = f"the run in {run.folder} is of another recipe than {recipe.name} has now:"
         remedy = f"Check out the sources that it was trained with, or move it away and train anew: {run.training}"
         raise RunError("\n".join([cause, *_differences(kept, today, different), remedy]))
+
+
+def is_in_encore(recipe: Recipe, record: Record | None) -> bool:
+    """Whether the last steps of a run were those of the recipe's encore."""
+    return recipe.encore is not None and record is not None and _stage_of(recipe, record) == recipe.last
+
+
+def _stage_of(recipe: Recipe, record: Record) -> Recipe:
+    """That schedule of the recipe's which differs the least from what was trained last."""
+    kept = _of_the_recipe(record)
+    return min((recipe, recipe.last), key=lambda stage: len(_different(kept, _told_by(stage))))
+
+
+def _of_the_recipe(record: Record) -> Identity:
+    return {name: value for name, value in record.identity.items() if name not in OF_A_RUN}
 
 
 def _flag_of(name: str) -> str:
@@ -146,11 +184,13 @@ def _different(kept: Identity, identity: Identity) -> list[str]:
     return [name for name in sorted(kept.keys() | identity.keys()) if kept.get(name) != identity.get(name)]
 
 
-def _refusal(run: Run, kept: Record | None, identity: Identity) -> str:
+def _refusal(run: Run, kept: Record | None, identity: Identity, before: Identity | None) -> str:
+    """`before`: what a run that the asked one is the encore of would be."""
     remedy = f"Move {run.folder} away to train from the start, or say --continue to go on nevertheless: the card tells."
     if kept is None:
         return f"the checkpoint in {run.folder} does not say what it was trained as (an older program's).\n{remedy}"
-    told = _differences(kept.identity, identity, _different(kept.identity, identity))
+    asked = min((identity, before or identity), key=lambda other: len(_different(kept.identity, other)))
+    told = _differences(kept.identity, asked, _different(kept.identity, asked))
     return "\n".join([f"the run in {run.folder} is another one than is asked for now:", *told, remedy])
 
 
@@ -174,7 +214,7 @@ def schedules_of(record: Record | None, state: Mapping[str, Any]) -> str:
     n_steps = state["step"]
     if record is None:
         return f"{n_steps:,} steps in schedules that nobody recorded"
-    if record.is_continued:
+    if len(record.schedules) > 1:
         ends = [*(schedule.begins for schedule in record.schedules[1:]), n_steps]
         told = [_steps_of(schedule, end) for schedule, end in zip(record.schedules, ends, strict=True)]
         return f"{n_steps:,} steps in {len(told)} schedules ({', then '.join(told)}{_of_minutes(record, state)})"
@@ -187,7 +227,8 @@ def schedules_of(record: Record | None, state: Mapping[str, Any]) -> str:
 def _steps_of(schedule: Schedule, end: int) -> str:
     """The steps of a schedule, and how many it was to have, where it was not followed to its end."""
     n, planned = end - schedule.begins, schedule.ends - schedule.begins
-    return f"{n:,}" if n == planned else f"{n:,} of {planned:,}"
+    kind = "an encore of " if schedule.is_encore else ""
+    return f"{kind}{n:,}" if n == planned else f"{kind}{n:,} of {planned:,}"
 
 
 def _of_minutes(record: Record, state: Mapping[str, Any]) -> str:
@@ -198,12 +239,19 @@ def _of_minutes(record: Record, state: Mapping[str, Any]) -> str:
     return f", of whose {length} {state['seconds'] / 60:.1f} are done"
 
 
+def _stage(recipe: Recipe) -> tuple[object, ...]:
+    return (recipe.n_steps, recipe.encore, recipe.practice)
+
+
 def command_of(recipe: Recipe, n_processes: int, length: str, *, released: bool, continued: bool) -> str:
-    """What trains as much again, on as many tokens a step."""
+    """What trains as much again, on as many tokens a step: both schedules, where a recipe has an encore."""
     usual = RECIPES[recipe.name]
+    stages = [_stage(usual), _stage(usual.last)]
+    is_whole = usual.encore is not None and not recipe.minutes and _stage(recipe) in stages
     flags = [
         " --from-release" if released else "",
-        f" {length} --processes {n_processes}",
+        "" if is_whole else f" {length}",
+        f" --processes {n_processes}",
         f" --batch-tokens {recipe.batch_tokens}" if recipe.batch_tokens != usual.batch_tokens else "",
         f" --peak-lr {recipe.peak_lr:g}" if recipe.peak_lr != usual.peak_lr else "",
         " --continue" if continued else "",

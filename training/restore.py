@@ -11,7 +11,7 @@ import torch
 from .export import ADJACENT_PAIRS, PARTS, WHOLE, Array
 from .grow import Weights
 from .recipe import Recipe
-from .runs import NANO, RUNS, Run, RunError
+from .runs import RUNS, Run
 
 
 def weights_of(recipe: Recipe, path: Path) -> Weights:
@@ -48,7 +48,4 @@ def trained(recipe: Recipe, root: Path = RUNS) -> Weights:
     if run.checkpoint.exists():
         weights: Weights = run.load()["model"]
         return weights
-    path = NANO / f"{recipe.name}.gguf"
-    if not path.exists():
-        raise RunError(f"there is neither {run.checkpoint} nor {path}: run `{run.training}` first")
-    return weights_of(recipe, path)
+    return weights_of(recipe, run.released())

@@ -85,6 +85,13 @@ class Run:
         """The command that trains it."""
         return f"python -m training.train {self.name}{self.flag}"
 
+    def released(self) -> Path:
+        """The package's own file, where there is no run to take weights from."""
+        path = NANO / f"{self.name}.gguf"
+        if not path.exists():
+            raise RunError(f"there is neither {self.checkpoint} nor {path}: run `{self.training}` first")
+        return path
+
     def hold(self) -> None:
         """Until it is let go, or this process ends: two that train here would write over each other's checkpoints."""
         with _written(self.lock):
@@ -121,7 +128,11 @@ class Run:
     def load(self) -> dict[str, Any]:
         if not self.checkpoint.exists():
             raise RunError(f"{self.checkpoint} is missing: run `{self.training}` first")
-        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch says in many ways that this is none of its files
+            remedy = f"move {self.folder} away and train anew: {self.training}"
+            raise RunError(f"{self.checkpoint} cannot be read as a checkpoint; {remedy}") from error
         return state
 
     def rows(self) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ from .objective import Sample
 from .optimise import Optimiser
 from .origin import OWN_RELEASE
 from .recipe import RECIPES, Recipe
-from .record import Record, command_of, record_of
+from .record import Record, command_of, record_of, stages_of
 from .restore import trained, weights_of
 from .runs import CHECKPOINT_SECONDS, NANO, RUNS, Run, RunError
 from .team import ALONE, Team, together
@@ -45,15 +45,16 @@ class Trainer:
         root: Path = RUNS,
         *,
         team: Team = ALONE,
+        after: Recipe | None = None,
         released: bool = False,
         go_on: bool = False,
         compiled: bool = False,
         device: str = "cpu",
     ) -> None:
-        """`go_on`: also where the run that is there is another one than this recipe's."""
+        """`go_on`: also where the run that is there is another one than this recipe's. `after`: whose encore it is."""
         self.recipe, self.team, self.device = recipe, team, device
         self.run = Run.of(recipe.name, root)
-        self.record, begins = record_of(recipe, root, team.size, released=released, go_on=go_on)
+        self.record, begins = record_of(recipe, root, team.size, after=after, released=released, go_on=go_on)
         self.lessons = Lessons(recipe, team)
         torch.manual_seed(recipe.seed)
         self.model = Transformer(recipe.shape).to(device)
@@ -72,6 +73,7 @@ class Trainer:
             grow(self.model, trained(RECIPES[recipe.grown_from], root))
         if team.leads:
             self.run.cut_log(self.step)
+        self.resumed = self.step
         self.compiled = compiled
         self.forward: Callable[..., Tensor] = torch.compile(self.model, dynamic=False) if compiled else self.model
 
@@ -95,10 +97,11 @@ class Trainer:
 
     def _told(self) -> Record:
         """The record, with what it ran on until now and the command that trains as much again."""
+        record = self.record.on(self._machine()) if self.step > self.resumed else self.record
         is_released = self.record.origin.what == OWN_RELEASE and not self.record.is_continued
         how = {"released": is_released, "continued": self.record.is_continued}
         command = command_of(self.recipe, self.team.size, self._length(), **how)
-        return self.record.on(self._machine()).ending(self.n_steps, command)
+        return record.ending(self.n_steps, command)
 
     def _length(self) -> str:
         """As many steps again, wherever a minute has others; on the way nobody knows yet how many that will be."""
@@ -149,7 +152,7 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
         bar.close()
-        self.finished = self._progress() >= 1.0
+        self.finished = self._progress() >= 1.0 and self.recipe.encore is None
         if not self.team.leads:
             return
         self.save()
@@ -222,7 +225,7 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=_above_zero(int), help="share the work of a step; default: 2, and 1 with a GPU or one core"
     )
-    parser.add_argument("--threads", type=_above_zero(int), help="of each process; default: all cores")
+    parser.add_argument("--threads", type=_above_zero(int), help="of each process; default: its share of the cores")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
     parser.add_argument(
@@ -238,10 +241,11 @@ def main() -> None:
     recipe, n_processes = _recipe_of(arguments), arguments.processes or _usual_processes()
     if n_processes > 1 and torch.cuda.is_available():
         parser.error("a GPU is trained on by one process: leave out --processes, or hide it (CUDA_VISIBLE_DEVICES=)")
-    released, go_on = arguments.from_release, arguments.go_on
     try:
-        record_of(recipe, arguments.runs, n_processes, released=released, go_on=go_on)  # before others are started
-        together(n_processes, work, recipe, arguments)
+        for stage, after in stages_of(recipe, arguments.runs):
+            how = {"after": after, "released": arguments.from_release, "go_on": arguments.go_on}
+            record_of(stage, arguments.runs, n_processes, **how)  # before others are started
+            together(n_processes, work, stage, arguments, how)
     except RunError as error:
         parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
@@ -273,18 +277,18 @@ def _recipe_of(arguments: argparse.Namespace) -> Recipe:
     return replace(
         recipe,
         n_steps=arguments.steps or recipe.n_steps,
+        encore=None if arguments.steps or arguments.minutes else recipe.encore,
         minutes=arguments.minutes,
         batch_tokens=arguments.batch_tokens or recipe.batch_tokens,
         peak_lr=arguments.peak_lr or recipe.peak_lr,
     )
 
 
-def work(team: Team, recipe: Recipe, arguments: argparse.Namespace) -> None:
+def work(team: Team, recipe: Recipe, arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     """What each process does."""
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // team.size))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    how = {"released": arguments.from_release, "go_on": arguments.go_on, "compiled": arguments.compile}
-    trainer = Trainer(recipe, arguments.runs, team=team, device=device, **how)
+    trainer = Trainer(recipe, arguments.runs, team=team, device=device, compiled=arguments.compile, **how)
     trainer.train(judge_seconds=60 * arguments.judge_minutes, judge_items=arguments.judge_items)
     if team.leads:
         trainer.run.draw(trainer.run.folder / "loss.png")

@@ -8,7 +8,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,11 +68,18 @@ def main(arguments: argparse.Namespace) -> int:
     check(arguments)
     others = [_earlier(path) for path in arguments.others]
     items = questions(arguments.items, chosen_tasks(arguments.task), arguments.question_seed)
+    _tell_of_fewer(items, arguments.items)
     report = _judged(arguments, given, items)
     print(_shown(report, arguments.json))
     if arguments.plot:
         arguments.plot.write_text(picture([*others, report.as_dict()]), encoding="utf-8")
     return 0
+
+
+def _tell_of_fewer(items: Sequence[Item], wanted: int) -> None:
+    for task, n in Counter(item.task for item in items).items():
+        if n < wanted:
+            print(f"hoshikage: {task} has {n} questions, no more", file=sys.stderr)
 
 
 def _shown(report: Report, as_json: bool) -> str:

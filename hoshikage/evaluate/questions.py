@@ -20,7 +20,9 @@ def chosen_tasks(names: Iterable[str]) -> list[str]:
     chosen = list(dict.fromkeys(names)) or list(TASKS)
     for name in chosen:
         if name not in TASKS:
-            raise ParameterError("task", f"there is no task {name!r}{nearest(name, TASKS)}", f"use {', '.join(TASKS)}")
+            raise ParameterError(
+                "--task", f"there is no task {name!r}{nearest(name, TASKS)}", f"use {', '.join(TASKS)}"
+            )
     return chosen
 
 
@@ -31,11 +33,17 @@ def questions(n_per_task: int = N_PER_TASK, tasks: Sequence[str] = (), seed: int
 
 
 def _distinct(task: Task, seed: int) -> Iterator[Item]:
-    rng, n_in_vain = Random(f"{seed}/{task.name}"), 0
+    """Every question once, and when there are no more, again in other words."""
+    rng = Random(f"{seed}/{task.name}")
+    asked: set[str] = set()
     met: set[tuple[Turn, ...]] = set()
-    while n_in_vain < MOST_IN_VAIN:
-        item = task.draw(rng, "test")
-        n_in_vain = n_in_vain + 1 if item.turns in met else 0
-        if item.turns not in met:
-            met.add(item.turns)
-            yield item
+    for in_other_words in (False, True):
+        n_in_vain = 0
+        while n_in_vain < MOST_IN_VAIN:
+            item = task.draw(rng, "test")
+            n_in_vain += 1
+            if item.turns not in met if in_other_words else item.question not in asked:
+                n_in_vain = 0
+                asked.add(item.question)
+                met.add(item.turns)
+                yield item

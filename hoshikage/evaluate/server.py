@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 
 from hoshikage.errors import HoshikageError
-from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, gap_in, messages_of
-from hoshikage.evaluate.tasks import TASKS, Item, is_free
+from hoshikage.evaluate.subject import OPEN, THE_MODEL_ITSELF, USUAL, Reply, fills, gap_in, messages_of
+from hoshikage.evaluate.tasks import TASKS, Item
 from hoshikage.gguf.vocabulary import is_text
 
 TIMEOUT = 300.0
@@ -206,8 +206,15 @@ class GapServer(Server):
         else:
             filled = self._reply("/v1/completions", {**asked, "logprobs": 0}, _written)
         text = (left + filled.text.encode(errors="surrogateescape") + right).decode(errors="replace")
-        free = is_free(item) and TASKS[item.task].passes(item, text)
-        return replace(filled, right=free or text == item.answer, text=text)
+        return replace(filled, right=fills(item, text), text=text)
+
+    @cached_property
+    def _options(self) -> dict[str, object]:
+        """As of replies; another server would leave out what it does not know of a gap, and answer something else."""
+        if not self._is_ours():
+            cause = f"it lists no model {self.name!r} that is a Hoshikage's, and others fill no such gaps"
+            raise ServerError(self._base + MODELS, cause, "name one that it lists, or leave out --gaps and --open-gaps")
+        return super()._options
 
     def _rendered(self, messages: list[dict[str, str]], **options: object) -> str:
         return str(self._value("/apply-template", "prompt", messages=messages, **options))

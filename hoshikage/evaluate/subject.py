@@ -66,9 +66,13 @@ def gap_in(item: Item, n_reply: int) -> tuple[int, int]:
     return rng.randint(0, n_reply - n), n
 
 
+def fills(item: Item, text: str) -> bool:
+    """Whether a reply whose gap was filled is right: what stood there, and in a story whatever keeps it consistent."""
+    return text == item.answer or (is_free(item) and TASKS[item.task].passes(item, text))
+
+
 class GapFiller(ModelFile):
-    """The same engine, asked to fill a gap in the right reply and told how long it is. Right is what stood there, and
-    in a story whatever keeps it consistent."""
+    """The same engine, asked to fill a gap in the right reply and told how long it is."""
 
     told_length = True
 
@@ -80,8 +84,7 @@ class GapFiller(ModelFile):
         suffix = [*reply[lo + n :], *self._end()]
         result = engine.infill([*prompt, *reply[:lo]], suffix, length=length, **self._options)
         text = engine.detokenize([*reply[:lo], *result.tokens, *reply[lo + n :]])
-        free = is_free(item) and TASKS[item.task].passes(item, text)
-        return self._reply(result, free or text == item.answer)
+        return self._reply(result, fills(item, text))
 
     def _end(self) -> list[int]:
         """The token that ends a turn: behind the reply, so that the model knows where it stops."""

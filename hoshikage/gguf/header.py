@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from struct import Struct, unpack_from
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -86,10 +87,12 @@ class Array:
             position = begin + length_at(raw, position)[0]
             yield raw[begin:position]
 
-    def tolist(self) -> list[int] | list[float] | list[str]:
+    def tolist(self, most: int | None = None) -> list[int] | list[float] | list[str]:
+        """Its values, or the first `most` of them: in Python's objects they take many times their bytes."""
+        n = self.n if most is None else min(self.n, most)
         if self.item == STRING:
-            return [text.decode("utf-8", "replace") for text in self.strings()]
-        return list(unpack_from(f"<{self.n}{SCALARS[self.item][1]}", self.raw, self.start))
+            return [text.decode("utf-8", "replace") for text in islice(self.strings(), n)]
+        return list(unpack_from(f"<{n}{SCALARS[self.item][1]}", self.raw, self.start))
 
 
 Scalar: TypeAlias = int | float | str

@@ -136,6 +136,7 @@ def judge_keys(keys: Keys) -> None:
     for name in ("context_length", "embedding_length"):
         if not 1 <= keys.whole(name) <= INT32_MAX:
             raise keys.refuse(name, f"is {keys.whole(name)}")
+    keys.per_layer("feed_forward_length", [0] * n_layer)  # llama.cpp refuses it as well, but only once it loads
     judge_heads(keys, n_layer)
     judge_experts(keys, n_layer)
     judge_rope(keys)

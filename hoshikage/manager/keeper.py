@@ -7,11 +7,12 @@ its own, which reports by `post`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from hoshikage.errors import HoshikageError, InternalError, NoRoomError, WorkerDied
+from hoshikage.errors import HoshikageError, InternalError, LoadStuck, NoRoomError, WorkerDied
 from hoshikage.manager.place import (
     Failure,
     Load,
@@ -25,7 +26,7 @@ from hoshikage.manager.place import (
     Terms,
     Worker,
 )
-from hoshikage.manager.residency import Come, Go, Holder, House, MakeDo, Refuse, Wait, Want, decide
+from hoshikage.manager.residency import Come, Decision, Go, Holder, House, MakeDo, Refuse, Wait, Want, decide
 from hoshikage.manager.timers import Timer, Timers
 from hoshikage.registry import Model
 from hoshikage.settings import Settings, replaced
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # seconds that a worker gets to end by itself
 BACKOFF, BACKOFF_MAX = 1.0, 60.0  # seconds until a failed load is tried again; twice as long each time
+SILENT = 30.0  # seconds without a sign of life that a load has at least: a process and a driver take some to start
+BREATH = 2.0  # seconds before a silence counts: where the server itself stood still, what was said has to be read first
+OVERTAKEN = 4  # models that may come before one that waits for room: each may cost it a load and a turn
 
 Action = Callable[[], object]
 
@@ -66,6 +70,8 @@ class Keeper:
         self._settings = settings
         self._means = means
         self._house = House(n_max=settings.max_resident)
+        limit = settings.watchdog_timeout
+        self._silence = max(SILENT, limit) if limit else math.inf  # seconds, after which a load is given up
         self._on_change = on_change
         self._on_progress = on_progress
         self._on_refusal = on_refusal
@@ -75,17 +81,20 @@ class Keeper:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in memory, on its way there or on its way out."""
-        return not self._n_clearing and all(p.phase is Phase.COLD and not p.staged for p in self.places.values())
+        """Whether nothing is in memory, on its way there or on its way out, but what is lost."""
+        are_gone = (p.lost or (p.phase is Phase.COLD and not p.staged) for p in self.places.values())
+        return not self._n_clearing and all(are_gone)
 
     def place_of(self, model: Model, identity: Any) -> Place:
         """The place of this model as the registry describes it now; what runs by an older description leaves."""
         place = self.places.get(model.label)
+        if place is not None and place.lost and not place.is_of(model, identity):
+            place.forgotten, place = True, None  # it is for itself until its load ends
         if place is None:
             settings = replaced(self._settings, model.settings)
             place = self.places[model.label] = Place(model, identity, settings, keep=keep_of(settings))
         place.forgotten = False
-        if place.model != model or place.identity != (identity or place.identity):
+        if not place.is_of(model, identity):
             self._forget_past(place)
             place.model, place.identity = model, identity or place.identity
             place.settings = replaced(self._settings, model.settings)
@@ -102,30 +111,28 @@ class Keeper:
 
     def claim(self) -> None:
         """Let that model come which has waited longest, and ask those to go who stand in its way, and nobody else."""
-        timers = self._means.timers
-        timers.cancel(self._claim_timer)
+        self._means.timers.cancel(self._claim_timer)
         self._claim_timer = None
         if self._n_clearing or self._ending:
             return
-        in_the_way: tuple[str, ...] = ()
-        while (place := self._claimant()) is not None:
+        in_the_way, until = tuple[str, ...](), math.inf
+        while (place := next(self._ready(), None)) is not None:
             if place.n_bytes_short > 0 and self._clear_another(place):
                 return
-            want = Want(since=place.waits_since, n_bytes_short=place.n_bytes_short)
-            match decide(want, self._holders(), self._house, self._means.now()):
+            match self._decide(place):
                 case Come() | MakeDo() as decision:
                     self._begin(place, makes_do=isinstance(decision, MakeDo))
                 case Go(labels):
                     in_the_way = labels
                     break
                 case Wait(until):
-                    if until is not None:
-                        self._claim_timer = timers.at(until, self.claim)
                     break
                 case Refuse():
                     self._on_refusal(place, NoRoomError("as many models as may be in memory are pinned"))
                     self.rest(place)
         self._make_room(in_the_way)
+        self._let_pass()
+        self._look_again(until)
 
     def _make_room(self, labels: Sequence[str]) -> None:
         """Ask these to go. Who was asked before and is not any more stays, and goes on with its line."""
@@ -136,19 +143,41 @@ class Keeper:
                 place.leaving = False
                 self._means.post(partial(self._on_change, place))
 
-    def _claimant(self) -> Place | None:
-        """The model that has waited longest to be in memory, of those that may be started."""
+    def _let_pass(self) -> None:
+        """One that fits in what is free need not wait with the first until others have gone, though only so often.
+        Room that is becoming free just now is the first's."""
+        if any(place.phase is Phase.CLOSING for place in self.places.values()):
+            return
+        for place in self._ready():
+            if may_come := self._decide(place) == Come():
+                self._begin(place)
+            if may_come or place.n_overtaken >= OVERTAKEN:
+                return
+
+    def _look_again(self, until: float) -> None:
+        """Claim again at this time, or when a model may be started again, where that is sooner."""
         now = self._means.now()
+        when = min([until, *(place.not_before for place in self._wanted() if place.not_before > now)])
+        if when < math.inf:
+            self._claim_timer = self._means.timers.at(when, self.claim)
+
+    def _wanted(self) -> list[Place]:
+        """The models that are waited for and not on their way, those first that have waited longest."""
         cold = [place for place in self.places.values() if place.phase is Phase.COLD and place.line]
-        ready = [place for place in cold if place.not_before <= now]
-        if not ready and cold:
-            self._claim_timer = self._means.timers.at(min(place.not_before for place in cold), self.claim)
-        return min(ready, key=lambda place: place.waits_since, default=None)
+        return sorted(cold, key=lambda place: place.waits_since)
+
+    def _ready(self) -> Iterator[Place]:
+        """Of them, those that may be started."""
+        return (place for place in self._wanted() if place.not_before <= self._means.now())
+
+    def _decide(self, place: Place) -> Decision:
+        want = Want(since=place.waits_since, n_bytes_short=place.n_bytes_short)
+        return decide(want, self._holders(), self._house, self._means.now())
 
     def _holders(self) -> list[Holder]:
-        return [place.holder() for place in self.places.values() if place.phase is not Phase.COLD]
+        return [place.holder() for place in self.places.values() if place.is_holding]
 
-    def _begin(self, place: Place, makes_do: bool) -> None:
+    def _begin(self, place: Place, makes_do: bool = False) -> None:
         post = self._means.post
         place.settings = replaced(self._settings, {**wish_of(place), **place.model.settings})
         load = self._means.new_load(
@@ -164,6 +193,8 @@ class Keeper:
         self.n_loads += 1
         no_thread = InternalError("no thread could be started for its load", "raise the limit of processes")
         self._means.aside(partial(self._run_load, place, load), partial(self._ended_load, place, load, no_thread))
+        place.load_is_of = place.model, place.identity
+        self._watch(place)
 
     def _run_load(self, place: Place, load: Load) -> None:
         """On a thread of its own."""
@@ -176,17 +207,47 @@ class Keeper:
         return loaded + sum(copy.n_bytes for copy in copies if copy)
 
     def _progressed(self, place: Place, load: Load, progress: float) -> None:
-        if place.phase is Phase.LOADING and place.load is load and progress >= place.progress:
-            place.progress, place.moved_at = progress, self._means.now()
+        if place.phase is not Phase.LOADING or place.load is not load:
+            return
+        place.moved_at = self._means.now()
+        if progress >= place.progress:  # less: it begins anew, with less of the model
+            place.progress = progress
             self._on_progress(place)
+
+    def _watch(self, place: Place, silent_since: float | None = None) -> None:
+        """Look after its load. Silent for too long, and at the next look still since `silent_since`, it is given up."""
+        if place.moved_at == silent_since:
+            self._give_up(place)
+        if place.lost or self._silence == math.inf:
+            return
+        now, at = self._means.now(), self._means.timers.at
+        if now < (when := place.moved_at + self._silence - BREATH):
+            place.watch = at(when, partial(self._watch, place))
+        else:
+            place.watch = at(now + BREATH, partial(self._watch, place, place.moved_at))
+
+    def _give_up(self, place: Place) -> None:
+        """End a load that does not move. One that does not even end then, as on a disk that hangs, stands in nobody's
+        way any more; its model is not tried again before it has ended."""
+        if place.leaving:
+            log.error("%s: its load does not end; what it holds is reckoned with no more", place.label)
+            place.lost = True
+            place.model, place.identity = place.load_is_of  # another file may be tried
+        self._failed(place, LoadStuck(self._silence), rest=self._silence)
+        self.leave(place)
+        self._on_change(place)
 
     def _ended_load(self, place: Place, load: Load, outcome: Loaded | NoRoom | HoshikageError) -> None:
         now, since = self._means.now(), place.since
-        place.staged = load.staged
+        self._means.timers.cancel(place.watch)
+        place.staged, place.watch, place.lost = load.staged, None, False
         place.since = place.used_at = place.moved_at = now
         if isinstance(outcome, Loaded):
             log.info("%s: loaded in %.1f s%s", place.label, now - since, "".join(f"; {note}" for note in outcome.notes))
-            place.phase, place.loaded, place.failure = Phase.RESIDENT, outcome, None
+            place.phase, place.loaded, place.failure, place.n_overtaken = Phase.RESIDENT, outcome, None, 0
+            self._count_room(-outcome.n_bytes)
+            for other in self._wanted():
+                other.n_overtaken += other.waits_since < place.waits_since
             if place.leaving:
                 self.close(place)
             elif not outcome.worker.alive:  # it said so too early to be heard
@@ -200,9 +261,15 @@ class Keeper:
                 self._failed(place, outcome)
         self._on_change(place)
 
-    def _failed(self, place: Place, error: HoshikageError) -> None:
+    def _count_room(self, n_bytes: int) -> None:
+        """So much has become free since others looked for room, or is taken where it is negative."""
+        for place in self.places.values():
+            if place.n_bytes_short > 0:
+                place.n_bytes_short = max(0, place.n_bytes_short - n_bytes)
+
+    def _failed(self, place: Place, error: HoshikageError, rest: float = 0.0) -> None:
         n_times = place.failure.n_times + 1 if place.failure else 1
-        place.failure = Failure(error.anew(), n_times, self._means.now() + backoff(n_times))
+        place.failure = Failure(error.anew(), n_times, self._means.now() + max(rest, backoff(n_times)))
         self.n_failures += 1
         log.warning("%s: cannot be loaded: %s", place.label, error.cause)
         self._on_refusal(place, error)
@@ -213,7 +280,7 @@ class Keeper:
         """It goes as soon as it has finished what it serves; a load that is under way is cancelled."""
         place.for_room = for_room
         if place.phase is Phase.LOADING and not place.leaving and place.load is not None:
-            place.leaving = True
+            place.leaving, place.moved_at = True, self._means.now()  # it gets its time to end
             self._means.aside(place.load.cancel)
         elif place.phase is Phase.RESIDENT:
             place.leaving = True
@@ -240,11 +307,12 @@ class Keeper:
             self._means.post(partial(self._closed, place))
 
     def _closed(self, place: Place) -> None:
+        self._count_room(place.loaded.n_bytes if place.loaded else 0)
         place.phase, place.leaving, place.loaded, place.load = Phase.COLD, False, None, None
         place.moved_at = self._means.now()
         self.n_unloads += 1
         log.info("%s: has left memory", place.label)
-        if not any(other.leaving for other in self.places.values()):
+        if not any(other.leaving for other in self.places.values() if other.is_holding):
             for other in self.places.values():
                 other.n_bytes_short = 0  # what has become free is to be seen by looking anew
         self._on_change(place)

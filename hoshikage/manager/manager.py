@@ -30,7 +30,7 @@ from hoshikage.manager.staging import sweep
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.manager.steward import Steward
 from hoshikage.manager.timers import Timers
-from hoshikage.manager.view import pulse_of, states_of
+from hoshikage.manager.view import n_bytes_on_gpu, pulse_of, states_of
 from hoshikage.registry import Registry
 from hoshikage.registry.facts import identity_of
 from hoshikage.settings import Settings
@@ -117,6 +117,10 @@ class Manager:
     def models(self) -> list[ModelState]:
         """Every model of the registry, and what is in memory beside. Wakes none."""
         return list(states_of(self._registry.catalogue(), dict(self._steward.keeper.places), self._desk.now()))
+
+    def is_on_gpu(self, label: str) -> bool:
+        """Whether some of a model is in the memory of a GPU. Looks at no file."""
+        return n_bytes_on_gpu(self._steward.keeper.places.get(label)) > 0
 
     def pulse(self) -> Pulse:
         """Whether work moves. Without its thread, before `start` and after `stop`, nothing does."""

@@ -145,5 +145,5 @@ class Numbers:
         if entry is None:
             return []
         if isinstance(entry.value, Array):
-            return [max(0, number) for number in entry.value.tolist()[: self._n_layer] if isinstance(number, int)]
+            return [max(0, number) for number in entry.value.tolist(self._n_layer) if isinstance(number, int)]
         return [self.whole(name)] * self._n_layer

@@ -132,11 +132,22 @@ class Place:
     n_deaths: int = 0  # since it last completed something
     not_before: float = 0.0  # it is not started again before this time
     n_bytes_short: int = 0  # what the last load did not find free
+    n_overtaken: int = 0  # models that have come before it since it waits
     timer: Timer | None = None  # of the end of its rest
+    watch: Timer | None = None  # of the next look at its load
+    load_is_of: tuple[Model, Any] = field(init=False)  # its load, which may be older than what it is of now
+    lost: bool = False  # its load was given up and does not end: it is reckoned with no more
+
+    def __post_init__(self) -> None:
+        self.load_is_of = self.model, self.identity
 
     @property
     def label(self) -> str:
         return self.model.label
+
+    def is_of(self, model: Model, identity: Any) -> bool:
+        """Whether it is of this model and file; one that cannot be seen is taken for the same."""
+        return self.model == model and self.identity == (identity or self.identity)
 
     @property
     def waits_since(self) -> float:
@@ -154,13 +165,23 @@ class Place:
         return self.leaving and self.for_room and self.phase is Phase.RESIDENT
 
     @property
+    def is_holding(self) -> bool:
+        """Whether it has memory, or is about to."""
+        return self.phase is not Phase.COLD and not self.lost
+
+    def refuses(self, now: float) -> bool:
+        """Whether all who ask are told at once why its last load failed."""
+        return self.failure is not None and (self.lost or now < self.failure.until)
+
+    @property
     def is_idle(self) -> bool:
         return not self.running and not self.line
 
     @property
     def is_working(self) -> bool:
         """Whether something ought to move here."""
-        return bool(self.running or self.line) or self.phase in (Phase.LOADING, Phase.CLOSING)
+        is_changing = self.phase in (Phase.LOADING, Phase.CLOSING) and not self.lost
+        return bool(self.running or self.line) or is_changing
 
     @property
     def has_room(self) -> bool:
@@ -194,7 +215,7 @@ class Place:
     def state(self) -> State:
         """In a word that people know."""
         phase = self.phase
-        if phase is Phase.COLD:
+        if phase is Phase.COLD or self.lost:
             return "failed" if self.failure else "staged" if self.staged else "cold"
         if self.leaving or phase is Phase.CLOSING:
             return "draining"

@@ -1,11 +1,13 @@
 """Which models have to go so that another can come: a pure decision over what is in memory.
 
 Never one that is pinned, and never one that serves somebody before its turn is over; then it is asked to finish what
-it has begun, and goes when that is done. The least recently used goes first.
+it has begun, and goes when that is done. The least recently used goes first, and those who are idle stay as long as a
+busy one has to be waited for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,7 +60,7 @@ class Go:
 class Wait:
     """Nothing can be done yet; look again when something changes, or at this time."""
 
-    until: float | None = None
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def decide(want: Want, holders: Sequence[Holder], house: House, now: float) -> D
     staying = [holder for holder in holders if not holder.leaving]
     for holder in staying:
         if holder.loading:
-            return Wait() if holder.busy else Go((holder.label,))
+            going = [other.label for other in staying if other.asked or (other is holder and not holder.busy)]
+            return Go(tuple(going)) if going else Wait()
     n_over = len(holders) + 1 - house.n_max if house.n_max else 0
     n_short = want.n_bytes_short
     if n_over <= 0 and n_short <= 0:
@@ -108,5 +111,6 @@ def choose(turns: Mapping[Holder, float], n_over: int, n_short: int, now: float)
             going.append(holder)
     enough = len(going) >= n_over and sum(gone.n_bytes for gone in going) >= n_short
     if enough or len(going) == len(turns):
-        return Go(tuple(holder.label for holder in going))
+        busy = [holder for holder in going if holder.busy]
+        return Go(tuple(holder.label for holder in busy or going))
     return Wait(min(end for end in turns.values() if end > now))

@@ -42,13 +42,13 @@ class Steward:
         """A request was let in."""
         place = self.keeper.place_of(request.model, identity)
         if not place.is_working:
-            place.moved_at = self._means.now()
+            place.moved_at, place.n_overtaken = self._means.now(), 0
         self._alive[request] = place
         place.line.add(request)
         self._set_deadlines(request)
         if self._ended:
             self._end(request, Stopping())
-        elif place.failure and self._means.now() < place.failure.until:
+        elif place.failure and place.refuses(self._means.now()):
             self._end(request, place.failure.error)
         elif request.is_light and place.is_serving and place.n_light < self._settings.max_waiting:
             place.line.remove(request)
@@ -230,7 +230,7 @@ class Steward:
     def _give_up(self) -> None:
         """Whatever does not end is left: workers end with their socket, copies are found at the next start."""
         for place in self.keeper.places.values():
-            if place.phase is not Phase.COLD or place.staged:
+            if not place.lost and (place.phase is not Phase.COLD or place.staged):
                 log.error("%s is still %s; it is left behind", place.label, place.state())
         self.is_over = True
 

@@ -40,12 +40,18 @@ def state_of(model: Model, place: Place | None, now: float) -> ModelState:
         n_active=len(place.running),
         n_waiting=len(place.line),
         n_bytes=loaded.n_bytes if loaded else 0,
-        n_bytes_gpu=loaded.n_bytes - loaded.n_bytes_host if loaded else 0,
+        n_bytes_gpu=n_bytes_on_gpu(place),
         n_bytes_staged=staged.n_bytes if staged else 0,
         unloads_in=max(0.0, timer.when - now) if timer and place.phase is Phase.RESIDENT else None,
         pid=loaded.worker.pid if loaded else None,
         notes=loaded.notes if loaded else (),
     )
+
+
+def n_bytes_on_gpu(place: Place | None) -> int:
+    """Of its memory, what GPUs hold."""
+    loaded = place.loaded if place is not None else None
+    return loaded.n_bytes - loaded.n_bytes_host if loaded else 0
 
 
 def facts_or_error(model: Model) -> tuple[Facts | None, HoshikageError | None]:
@@ -66,7 +72,7 @@ def pulse_of(steward: Steward, gate: Gate, hangs_since: float | None, now: float
     return Pulse(
         n_waiting=gate.n_waiting,
         n_active=sum(len(place.running) for place in places),
-        n_loading=sum(place.phase is Phase.LOADING for place in places),
+        n_loading=sum(place.phase is Phase.LOADING and not place.lost for place in places),
         still_for=still_for,
         stuck=bool(limit) and still_for > limit,
         counters=counters_of(steward, gate),

@@ -13,7 +13,7 @@ from hoshikage.manager.state import ModelState
 from hoshikage.registry import Facts, Model, Registry
 from hoshikage.registry.entry import EMBEDDED
 from hoshikage.server.fields import Given
-from hoshikage.server.lookout import in_time
+from hoshikage.server.files import Files, in_time
 
 if TYPE_CHECKING:
     from hoshikage.server.services import Services
@@ -44,12 +44,12 @@ class Chosen:
 class Choices:
     """Looks models up, and knows those of the last second.
 
-    Looking means reading files, on another thread because disks can be slow: longer than a small request takes. It is
-    the manager that decides whether a model is there; an old choice is only about what may be asked of its kind.
+    Looking means reading files, which can take longer than a small request does. It is the manager that decides whether
+    a model is there; an old choice is only about what may be asked of its kind.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, files: Files, registry: Registry) -> None:
+        self._files, self._registry = files, registry
         self._known: dict[str, tuple[float, Chosen]] = {}
         self._looking: dict[str, asyncio.Task[Chosen]] = {}
 
@@ -72,7 +72,7 @@ class Choices:
 
     async def _look(self, label: str) -> Chosen:
         try:
-            return await asyncio.to_thread(self._find, label)
+            return await self._files.begin(self._find, label)
         finally:
             if self._looking.get(label) is asyncio.current_task():
                 del self._looking[label]

@@ -1,7 +1,4 @@
-"""Looks at files on other threads, shared by all who want the same: a disk that hangs holds one thread, not all.
-
-As many threads as a process has for such work would soon wait for it, and every request for one of them.
-"""
+"""How all models stand: looked at by one thread, for all who want to know."""
 
 from __future__ import annotations
 
@@ -10,23 +7,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from hoshikage.manager.state import ModelState
-from hoshikage.server.problem import Problem
-
-T = TypeVar("T")
-PATIENCE = 15.0  # seconds: a disk that sleeps is awake by then
-
-
-async def in_time(looking: asyncio.Task[T]) -> T:
-    """What a look gives that others wait for as well. Raises Problem 503 when it hangs."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await asyncio.shield(looking)
-    except TimeoutError:
-        sentence = f"model files could not be looked at within {PATIENCE:g} s; see whether a disk or a mount hangs"
-        raise Problem(503, sentence, "stuck", headers={"retry-after": "10"}) from None
+from hoshikage.server.files import Files, in_time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +23,8 @@ class Look:
 class Lookout:
     """How all models stand. Belongs to the event loop."""
 
-    def __init__(self, models: Callable[[], Sequence[ModelState]]) -> None:
-        self._models = models
+    def __init__(self, files: Files, models: Callable[[], Sequence[ModelState]]) -> None:
+        self._files, self._models = files, models
         self._last = Look(-math.inf, ())
         self._looking: asyncio.Task[None] | None = None
 
@@ -64,6 +47,6 @@ class Lookout:
     async def _look(self) -> None:
         try:
             began = time.monotonic()
-            self._last = Look(began, await asyncio.to_thread(self._models))
+            self._last = Look(began, await self._files.begin(self._models))
         finally:
             self._looking = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from blacksheep import Response
@@ -64,9 +65,9 @@ async def register(services: Services, name: str, given: Given) -> ModelState:
     """Give the file of a request this name."""
     path = Path(given["path"])
     try:
-        await asyncio.to_thread(
-            services.registry.add, path, name, given.get("stop", ()), given.options, replace=given.get("replace", False)
-        )
+        stop, replace = given.get("stop", ()), given.get("replace", False)
+        add = partial(services.registry.add, path, name, stop, given.options, replace=replace)
+        await services.files.do(path, add)
     except LabelTaken as error:
         remedy = "choose another name, or send replace: true"
         raise Problem(409, f"{error.cause}; {remedy}", "model_exists", param="name") from None
@@ -88,18 +89,22 @@ async def remove(services: Services, exchange: Exchange) -> Response:
 
 async def forget(services: Services, name: str) -> None:
     """Take a name out of the file of models."""
+
+    def leave() -> None:
+        services.registry.remove(name)
+        services.manager.forget(name)  # even when nobody waits for it any more
+
     try:
-        await asyncio.to_thread(services.registry.remove, name)
+        await services.files.do(name, leave)
     except ParameterError as error:
         raise Problem(409, error.sentence, "model_fixed", param="name") from None
     services.choices.forget()
-    await asyncio.to_thread(services.manager.forget, name)
 
 
 async def reload(services: Services, exchange: Exchange) -> Response:
     """Read `model_map.json` and MODEL_DIR again, which every request does anyway, and say what is there."""
     del exchange
-    catalogue = await asyncio.to_thread(services.registry.catalogue)
+    catalogue = await services.files.look("catalogue", services.registry.catalogue)
     if catalogue.fault is not None:
         raise catalogue.fault
     broken = {label: error.cause for label, error in catalogue.broken.items()}
@@ -110,8 +115,14 @@ async def load(services: Services, exchange: Exchange) -> Response:
     """Begin to load a model; the answer does not wait for it."""
     given = await given_in(exchange, WAKE) if exchange.body else WAKE.read({})
     state = await state_of(services, exchange.values["name"])
-    await asyncio.to_thread(services.manager.wake, state.label, given.get("keep_alive"))
+    await wake(services, state.label, given.get("keep_alive"))
     return json_response(card(await state_of(services, state.label), services.started) | given.beside, 202)
+
+
+async def wake(services: Services, label: str, keep_alive: float | None = None) -> None:
+    """Begin to load a model."""
+    begin = partial(services.manager.wake, label, keep_alive)
+    await services.files.do(label, begin, lambda late: late.cancel())
 
 
 async def unload(services: Services, exchange: Exchange) -> Response:

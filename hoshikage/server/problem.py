@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "Stopping": Rule(503, "server_stopping", {"retry-after": "5"}),
     "NeverFitsError": Rule(500, "model_load_failed", NEVER),
     "MemoryExhausted": Rule(503, "model_load_failed", {"retry-after": "30"}),
+    "LoadStuck": Rule(503, "model_load_failed", {"retry-after": "60"}),
     "NoRoomError": Rule(503, "no_room", {"retry-after": "10"}),
     "DiedLoading": Rule(500, "model_load_failed"),
     "WorkerDied": Rule(500, "inference_failed"),

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from hoshikage.errors import ParameterError
 from hoshikage.server.problem import Problem
@@ -19,7 +19,11 @@ from hoshikage.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Act: TypeAlias = Callable[[Any], Awaitable[Any]]  # what is done with a counter
+
 HERE = "async+memory://"
+PATIENCE = 1.0  # seconds in which a counter that others share has to answer
+AGAIN = 10.0  # seconds for which one that did not is left alone
 LAST = 2.0  # seconds in which a server that stops still counts what was answered last
 
 
@@ -27,7 +31,7 @@ class Rates:
     """One server's. Those who have no key are told apart by their addresses."""
 
     def __init__(self, settings: Settings) -> None:
-        self._counters: list[Any] = []  # the one that is asked first, and the one for when it fails
+        self._counters: Counters | None = None
         self._requests: Any = None
         self._tokens: Any = None
         self._spending: set[asyncio.Task[Any]] = set()
@@ -38,8 +42,8 @@ class Rates:
         from limits import RateLimitItemPerMinute as Minute
         from limits.aio.strategies import FixedWindowRateLimiter
 
-        stores = [storage(HERE)] if settings.limits_url is None else [storage(settings.limits_url), storage(HERE)]
-        self._counters = [FixedWindowRateLimiter(store) for store in stores]
+        shared = None if settings.limits_url is None else FixedWindowRateLimiter(storage(settings.limits_url))
+        self._counters = Counters(FixedWindowRateLimiter(storage(HERE)), shared)
         self._requests = settings.requests_per_minute and Minute(settings.requests_per_minute, namespace="requests")
         self._tokens = settings.tokens_per_minute and Minute(settings.tokens_per_minute, namespace="tokens")
 
@@ -68,9 +72,7 @@ class Rates:
     async def finish(self) -> None:
         """Have counted what was spent, before the loop ends."""
         if self._spending:
-            _, late = await asyncio.wait(self._spending, timeout=LAST)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._spending, timeout=LAST)
 
     async def _refusal(self, item: Any, who: str, what: str) -> Problem:
         stats = await self._ask(lambda counter: counter.get_window_stats(item, who))
@@ -78,16 +80,43 @@ class Rates:
         sentence = f"this key may have {item.amount} {what} a minute and has had them; ask again in {seconds} s"
         return Problem(429, sentence, "rate_limit_exceeded", headers={"retry-after": str(seconds)})
 
-    async def _ask(self, act: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Ask the counter that counts for all, or this server's own while that one is not there."""
-        first, *others = self._counters
+    async def _ask(self, act: Act) -> Any:
+        assert self._counters is not None, "asked only where there is a limit"
+        return await self._counters.ask(act)
+
+
+class Counters:
+    """The counter that several servers share, and this one's own for the time that the other is away."""
+
+    def __init__(self, own: Any, shared: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._own = own
+        self._shared = shared
+        self._clock = clock
+        self._is_away = False
+        self._again_at = 0.0
+
+    async def ask(self, act: Act) -> Any:
+        """Ask the counter that is there. Of all who ask while the other is away one tries it now and then."""
+        if self._shared is None or (self._is_away and self._clock() < self._again_at):
+            return await act(self._own)
+        tries = self._is_away
+        self._again_at = self._clock() + AGAIN
         try:
-            return await act(first)
+            async with asyncio.timeout(PATIENCE):
+                answer = await act(self._shared)
         except Exception as error:
-            if not others:
-                raise
+            self._lost(error)
+            return await act(self._own)
+        if tries:
+            self._is_away = False
+            log.info("what keys ask for is counted together with others again")
+        return answer
+
+    def _lost(self, error: Exception) -> None:
+        self._again_at = self._clock() + AGAIN
+        if not self._is_away:
+            self._is_away = True
             log.warning("what keys ask for is counted here alone: %s", type(error).__name__)
-            return await act(others[0])
 
 
 def storage(url: str) -> Any:

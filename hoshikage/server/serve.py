@@ -50,6 +50,7 @@ class Serving(uvicorn.Server):
         self._when_ready = when_ready
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._all())
+        self._services.files.close()
         self._left.set()
         for thread in self._stops:
             thread.join()

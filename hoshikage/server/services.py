@@ -12,6 +12,7 @@ from hoshikage.manager.job import Job, Tell, Ticket
 from hoshikage.manager.state import ModelState, Pulse
 from hoshikage.registry import Registry
 from hoshikage.server.choosing import Choices
+from hoshikage.server.files import Files
 from hoshikage.server.lookout import Lookout
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.rates import Rates
@@ -22,7 +23,10 @@ from hoshikage.settings import Settings
 
 
 class Manager(Protocol):
-    """What the server asks of whoever holds the models. Safe from any thread; all but `pulse` may take a while."""
+    """What the server asks of whoever holds the models. Safe from any thread.
+
+    All but `pulse` and `is_on_gpu` may take a while; `submit`, `wake` and `models` look at files, which may hang.
+    """
 
     def start(self) -> None:
         """Begin."""
@@ -32,6 +36,9 @@ class Manager(Protocol):
 
     def models(self) -> Sequence[ModelState]:
         """Every model there is, and what is being done with it."""
+
+    def is_on_gpu(self, label: str) -> bool:
+        """Whether some of a model is in the memory of a GPU."""
 
     def wake(self, label: str, keep_alive: float | None = None) -> Ticket:
         """Load a model though nothing is asked of it yet."""
@@ -59,6 +66,7 @@ class Services:
     metrics: Metrics
     limits: Limits
     started: float = field(default_factory=time.time)
+    files: Files = field(default_factory=Files)
     choices: Choices = field(init=False)
     lookout: Lookout = field(init=False)
     reynard: Office = field(init=False)
@@ -67,7 +75,7 @@ class Services:
     routes: list[Route] = field(default_factory=list)  # all of them, once they are there
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", Choices(self.registry))
-        object.__setattr__(self, "lookout", Lookout(self.manager.models))
+        object.__setattr__(self, "choices", Choices(self.files, self.registry))
+        object.__setattr__(self, "lookout", Lookout(self.files, self.manager.models))
         object.__setattr__(self, "reynard", Office(self.settings))
         object.__setattr__(self, "rates", Rates(self.settings))

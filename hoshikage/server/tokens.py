@@ -5,7 +5,6 @@ A request that names no model means the one that is in memory, or else the first
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from blacksheep import Response
@@ -68,7 +67,12 @@ async def detokenize(services: Services, exchange: Exchange) -> Response:
 async def info(services: Services, exchange: Exchange) -> Response:
     """What a model's tokenizer is called and how its special tokens are written. Loads nothing."""
     label = queried(exchange, "model") or await default_label(services)
-    return json_response(await asyncio.to_thread(lambda: tokenizer_of(services.registry.find(label))))
+    return json_response(await tokenizer(services, label))
+
+
+async def tokenizer(services: Services, label: str) -> dict[str, Any]:
+    """The same, of a label."""
+    return await services.files.look(("tokenizer", label), lambda: tokenizer_of(services.registry.find(label)))
 
 
 def tokenizer_of(model: Model) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hoshikage.manager.job import Job, Ticket
@@ -25,6 +25,7 @@ class Work:
         self._metrics = services.metrics
         self._rates = services.rates
         self._manager = services.manager
+        self._files = services.files
         self._exchange = exchange
         self._inbox = Inbox(self._count)
         self._job = replace(job, count=self._inbox.count)
@@ -34,9 +35,10 @@ class Work:
         self._stage = "waiting"
 
     async def begin(self) -> None:
-        """Hand the job in; raises what is known at once."""
-        self._exchange.notes["model"] = self._job.model
-        ticket = await asyncio.to_thread(self._manager.submit, self._job, self._inbox.tell)
+        """Hand the job in; raises what is known at once. The manager looks whether its model's file is another one."""
+        submit = partial(self._manager.submit, self._job, self._inbox.tell)
+        ticket = await self._files.do(self._job.model, submit, lambda late: late.cancel())
+        self._exchange.notes["model"] = self._job.model  # a model's name now, and no longer what somebody wrote
         self._ticket = ticket
         self._exchange.when_gone(ticket.cancel)
 

@@ -11,6 +11,7 @@ from hoshikage.settings.row import setting
 SECONDS = Number(0, 1e9)
 DEADLINE = Number(0, 86_400, open_least=True)
 SHARE = Number(0, 1, open_least=True)
+MOST_BODY = 2**26  # as much as a worker is handed at once
 LABELS = Words(most=256, most_characters=256)
 
 
@@ -70,7 +71,7 @@ class Managing:
         "HOSHIKAGE_WATCHDOG",
         SECONDS,
         120.0,
-        "seconds in which work waits and nothing moves until /ready says no, and the process of a model that heeds no "
+        "seconds in which nothing moves until /ready says no, and a load (30 at least) or a process that heeds no "
         "cancel is ended; 0: never",
     )
 
@@ -109,7 +110,7 @@ class Serving:
         "web pages that may use the server, such as https://chat.example; *: any",
     )
     max_body: int = setting(
-        "HOSHIKAGE_MAX_BODY", Size(2**32), 32 * 2**20, "the longest body of a request, such as 32MiB"
+        "HOSHIKAGE_MAX_BODY", Size(MOST_BODY), 32 * 2**20, "the longest body of a request, such as 32MiB; 64MiB at most"
     )
     max_header: int = setting(
         "HOSHIKAGE_MAX_HEADER", Size(2**20, least=1024), 64 * 2**10, "the longest head of a request"
@@ -142,7 +143,10 @@ class Serving:
         secret=True,
     )
     receive_timeout: float = setting(
-        "HOSHIKAGE_RECEIVE_TIMEOUT", DEADLINE, 30.0, "seconds in which a request has to arrive"
+        "HOSHIKAGE_RECEIVE_TIMEOUT",
+        DEADLINE,
+        30.0,
+        "seconds from its first byte in which the head of a request has to arrive, and as many for its body",
     )
     send_timeout: float = setting(
         "HOSHIKAGE_SEND_TIMEOUT",

@@ -7,6 +7,7 @@ neither a call nor work it sleeps.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 import traceback
@@ -78,10 +79,10 @@ class Loop:
 
     def show_life(self) -> None:
         """A sign of it if a pass has moved since the last look: one may take minutes. The reading thread."""
-        # The passes of a load are not seen from here, but one that hangs takes no time of a processor.
         passes = [self.board, *(task.board for task in list(self.tasks.values()))]
-        sign = int(time.process_time()) if self.loading else sum(board.nodes for board in passes)
-        if sign != self._sign_seen:
+        sign = effort() if self.loading else sum(board.nodes for board in passes)
+        in_line = self.loading and isinstance(self._held, Gate) and self._held.waits  # for passes of others
+        if sign != self._sign_seen or in_line:
             self._sign_seen = sign
             self._speech.hint(steps=self.board.steps)
 
@@ -210,6 +211,13 @@ class Loop:
             teller.failed = True
             self._desk.leave(task)
             del self.tasks[task.number]
+
+
+def effort() -> int:
+    """Grows while this process computes or reads. The passes of a load are not seen, nor how far llama.cpp is with a
+    file that it maps, which may be slow to come and take no second of a processor in minutes."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return int(used.ru_utime + used.ru_stime) + used.ru_inblock + used.ru_majflt
 
 
 def fulfil(outcome: Future[T], work: Callable[[], T]) -> None:

@@ -36,8 +36,16 @@ class Gate:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.waits = False  # for the pass of another; any thread may look
 
     def __enter__(self) -> None:
+        self.waits = True
+        try:
+            self._take()
+        finally:
+            self.waits = False
+
+    def _take(self) -> None:
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, NEXT)
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, PASS)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hoshikage.errors import Cancelled, DiedLoading, HoshikageError, Stopping, TookTooLong, WorkerDied
+from hoshikage.errors import Cancelled, DiedLoading, HoshikageError, LoadStuck, Stopping, TookTooLong, WorkerDied
 from hoshikage.manager.loader import Loader
 from hoshikage.manager.manager import Manager
 from hoshikage.registry import Registry
@@ -163,6 +163,37 @@ def test_a_death_while_loading_is_tried_once_more_with_less(tmp_path: Path) -> N
         assert "most likely out of memory" in str(heard.error())
         assert len(attempts) == 2
         assert state_of(manager, "a").state == "failed"
+
+
+def test_a_load_whose_process_hangs_is_ended_and_others_come(tmp_path: Path) -> None:
+    suspended, ahead = list[int](), [0.0]
+
+    class Hanging(FakeLoad):
+        def run(self) -> Any:
+            if self._model.label == "b":
+                return super().run()
+            worker = self._new_worker()
+            suspend(worker.pid)
+            suspended.append(worker.pid)
+            return worker.load(QUICK, {})
+
+    manager = Manager(
+        Settings(**{**EXACT, "max_resident": 1}),
+        map_of(tmp_path, "a b"),
+        new_load=lambda *given: Hanging(*given[:2], None, *given[2:]),
+        clock=lambda: time.monotonic() + ahead[0],
+    )
+    manager.start()
+    try:
+        hanging, other = submit(manager, "a")[0], submit(manager, "b")[0]
+        assert eventually(lambda: suspended)
+        ahead[0] = Settings().watchdog_timeout
+        manager.unload("b")  # whoever has something to do looks at the clock
+        assert isinstance(hanging.error(), LoadStuck)
+        assert other.end()[-1] == Done()
+        assert gone(suspended[0])
+    finally:
+        manager.stop(0)
 
 
 # -- cancels

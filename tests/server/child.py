@@ -16,10 +16,12 @@ from typing import Any
 
 from hoshikage import logs
 from hoshikage import settings as table
+from hoshikage.manager.job import Job, Tell
 from hoshikage.manager.loader import Loader, log_line
 from hoshikage.manager.manager import Manager
 from hoshikage.manager.place import Loaded, OnDeath, OnProgress, Place
 from hoshikage.registry import Model, Registry, rows_of_model
+from hoshikage.server import files
 from hoshikage.server.metrics import Metrics
 from hoshikage.server.serve import serve
 from hoshikage.server.services import Services
@@ -68,9 +70,25 @@ def hang_at(label: str) -> None:
     Model.facts = hanging  # type: ignore[method-assign]
 
 
+def hang_later_at(label: str) -> None:
+    """As if it hung since the server looked at the file: then it is the manager that looks next."""
+    submit = Manager.submit
+
+    def hanging(manager: Manager, job: Job, tell: Tell) -> Any:
+        if job.model == label:
+            threading.Event().wait()
+        return submit(manager, job, tell)
+
+    Manager.submit = hanging  # type: ignore[method-assign]
+
+
 def main(folder: Path) -> None:
     if label := os.environ.get("TEST_HANGS"):
         hang_at(label)
+    if label := os.environ.get("TEST_HANGS_LATER"):
+        hang_later_at(label)
+    if patience := os.environ.get("TEST_PATIENCE"):
+        files.PATIENCE = float(patience)
     settings = table.read({"model_map_file": str(folder / "model_map.json"), "port": 0})
     logs.start(settings)
     registry = Registry.of(settings)

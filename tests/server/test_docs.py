@@ -7,9 +7,11 @@ import re
 
 import pytest
 
+from hoshikage.server.app import lines
 from hoshikage.server.fields import Field
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
 from hoshikage.server.problem import RULES
+from hoshikage.server.shell.keys import Access
 from tests.house import ROOT
 from tests.server.conftest import Server
 from tests.server.pages import examples_of, said_by, text_of
@@ -47,3 +49,12 @@ def test_what_a_chunk_looks_like_is_shown_as_it_is(server: Server) -> None:
     answer = server.client.chat(max_tokens=8, stream=True, diffusing=True)
     choices = [choice for event in answer.events[:-1] for choice in event["choices"] if "diffusion" in choice]
     assert choices[0]["diffusion"].keys() == shown["diffusion"].keys()
+
+
+def test_a_proxy_as_it_is_shown_closes_the_owner_s_routes_and_no_others() -> None:
+    (rules,) = re.findall(r'^map "\$request_method \$uri" \$is_owners {(.*?)^}', text_of("deployment.md"), re.M | re.S)
+    patterns = [line.rpartition(" ")[0].strip().strip('"') for line in rules.splitlines()[1:] if " 1;" in line]
+    for method, path, _, access, *_ in lines():
+        asked = f"{method} {re.sub('{[a-z_]+}', 'fake', path)}"
+        closed = any(re.search(one[1:], asked) if one[0] == "~" else one == asked for one in patterns)
+        assert closed == (access is Access.ADMIN), asked

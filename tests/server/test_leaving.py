@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hoshikage.server.files import N_ALIKE
 from tests.server.client import CHAT, SECONDS, Answer, lines_of, until
 from tests.server.conftest import NewServer, Server, descriptors, threads
 
@@ -24,7 +25,8 @@ LONG = {
 }
 
 
-POOL = min(32, (os.cpu_count() or 1) + 4)  # threads for what may block; they come once, and stay
+# Threads for what may block, and for looks at the files of one model and of all; they come once, and stay.
+POOL = min(32, (os.cpu_count() or 1) + 4) + N_ALIKE + 2
 
 
 def is_free(server: Server, label: str = "fake-slow") -> None:

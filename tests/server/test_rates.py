@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hoshikage.errors import ParameterError
 from hoshikage.server.problem import Problem
-from hoshikage.server.rates import Rates
+from hoshikage.server.rates import AGAIN, Counters, Rates
 from hoshikage.settings import Settings
 from tests.server.client import Answer, until
 from tests.server.conftest import NewServer, Server
@@ -118,6 +121,23 @@ def test_a_redis_that_is_not_there_lets_nobody_in_twice() -> None:
     assert 1 <= asyncio.run(live()) <= 6
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a Redis that takes what it is asked, and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_redis_that_hangs_is_asked_once(new_server: NewServer, silent: str) -> None:
+    pytest.importorskip("redis")
+    limits = {"HOSHIKAGE_TOKENS_PER_MINUTE": "10000", "HOSHIKAGE_REQUESTS_PER_MINUTE": "100"}
+    server = new_server(HOSHIKAGE_LIMITS_URL=silent, **limits)
+    assert all(server.client.complete("x", max_tokens=1).status == 200 for _ in range(10))
+    assert server.log.read_text().count("counted here alone") == 1
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+
+
 @pytest.mark.parametrize("url", ["http://example.com", "nonsense", "http:redis", "memcached://x"])
 def test_an_address_of_nothing_says_so_without_repeating_it(url: str) -> None:
     with pytest.raises(ParameterError) as caught:
@@ -134,4 +154,82 @@ def test_who_sets_no_limit_counts_nothing() -> None:
             await rates.enter("me")
 
     asyncio.run(live())
-    assert not rates._counters
+    assert rates._counters is None
+
+
+class Shared:
+    """A counter that others share: it answers, refuses, or hangs, as a test says."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+        self.does: Callable[[], Awaitable[str]] = self.answers
+
+    async def answers(self) -> str:
+        return "shared"
+
+    async def refuses(self) -> str:
+        raise ConnectionError("nobody is there")
+
+    async def hangs(self) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError("it never comes to this")
+
+    async def ask(self) -> str:
+        self.n_asked += 1
+        return await self.does()
+
+
+class Own:
+    """This server's own."""
+
+    async def ask(self) -> str:
+        return "own"
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "hangs"])
+def test_a_shared_counter_is_left_alone_while_it_is_away(
+    trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hoshikage.server.rates.PATIENCE", 0.05)
+    caplog.set_level("INFO", "hoshikage")
+    shared, now = Shared(), [0.0]
+    counters = Counters(Own(), shared, lambda: now[0])
+
+    async def ask(n: int = 1) -> list[str]:
+        return await asyncio.gather(*(counters.ask(lambda counter: counter.ask()) for _ in range(n)))
+
+    async def live() -> None:
+        assert await ask(3) == ["shared"] * 3
+        shared.does = getattr(shared, trouble)
+        assert await ask(3) == ["own"] * 3, "who came before it was known of"
+        shared.n_asked = 0
+        assert (await ask(5), shared.n_asked) == (["own"] * 5, 0)
+        now[0] += AGAIN
+        assert (await ask(5), shared.n_asked) == (["own"] * 5, 1), "one of them tries"
+        now[0] += AGAIN
+        shared.does = shared.answers
+        assert await ask() == ["shared"]
+        assert (await ask(5), shared.n_asked) == (["shared"] * 5, 7)
+
+    asyncio.run(live())
+    levels = [record.levelname for record in caplog.records if record.name == "hoshikage.server.rates"]
+    assert levels == ["WARNING", "INFO"], "told at each change, and only then"
+
+
+def test_nobody_waits_for_what_is_spent_and_the_end_of_a_server_does() -> None:
+    rates, shared = Rates(Settings(tokens_per_minute=5)), Shared()
+    counted = []
+
+    async def hit(*_: Any, cost: int) -> None:
+        await asyncio.sleep(0)
+        counted.append(cost)
+
+    async def live() -> None:
+        shared.hit = hit  # type: ignore[attr-defined]
+        rates._counters = Counters(shared)
+        rates.spend("me", 7)
+        assert not counted
+        await rates.finish()
+        assert counted == [7] and not rates._spending
+
+    asyncio.run(live())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,62 @@ def test_the_others_wait_and_those_who_leave_make_room(new_server: NewServer) ->
     third.close()
     until(lambda: at_work()["active_requests"] == 0, "all have left")
     assert generate(client).status == 200
+
+
+KEYS = {"HOSHIKAGE_API_KEYS": "a,b", "HOSHIKAGE_ADMIN_KEY": "owner", "DIFFUSION_MAX_CONCURRENT_REQUESTS": "1"}
+
+
+def n_waiting(client: Client) -> int:
+    health = client.get(f"{BASE}/admin/health", Authorization="Bearer owner").json
+    return int(health["waiting_requests"])
+
+
+def of_key(client: Client, key: str) -> Answer:
+    return client.post(f"{BASE}/generate", {**WISH, "text": "hello"}, Authorization=f"Bearer {key}")
+
+
+@contextmanager
+def at_work(client: Client) -> Iterator[None]:
+    """While key a has the only turn."""
+    body = {"model_id": "fake-slow", "text": "hello", "max_length": 1500, "steps": 1500, "early_stop": False}
+    with client.connect() as connection:
+        line = request(f"{BASE}/generate/stream", json.dumps(body).encode(), Authorization="Bearer a")
+        connection.sendall(line)
+        assert b"token" in next(line for line in lines_of(connection) if b"token" in line)
+        yield
+
+
+def test_keys_take_turns(new_server: NewServer) -> None:
+    client, done = new_server(**KEYS).client, list[str]()
+
+    def ask(key: str) -> None:
+        assert of_key(client, key).status == 200
+        done.append(key)
+
+    threads = [threading.Thread(target=ask, args=(key,)) for key in "aaaaaaaab"]
+    with at_work(client):
+        for n, thread in enumerate(threads, 1):
+            thread.start()
+            until(partial(lambda n: n_waiting(client) == n, n), "it stands in the line")
+    for thread in threads:
+        thread.join()
+    assert "b" in done[:4], done
+
+
+def test_one_key_has_so_many_there_and_a_list_keeps_to_it(new_server: NewServer) -> None:
+    client, outcomes = new_server(**KEYS, HOSHIKAGE_MAX_PER_KEY="2").client, list[int]()
+    second = threading.Thread(target=lambda: outcomes.append(of_key(client, "a").status))
+    with at_work(client):
+        second.start()
+        until(lambda: n_waiting(client) == 1, "it stands in the line")
+        refused = of_key(client, "a")
+        assert (refused.status, refused.error["code"]) == (429, "queue_full")
+        assert int(refused.headers["retry-after"]) > 0
+    second.join()
+    assert outcomes == [200]
+    body = {**WISH, "texts": ["hello"] * 9, "batch_size": 9}
+    many = client.post(f"{BASE}/batch/generate", body, Authorization="Bearer a").json
+    assert many["metadata"]["successful"] == 9 and many["batch_size"] == 2
 
 
 def test_a_request_takes_no_longer_than_it_may(new_server: NewServer) -> None:

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from hoshikage.server.files import N_THREADS
 from tests.server.client import CHAT, SECONDS, Answer, until
 from tests.server.conftest import NewServer, Server, children, descriptors, threads
 
@@ -137,7 +138,7 @@ def test_a_soak(new_server: NewServer) -> None:
         answer = until(lambda wish=wish: answered(server, wish), "it answers again")
         assert text_of(answer, stream=False) == right[i]
     until(lambda: not server.client.get("/ready").json["n_active"], "nothing is at work")
-    pool = min(32, (os.cpu_count() or 1) + 4)
+    pool = min(32, (os.cpu_count() or 1) + 4) + N_THREADS
     until(lambda: descriptors(server.process.pid) <= before[0] + 4, "descriptors are given back")
     until(lambda: threads(server.process.pid) <= before[1] + pool, "threads are given back")
     assert server.stop() == 0

@@ -14,5 +14,5 @@ def small(name: str, n_steps: int = 2, **changes: object) -> Recipe:
     recipe = RECIPES[name]
     keep = {"qkv_bias": recipe.shape.qkv_bias, "qk_norm": recipe.shape.qk_norm}
     experts = {"n_expert": 4, "n_expert_used": 2, "d_ff": 64} if recipe.shape.n_expert else {}
-    usual = {"grown_from": None, "batch_tokens": 1024, "n_steps": n_steps}
+    usual = {"grown_from": None, "batch_tokens": 1024, "n_steps": n_steps, "encore": None}
     return replace(recipe, shape=replace(SHAPE, **keep, **experts), **{**usual, **changes})

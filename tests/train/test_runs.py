@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from training import sources
+from training.lessons import Lessons
 from training.model import Transformer
 from training.origin import digest_of
 from training.recipe import RECIPES, Recipe
-from training.runs import COLUMNS, RUNS, Run, RunError
+from training.runs import COLUMNS, Run, RunError
 from training.team import Team, together
 from training.train import Trainer, main
 
@@ -146,6 +147,9 @@ def test_a_run_tells_every_machine_that_it_ran_on(tmp_path: Path, monkeypatch: p
     trained(recipe, tmp_path)
     first, second = Run.of("nano-ar", tmp_path).load()["record"]["machines"]
     assert first != second and second.startswith("torch 9.9 on a CPU")
+    monkeypatch.setattr(torch, "__version__", "10.0")
+    trained(recipe, tmp_path)  # there is nothing left to do
+    assert Run.of("nano-ar", tmp_path).load()["record"]["machines"] == (first, second)
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is(tmp_path: Path) -> None:
@@ -242,19 +246,22 @@ def test_half_a_run_in_minutes_is_finished_by_the_command_that_is_told(
         Trainer(small("nano-llada", grown_from="nano-block"), tmp_path)
     told = shlex.split(str(refused.value).partition("finish it first: python -m training.")[2])
     trained_as: list[Recipe] = []
-    monkeypatch.setattr("training.train.together", lambda _, __, recipe, ___: trained_as.append(recipe))
+    monkeypatch.setattr("training.train.together", lambda *given: trained_as.append(given[2]))
     monkeypatch.setattr(sys, "argv", told)
     main()
     assert trained_as == [recipe]
 
 
-def test_what_there_is_no_run_of_is_said_with_the_command_that_trains_it(tmp_path: Path) -> None:
+def test_what_there_is_no_run_of_is_said_with_the_command_that_trains_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = f"run `python -m training.train nano-ar --runs '{tmp_path}/my runs'` first"
     with pytest.raises(RunError) as refused:
         Run.of("nano-ar", tmp_path / "my runs").load()
     assert str(refused.value).endswith(command)
+    monkeypatch.setattr("training.runs.RUNS", tmp_path / "usual")
     with pytest.raises(RunError, match=r"run `python -m training\.train nano-ar` first"):
-        Run.of("nano-ar", Path(os.path.relpath(RUNS))).load()
+        Run.of("nano-ar", Path(os.path.relpath(tmp_path / "usual"))).load()
 
 
 def test_the_last_mark_is_made_when_it_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +297,15 @@ def test_a_clean_twin_is_no_token_more(tmp_path: Path) -> None:
     """Of a block model, whose rows go in twice: a batch of 1,024 tokens is counted as that, or what of it is full."""
     trainer = trained(small("nano-block", 3), tmp_path)
     assert 3 * 512 < trainer.tokens <= 3 * 1024
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    run = trained(small("nano-ar"), tmp_path).run
+    whole = run.checkpoint.read_bytes()
+    for torn in (b"", b"hello", whole[: len(whole) // 2]):
+        run.checkpoint.write_bytes(torn)
+        with pytest.raises(RunError, match=rf"{run.checkpoint} cannot be read as a checkpoint; move {run.folder} away"):
+            Trainer(small("nano-ar"), tmp_path)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
@@ -360,6 +376,21 @@ def _refused_while_others_wait(team: Team) -> None:
 def test_what_a_member_cannot_do_is_said_by_who_started_it() -> None:
     with pytest.raises(RunError, match=r"^the disk is full$"):
         together(2, _refused_while_others_wait)
+
+
+def test_every_member_of_a_team_goes_on_where_it_was() -> None:
+    """From what the leader kept: the state of its own lessons."""
+    recipe = small("nano-llada")
+    teams = [Team(rank, 2) for rank in range(2)]
+    whole = [[next(lessons).inputs.tolist() for _ in range(6)] for lessons in (Lessons(recipe, team) for team in teams)]
+    leader = Lessons(recipe, teams[0])
+    for _ in range(3):
+        next(leader)
+    for team, samples in zip(teams, whole, strict=True):
+        again = Lessons(recipe, team)
+        again.state = leader.state
+        assert [next(again).inputs.tolist() for _ in range(3)] == samples[3:]
+    assert whole[0] != whole[1]
 
 
 def _two_steps(team: Team, root: Path) -> None:

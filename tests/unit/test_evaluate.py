@@ -94,7 +94,7 @@ def test_a_task_has_the_same_questions_alone_and_in_company() -> None:
 
 
 def test_an_unknown_task_is_refused_by_name() -> None:
-    with pytest.raises(ParameterError, match=r"sort-wrods.*did you mean .*sort-words"):
+    with pytest.raises(ParameterError, match=r"^--task: .*sort-wrods.*did you mean .*sort-words"):
         chosen_tasks(["sort-wrods"])
 
 

@@ -152,6 +152,17 @@ def test_another_server_is_sent_no_word_that_it_does_not_know(stage: Stage, mode
     assert stage.bodies[0].keys() == {"model", "messages", "temperature", "max_tokens"}
 
 
+def test_another_server_is_asked_to_fill_no_gap(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have routes of the same names, and leave out what it does not know of a gap."""
+    monkeypatch.setattr(GapServer, "_rendered", lambda *_, **__: "")
+    monkeypatch.setattr(GapServer, "_tokens", lambda *_: [])
+    monkeypatch.setattr(GapServer, "_pieces", lambda _, text: list(enumerate(text.encode())))
+    stage.models = {"data": [{"id": "nano", "owned_by": "llamacpp"}]}
+    with pytest.raises(ServerError, match=r"lists no model 'nano' that is a Hoshikage's.*leave out --gaps"):
+        GapServer(stage.url, "nano", None, {}).answer(ITEMS[0])
+    assert not stage.bodies
+
+
 @pytest.mark.parametrize("work", [None, "much", {"passes": "5"}])
 def test_what_is_not_said_is_not_known(stage: Stage, work: Any) -> None:
     stage.work = work

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -80,6 +81,18 @@ def test_nothing_breaks_a_line_or_passes_itself_off_as_another(message: str, eve
     plain = Plain().format(record(message, event=event))
     assert plain.startswith("2026-03-05 12:00:00 info test:")
     assert plain.isprintable()
+
+
+@given(st.dictionaries(st.sampled_from(["id", "model", "ms"]), st.text(" \"'=\\#ab") | st.integers()))
+def test_a_value_is_no_other_field(event: dict[str, Any]) -> None:
+    facts = Plain().format(record("request", event=event)).partition(" test: request")[2]
+    assert shlex.split(facts) == [f"{key}={value}" for key, value in event.items()]
+
+
+def test_a_value_of_one_word_stands_as_it_is() -> None:
+    event = {"model": "nano-llada", "ms": 1.5, "gone": False, "path": "/v1/models/{id}", "said": "a b=c"}
+    line = Plain().format(record("request", event=event))
+    assert line.endswith('request model=nano-llada ms=1.5 gone=False path=/v1/models/{id} said="a b=c"')
 
 
 @pytest.mark.parametrize("event", [5, "text", None, [("a", 1)]])

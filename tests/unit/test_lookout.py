@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from hoshikage.manager.state import ModelState
+from hoshikage.server.files import Files
 from hoshikage.server.lookout import Look, Lookout
 from hoshikage.server.problem import Problem
 
@@ -38,7 +39,7 @@ async def many(lookout: Lookout, after: float) -> list[Look]:
 def test_a_hundred_watchers_look_once() -> None:
     async def live() -> None:
         models = Models()
-        lookout = Lookout(models)
+        lookout = Lookout(Files(), models)
         first = await lookout.look()
         shared = await many(lookout, first.began)
         assert models.n_looks == 2 and {id(look) for look in shared} == {id(shared[0])}
@@ -54,7 +55,7 @@ def test_who_comes_while_somebody_looks_waits_for_the_next_look() -> None:
 
     async def live() -> None:
         models = Models()
-        lookout = Lookout(models)
+        lookout = Lookout(Files(), models)
         models.may_end.clear()
         before = asyncio.create_task(lookout.look())
         while not models.n_looks:
@@ -69,11 +70,11 @@ def test_who_comes_while_somebody_looks_waits_for_the_next_look() -> None:
 
 
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoshikage.server.lookout.PATIENCE", 0.01)
+    monkeypatch.setattr("hoshikage.server.files.PATIENCE", 0.01)
 
     async def live() -> None:
         models = Models()
-        lookout = Lookout(models)
+        lookout = Lookout(Files(), models)
         models.may_end.clear()
         for _ in range(3):
             with pytest.raises(Problem, match="a disk or a mount hangs"):
@@ -89,7 +90,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_who_leaves_and_one_look_that_fails_hurt_nobody_else() -> None:
     async def live() -> None:
         models = Models()
-        lookout = Lookout(models)
+        lookout = Lookout(Files(), models)
         models.may_end.clear()
         leaves, stays = asyncio.create_task(lookout.look()), asyncio.create_task(lookout.look())
         await asyncio.sleep(0)

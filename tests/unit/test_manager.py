@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,16 @@ def test_nobody_who_was_let_in_is_left_without_an_end_by_a_stop(tmp_path: Path) 
         for heard in told:
             heard.end()
         assert manager.pulse().n_waiting == 0
+
+
+@pytest.mark.parametrize("n_bytes_host", [3, 2])
+def test_where_a_model_is_takes_no_look_at_a_file(tmp_path: Path, n_bytes_host: int) -> None:
+    class Split(ThreadLoad):
+        def run(self) -> Any:
+            return replace(super().run(), n_bytes=3, n_bytes_host=n_bytes_host)
+
+    with managing(map_of(tmp_path, "a"), lambda *_: Split([])) as manager:
+        assert not manager.is_on_gpu("a") and not manager.is_on_gpu("nobody")
+        assert submit(manager, "a")[0].end()[-1] == Done()
+        (tmp_path / "model_map.json").unlink()
+        assert manager.is_on_gpu("a") == (n_bytes_host < 3)

@@ -123,6 +123,11 @@ class Life(RuleBasedStateMachine):
             assert world.errands or self.asks() or world.timers.next() is not None
 
     @invariant()
+    def nobody_waits_for_a_load_that_is_lost(self) -> None:
+        for place in self.world.steward.keeper.places.values():
+            assert not place.lost or (place.phase is Phase.LOADING and place.is_idle and place.refuses(self.world.time))
+
+    @invariant()
     def nobody_makes_room_that_nobody_wants(self) -> None:
         keeper = self.world.steward.keeper
         wanted = keeper._n_clearing or any(p.phase is Phase.COLD and p.line for p in keeper.places.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -315,11 +316,11 @@ def test_the_laws_of_leaving(want: Want, holders: list[Holder], n_max: int, now:
             for label in labels:
                 holder = by_label[label]
                 assert not holder.leaving
-                assert holder.loading or not holder.pinned
+                assert holder.loading or holder.asked or not holder.pinned
                 assert not holder.busy or holder.asked or now - max(holder.since, want.since) >= house.turn
         case Wait(until):
-            assert until is None or now < until <= max((h.since for h in holders), default=0) + 110
-            assert until is not None or any(holder.leaving or holder.loading for holder in holders)
+            assert until == math.inf or now < until <= max((h.since for h in holders), default=0) + 110
+            assert until < math.inf or any(holder.leaving or holder.loading for holder in holders)
         case Refuse():
             assert all(holder.pinned for holder in holders)
             assert len(holders) >= n_max > 0
@@ -344,7 +345,7 @@ def test_whoever_waits_comes_in_the_end(want: Want, holders: list[Holder], n_max
                 # A load that others wait for ends, and then they are served.
                 left = [Holder(label=h.label, used_at=h.used_at, since=h.since, n_bytes=h.n_bytes, busy=h.busy,
                                pinned=h.pinned) for h in left]  # fmt: skip
-                now = until or now
+                now = until if until < math.inf else now
         freed = sum(holder.n_bytes for holder in holders) - sum(holder.n_bytes for holder in left)
         want = Want(since=want.since, n_bytes_short=max(0, want.n_bytes_short - freed))
         holders = left
@@ -374,6 +375,12 @@ def test_a_busy_one_goes_when_its_turn_is_over() -> None:
     assert decide(Want(since=25.0), holders, house, 35.0) == Go(("a",))
 
 
+def test_idle_ones_stay_while_a_busy_one_has_to_be_waited_for() -> None:
+    holders = [holder("a", n_bytes=10), holder("b", n_bytes=10, busy=True)]
+    assert decide(Want(since=0.0, n_bytes_short=15), holders, House(), 50.0) == Go(("b",))
+    assert decide(Want(since=0.0, n_bytes_short=5), holders, House(), 50.0) == Go(("a",))
+
+
 def test_who_was_asked_to_make_room_has_no_second_turn() -> None:
     holders = [holder("a", busy=True, asked=True), holder("b", busy=True)]
     assert decide(Want(since=25.0), holders, House(n_max=2), 30.0) == Go(("a",))
@@ -383,6 +390,12 @@ def test_who_was_asked_to_make_room_has_no_second_turn() -> None:
 def test_a_load_that_nobody_waits_for_makes_room() -> None:
     assert decide(Want(since=0.0), [holder("a", loading=True)], House(), 1.0) == Go(("a",))
     assert decide(Want(since=0.0), [holder("a", loading=True, busy=True)], House(), 1.0) == Wait()
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_who_was_asked_to_make_room_is_asked_still_while_another_loads(busy: bool) -> None:
+    holders = [holder("a", busy=True, asked=True), holder("b", loading=True, busy=busy)]
+    assert decide(Want(since=0.0), holders, House(), 1.0) == Go(("a",) if busy else ("a", "b"))
 
 
 def test_pinned_ones_refuse() -> None:

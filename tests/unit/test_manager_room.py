@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hoshikage.errors import Cancelled, NoRoomError, WaitedTooLong
+from hoshikage.manager.keeper import OVERTAKEN
 from hoshikage.manager.place import NoRoom
 from hoshikage.worker.ask import Done
 from tests.world import Client, World
@@ -189,3 +190,115 @@ def test_who_leaves_for_another_reason_as_well_does_not_stay(why: str) -> None:
         world.do(lambda: getattr(world.steward, why)("a"))
     world.cancel(wanting)
     assert world.state("a") == "draining"
+
+
+# -- who fits meanwhile
+
+
+def with_one_that_waits_for_room(**sizes: int) -> tuple[World, Client]:
+    """A model that is at work for long, and one that there is no room for beside it."""
+    world = World(memory=10, sizes={"a": 4, "b": 8, **sizes}, n_seq=8, idle_timeout=0)
+    world.have("a")
+    world.ask("a", wait=0)
+    wanting = world.ask("b", wait=0)
+    world.run_errands()
+    world.pass_time(13)
+    assert world.state("a") == "draining"
+    return world, wanting
+
+
+def bring(world: World, label: str) -> None:
+    """Have it in memory, while the others stay at what they do."""
+    world.ask(label)
+    world.run_errands()
+    world.finish(world.worker(label).asks[0])
+
+
+def test_a_model_that_fits_does_not_wait_with_one_that_does_not() -> None:
+    world, wanting = with_one_that_waits_for_room(c=4)
+    client = world.ask("c")
+    assert world.state("c") == "loading"
+    assert world.state("a") == "draining", "its room is wanted as before"
+    world.run_errands()
+    world.finish(world.worker("c").asks[0])
+    assert (client.end, wanting.end, world.time) == (Done(), None, 13)
+    world.finish(world.worker("a").asks[0])
+    world.run_errands()
+    assert [worker.label for worker in world.living()] == ["b"], "who is idle makes room as ever"
+
+
+def test_a_model_that_fits_does_not_wait_while_another_has_its_turn() -> None:
+    world = World(memory=10, sizes={"a": 4, "b": 8, "c": 4})
+    world.have("a")
+    for label in "abc":
+        world.ask(label)
+        world.run_errands()
+    assert (world.time, world.state("a"), world.state("c")) == (0, "resident", "resident")
+
+
+def test_nobody_takes_the_room_that_is_becoming_free_for_another() -> None:
+    world, _ = with_one_that_waits_for_room(c=4)
+    world.finish(world.worker("a").asks[0])
+    world.ask("c")
+    assert world.state("c") == "cold"
+    world.run_errands()
+    assert world.state("b") == "resident"
+
+
+def test_a_model_that_does_not_fit_either_asks_nobody_to_go() -> None:
+    world, _ = with_one_that_waits_for_room(c=1, d=7)
+    bring(world, "c")
+    world.ask("d")
+    world.run_errands()
+    world.pass_time(100)
+    assert (world.state("c"), world.state("d"), len(world.loads)) == ("resident", "cold", 4)
+
+
+def test_a_model_that_waits_for_room_is_overtaken_only_so_often() -> None:
+    small = {f"c{i}": 1 for i in range(OVERTAKEN + 1)}
+    world, wanting = with_one_that_waits_for_room(**small)
+    for label in small:
+        world.ask(label)
+        world.run_errands()
+    *passed, last = small
+    assert [world.state(label) for label in passed] == ["resident"] * OVERTAKEN
+    assert world.state(last) == "cold"
+    for label in ("a", *passed):
+        world.finish(world.worker(label).asks[0])
+    world.run_errands()
+    assert world.state("b") == "resident"
+    world.finish_all()
+    assert wanting.end == Done()
+
+
+def test_a_model_that_has_come_may_be_overtaken_again() -> None:
+    world, _ = with_one_that_waits_for_room(c=1)
+    place = world.steward.keeper.places["b"]
+    bring(world, "c")
+    assert place.n_overtaken == 1
+    world.finish(world.worker("a").asks[0])
+    world.run_errands()
+    assert (world.state("b"), place.n_overtaken) == ("resident", 0)
+
+
+def test_a_model_that_nobody_waits_for_any_more_may_be_overtaken_again() -> None:
+    world, wanting = with_one_that_waits_for_room(c=1)
+    bring(world, "c")
+    world.cancel(wanting)
+    world.ask("b")
+    assert world.steward.keeper.places["b"].n_overtaken == 0
+
+
+def test_a_model_that_rests_after_a_death_comes_while_another_waits_for_room() -> None:
+    world, _ = with_one_that_waits_for_room(c=4)
+    for _ in range(2):
+        client = world.ask("c")
+        world.run_errands()
+        world.worker("c").die()
+        world.settle()
+        world.run_errands()
+    client = world.ask("c")
+    assert world.state("c") == "cold"
+    world.pass_time(1)
+    assert world.state("c") == "loading"
+    assert client.end is None

@@ -12,6 +12,7 @@ import pytest
 
 from hoshikage.errors import ParameterError
 from hoshikage.manager.job import Job
+from hoshikage.server.files import Files
 from hoshikage.server.openai.logprobs import MOST, LegacyLogprobs, check_size
 from hoshikage.server.reply import LARGE, reply
 from hoshikage.worker.ask import Answered, Ask, Done, Said, Token
@@ -67,7 +68,7 @@ async def written(form: ThreadForm, n: int, *, stream: bool, single: bool = Fals
     events = (said, end, Done()) if stream and not single else (end, Done())
     silent = SimpleNamespace(stage=lambda *_: None, first_text=lambda *_: None, answer=lambda *_: None)
     services: Any = SimpleNamespace(
-        manager=Teller(*events), metrics=silent, rates=None,
+        manager=Teller(*events), files=Files(), metrics=silent, rates=None,
         limits=SimpleNamespace(quiet_seconds=60.0),
     )  # fmt: skip
     exchange: Any = SimpleNamespace(notes={}, who="", gone=False, when_gone=lambda _: None)

@@ -26,6 +26,7 @@ from hoshikage.server import jsons, sse
 from hoshikage.server.app import lines
 from hoshikage.server.choosing import default_label
 from hoshikage.server.fields import Field, Table, given_in
+from hoshikage.server.files import Files
 from hoshikage.server.inbox import Inbox
 from hoshikage.server.lookout import Lookout
 from hoshikage.server.openai.tables import CHAT, COMPLETIONS
@@ -207,6 +208,9 @@ def test_a_name_nobody_knows_takes_no_time() -> None:
     assert len(COMPLETIONS.read({**body, **{f"{i}" * 9: 1 for i in range(20)}}).warnings) == 20
     with pytest.raises(Problem, match="more than 20"):
         COMPLETIONS.read({**body, **{f"temp{i:09}": 1 for i in range(1_000_000)}})
+    assert COMPLETIONS.read({**body, "stream_options": {f"include{i:09}": 1 for i in range(20)}}).values
+    with pytest.raises(ParameterError, match="more than 20"):
+        COMPLETIONS.read({**body, "stream_options": {f"include{i:09}": 1 for i in range(1_000_000)}})
     assert nearest("user" * 1_000_000, ("user", "system")) == ""
     doubles = b",".join(b'"%d":1' % i for i in [*range(300_000), 299_999])
     with pytest.raises(Problem, match="'299999' stands twice"):
@@ -314,5 +318,5 @@ class Manager:
 def test_who_names_no_model_means_one_in_memory_and_rather_an_own_one(
     labels: list[str], resident: set[str], meant: str
 ) -> None:
-    services: Any = SimpleNamespace(lookout=Lookout(Manager(labels, resident).models))
+    services: Any = SimpleNamespace(lookout=Lookout(Files(), Manager(labels, resident).models))
     assert asyncio.run(default_label(services)) == meant

@@ -21,6 +21,7 @@ from hoshikage.envfile import quoted
 from hoshikage.errors import ParameterError
 from hoshikage.settings import Row, Settings, read, table
 from hoshikage.settings.reading import from_environment, from_file
+from hoshikage.worker import wire
 
 
 def env_file(folder: Path, text: str) -> Path:
@@ -355,3 +356,10 @@ def test_a_file_cannot_name_the_file_that_is_read(tmp_path: Path) -> None:
 def test_a_size_is_spelled_as_a_person_would() -> None:
     sizes = ["12GB", "12GiB", "512MiB", "1500MB", "1001"]
     assert [Size(2**60).spelled(Size(2**60).parse("size", size)) for size in sizes] == sizes
+
+
+def test_no_body_may_be_longer_than_what_a_worker_is_handed() -> None:
+    settings = read(environment={"HOSHIKAGE_MAX_BODY": str(wire.MOST)}, env_files=[])
+    assert settings.max_body == wire.MOST
+    with pytest.raises(ParameterError, match=f"use 1 to {wire.MOST}"):
+        read(environment={"HOSHIKAGE_MAX_BODY": str(wire.MOST + 1)}, env_files=[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,14 @@ def test_experts_may_differ_by_layer(numbers: MakeNumbers) -> None:
     keys = {"expert_used_count": [0, 2, 4], "expert_feed_forward_length": [0, 24, 16], "feed_forward_length": 32}
     found = numbers("llama", 3, **keys)
     assert (found.n_used, found.n_ff) == (4, 24)
+
+
+def test_of_an_endless_array_only_the_layers_numbers_are_read(numbers: MakeNumbers) -> None:
+    """A header may have hundreds of millions of them, each of which takes many times its bytes in Python."""
+    found = numbers("llama", 3, expert_used_count=2, expert_feed_forward_length=[7] * 3 + [1 << 30] * 1_000_000)
+    tracemalloc.start()
+    try:
+        assert found.n_ff == 16
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -278,6 +278,13 @@ def test_no_question_comes_twice_and_none_depends_on_the_others() -> None:
     assert 50 < len(questions(1000, ["calendar"])) < 100, "there are no more"
 
 
+def test_a_question_comes_in_other_words_only_when_there_are_no_more() -> None:
+    items = questions(1000, ["calendar"])
+    n = len({item.question for item in items})
+    assert 20 < n < len(items) / 1.5
+    assert len({item.question for item in items[:n]}) == n
+
+
 def test_a_conversation_is_of_the_split_of_its_last_question() -> None:
     rng = Random(4)
     items = [TASKS["conversation"].draw(rng, "test") for _ in range(200)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import resource
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,11 +15,12 @@ import pytest
 from hoshikage._board import Board
 from hoshikage.engine import curve
 from hoshikage.engine.curve import one_round
-from hoshikage.worker import hearing
+from hoshikage.worker import hearing, loop
 from hoshikage.worker.ask import Answered, Ask, Done
 from hoshikage.worker.frames import event_of
 from hoshikage.worker.hearing import Hearing
 from hoshikage.worker.loop import Loop, Task
+from hoshikage.worker.one_pass import Gate, OnePass
 from hoshikage.worker.speech import Speech
 from hoshikage.worker.wire import Frames
 
@@ -69,17 +70,38 @@ def test_a_measurement_for_an_ask_shows_life(ends: Ends) -> None:
     assert ends.heard() == [{"steps": 3}]
 
 
-def test_a_load_shows_life_as_long_as_it_takes_time_of_a_processor(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_shows_life_as_long_as_it_computes_or_reads(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its board is not looked at: reading a file moves no pass."""
     ends.hearing._take({"load": {}})
-    seconds = iter([0.9, 2.2, 2.9, 3.1])
-    monkeypatch.setattr(time, "process_time", lambda: next(seconds))
-    for heard in ([], [{"steps": 3}], [], [{"steps": 3}]):
+    used = SimpleNamespace(ru_utime=0.5, ru_stime=0.4, ru_inblock=0, ru_majflt=0)
+    monkeypatch.setattr(resource, "getrusage", lambda _: used)
+    for name, n, heard in [
+        ("ru_utime", 0.5, []),
+        ("ru_utime", 1.8, [{"steps": 3}]),
+        ("ru_stime", 0.9, []),
+        ("ru_stime", 1.3, [{"steps": 3}]),
+        ("ru_inblock", 8, [{"steps": 3}]),
+        ("ru_majflt", 1, [{"steps": 3}]),
+        ("ru_majflt", 1, []),
+    ]:
+        setattr(used, name, n)
         ends.loop.show_life()
-        assert ends.heard() == heard
+        assert ends.heard() == heard, (name, n)
     ends.loop.load({})
     assert "refused" in ends.heard()[0]
     assert not ends.loop.loading
+
+
+def test_a_load_that_waits_for_the_passes_of_others_shows_life(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "effort", lambda: 0)
+    ends.hearing._take({"load": {}})
+    with OnePass() as one_pass:
+        ends.loop._held = gate = Gate(one_pass.descriptor)
+        monkeypatch.setattr(gate, "_take", ends.loop.show_life)
+        with gate:
+            assert ends.heard() == [{"steps": 3}]
+    ends.loop.show_life()
+    assert ends.heard() == [], "its turn has come, and it does nothing with it"
 
 
 @pytest.mark.parametrize("loading", [False, True])

@@ -48,7 +48,7 @@ def work_difference(a: int, b: int) -> str:
 
 def make_add(rng: Random) -> Item:
     a, b = _number(rng), _number(rng)
-    key, answer = f"{a}+{b}", work_sum(a, b)
+    key, answer = f"{min(a, b)}+{max(a, b)}", work_sum(a, b)
     if rng.random() < 0.15:
         name, fruit = rng.choice(NAMES), rng.choice(FRUITS)
         question = f"{name} has {a} {fruit}s and buys {b} more. How many {fruit}s does {name} have?"

@@ -54,14 +54,20 @@ def make_json(rng: Random) -> Item:
         f"Extract {wanted} as JSON: {text}",
         f"{text} JSON with {wanted}, please.",
     )
-    return ask("json", f"{text} {wanted}", rng.choice(wordings), json.dumps(facts), facts)
+    return ask("json", f"{text} {wanted}", rng.choice(wordings), json.dumps(facts), facts, _asked_for(text, facts))
 
 
 def make_form(rng: Random) -> Item:
     text, facts = _scene(rng)
     blank = "\n".join(f"{field}:" for field in facts)
     filled = "\n".join(f"{field}: {value}" for field, value in facts.items())
-    return ask("form", f"{text} {' '.join(facts)}", f"{text} Fill in the form:\n{blank}", filled, filled)
+    question = f"{text} Fill in the form:\n{blank}"
+    return ask("form", f"{text} {' '.join(facts)}", question, filled, filled, _asked_for(text, facts))
+
+
+def _asked_for(text: str, facts: Facts) -> str:
+    """The same as JSON and as a form, and in any order: what one is tested with, the other is not trained with."""
+    return f"facts/{text} {' '.join(sorted(facts))}"
 
 
 def _table(rng: Random) -> tuple[list[str], list[str], list[str], list[str]]:

@@ -61,9 +61,9 @@ class Task:
                 return item
 
 
-def ask(task: str, key: str, question: str, answer: str, expected: Any) -> Item:
+def ask(task: str, key: str, question: str, answer: str, expected: Any, decides: str = "") -> Item:
     """A question of a single user turn."""
-    return Item(task, key, (Turn("user", question),), answer, expected)
+    return Item(task, key, (Turn("user", question),), answer, expected, decides)
 
 
 def commits(reply: str) -> bool:

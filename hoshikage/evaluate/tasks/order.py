@@ -20,7 +20,7 @@ def make_sort_words(rng: Random) -> Item:
     words = distinct_initials(rng, rng.choice((3, 3, 4, 5)))
     keyed = ", ".join(f"{word[0]} {word}" for word in words)
     ordered = sorted(words)
-    key = " ".join(words)
+    key = " ".join(ordered)
     answer = f"Letters: {keyed}. Sorted: {listing(ordered)}."
     return ask("sort-words", key, rng.choice(_WORDS).format(w=listing(words)), answer, ordered)
 
@@ -32,7 +32,7 @@ def make_sort_numbers(rng: Random) -> Item:
     keyed = ", ".join(f"{n // 10} {n}" for n in numbers)
     ordered = [str(n) for n in sorted(numbers)]
     answer = f"Tens: {keyed}. Sorted: {listing(ordered)}."
-    return ask("sort-numbers", text, rng.choice(_NUMBERS).format(n=text), answer, ordered)
+    return ask("sort-numbers", " ".join(ordered), rng.choice(_NUMBERS).format(n=text), answer, ordered)
 
 
 def make_count(rng: Random) -> Item:
@@ -49,7 +49,7 @@ def make_how_many(rng: Random) -> Item:
     words = rng.sample(pool, rng.randint(2, 7))
     counted = ", ".join(f"{number} {word}" for number, word in enumerate(words, 1))
     question = rng.choice((f"How many {kind} are these: {listing(words)}?", f"Count the {kind}: {listing(words)}."))
-    return ask("how-many", " ".join(words), question, f"{counted}. {len(words)} {kind}.", len(words))
+    return ask("how-many", " ".join(sorted(words)), question, f"{counted}. {len(words)} {kind}.", len(words))
 
 
 def check_list(item: Item, reply: str) -> bool:

@@ -42,10 +42,17 @@ def make_complete(rng: Random) -> Item:
         head, body = f"def {name}({x}, {y}):", f"{x} {sign} {y}"
     else:
         name, template = rng.choice(list(_BODIES.items()))
-        n = rng.randint(2, 60)
+        n = rng.randint(2, 99)
         head, body = f"def {name.format(n=n)}({x}):", template.format(x=x, n=n)
+    key = head.partition("(")[0] if _has_number(head) else head
     code = f"{head}\n    return {body}"
-    return ask("python", head, rng.choice(_COMPLETE).format(head=head), code, code)
+    return ask("python", key, rng.choice(_COMPLETE).format(head=head), code, code)
+
+
+def _has_number(head: str) -> bool:
+    """Whether the function's name holds one: of these some are held back whole, whatever their argument is called. The
+    few others are all trained, so no test set asks for them."""
+    return any(map(str.isdigit, head))
 
 
 def _whole_line(rng: Random) -> str:
@@ -140,4 +147,7 @@ def check_fix(item: Item, reply: str) -> bool:
     return bool(reply.strip() == item.expected)
 
 
-TASKS = (Task("python", make_complete, check_complete, 1.0), Task("fix-line", make_fix, check_fix, 1.0))
+TASKS = (
+    Task("python", make_complete, check_complete, 1.0, lambda item: _has_number(item.key)),
+    Task("fix-line", make_fix, check_fix, 1.0),
+)

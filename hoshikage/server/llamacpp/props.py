@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from blacksheep import Response
 
 from hoshikage._version import __version__
 from hoshikage.manager.state import ModelState
-from hoshikage.registry import Model
+from hoshikage.registry import Facts, Model
 from hoshikage.server.choosing import default_label, label_of
 from hoshikage.server.fields import given_in, queried
 from hoshikage.server.llamacpp.tables import TEMPLATE
@@ -18,7 +17,7 @@ from hoshikage.server.openai.models import state_of
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
-from hoshikage.server.tokens import asked, tokenizer_of
+from hoshikage.server.tokens import asked, tokenizer
 
 SLEEPING = ("cold", "staged", "failed")
 
@@ -26,21 +25,21 @@ SLEEPING = ("cold", "staged", "failed")
 async def props(services: Services, exchange: Exchange) -> Response:
     """A model's facts; the model is the one that `?model=` names, or the one that a request without a name means."""
     state = await asked_state(services, exchange)
-    model = await asyncio.to_thread(services.registry.find, state.label)
-    tokenizer = await asyncio.to_thread(tokenizer_of, model)
-    slots = slots_of(state, n_seq_of(services, model))
+    chosen = await services.choices.choose(state.label)
+    special = await tokenizer(services, state.label)
+    slots = slots_of(state, n_seq_of(services, chosen.model))
     return json_response(
         {
             "default_generation_settings": {**slots[0], "params": {}},
             "total_slots": len(slots),
             "model_alias": state.label,
-            "model_path": model.path.name,
-            "chat_template": tokenizer["chat_template"] or "",
-            "bos_token": tokenizer["bos_token"] or "",
-            "eos_token": tokenizer["eos_token"] or "",
+            "model_path": chosen.model.path.name,
+            "chat_template": special["chat_template"] or "",
+            "bos_token": special["bos_token"] or "",
+            "eos_token": special["eos_token"] or "",
             "modalities": {"vision": False, "audio": False},
             "role": "router",
-            "chat_template_caps": await asyncio.to_thread(caps_of, model),
+            "chat_template_caps": caps_of(chosen.facts),
             "models_autoload": True,
             "max_instances": services.settings.max_resident,
             "is_sleeping": state.state in SLEEPING,
@@ -49,17 +48,16 @@ async def props(services: Services, exchange: Exchange) -> Response:
     )
 
 
-def caps_of(model: Model) -> dict[str, bool]:
+def caps_of(facts: Facts) -> dict[str, bool]:
     """What its chat template tells a model of."""
-    tells = model.facts().tells_of_tools
-    return {"supports_tools": tells, "supports_tool_calls": tells}
+    return {"supports_tools": facts.tells_of_tools, "supports_tool_calls": facts.tells_of_tools}
 
 
 async def slots(services: Services, exchange: Exchange) -> Response:
     """The places for requests side by side, and which are taken; none where the model is not in memory."""
     state = await asked_state(services, exchange)
-    model = await asyncio.to_thread(services.registry.find, state.label)
-    return json_response([] if state.state in SLEEPING else slots_of(state, n_seq_of(services, model)))
+    chosen = await services.choices.choose(state.label)
+    return json_response([] if state.state in SLEEPING else slots_of(state, n_seq_of(services, chosen.model)))
 
 
 async def apply_template(services: Services, exchange: Exchange) -> Response:

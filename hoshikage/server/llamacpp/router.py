@@ -17,7 +17,7 @@ from hoshikage.server.fields import called, given_in, queried
 from hoshikage.server.llamacpp.tables import ADD_MODEL, WHICH
 from hoshikage.server.lookout import Look
 from hoshikage.server.openai.models import STATUS, card, state_of
-from hoshikage.server.owner import forget, register
+from hoshikage.server.owner import forget, register, wake
 from hoshikage.server.reply import json_response
 from hoshikage.server.services import Services
 from hoshikage.server.shell.exchange import Exchange
@@ -29,7 +29,7 @@ async def load(services: Services, exchange: Exchange) -> Response:
     """Begin to load a model."""
     given = await given_in(exchange, WHICH)
     state = await state_of(services, given["model"])
-    await asyncio.to_thread(services.manager.wake, state.label)
+    await wake(services, state.label)
     return json_response({"success": True, **given.beside})
 
 

@@ -12,7 +12,7 @@ from hoshikage.checks import Check, Flag, Number, Shape, Text, Whole, nearest, s
 from hoshikage.engine.gaps import LENGTH, MOST_PARTS, PART, gap_of, template_parts
 from hoshikage.engine.prompt import checked_list, checked_messages
 from hoshikage.errors import ParameterError
-from hoshikage.server.fields import Field
+from hoshikage.server.fields import N_UNKNOWN, Field
 
 Prompt: TypeAlias = str | list[int]
 
@@ -304,7 +304,10 @@ def table_of(name: str, value: object, known: tuple[str, ...]) -> Mapping[str, A
     """An object of JSON; where `known` names its keys, none that is nearly one of them. Others mean nothing here."""
     if not isinstance(value, Mapping):
         raise ParameterError(name, f"{shown(value)} is not an object", "send an object")
-    for key in value:
-        if known and key not in known and (hint := nearest(key, known)):
+    unknown = (key for key in value if key not in known) if known else ()
+    for i, key in enumerate(unknown):
+        if i == N_UNKNOWN:  # looking for what each may have been takes time, as with those of the body itself
+            raise ParameterError(name, f"more than {N_UNKNOWN} of its keys are unknown", f"use {known}")
+        if hint := nearest(key, known):
             raise ParameterError(f"{name}.{key}", f"there is no such key{hint}", f"use {known}")
     return value

@@ -27,14 +27,14 @@ MIB = 1 << 20
 async def models(services: Services, exchange: Exchange) -> Response:
     """The two names, and every diffusion model by its own."""
     del exchange
-    known = await asyncio.to_thread(known_models, services)
+    known = await known_models(services)
     return json_response({"models": [brief(services, name, state) for name, state in known]})
 
 
 async def models_in_detail(services: Services, exchange: Exchange) -> Response:
     """The same with all that is known of each."""
     del exchange
-    known = await asyncio.to_thread(known_models, services)
+    known = await known_models(services)
     details = [
         brief(services, name, state) | ({"details": card(state, services.started)} if state else {})
         for name, state in known
@@ -42,16 +42,18 @@ async def models_in_detail(services: Services, exchange: Exchange) -> Response:
     return json_response({"models": details})
 
 
-def known_models(services: Services) -> list[tuple[str, ModelState | None]]:
+async def known_models(services: Services) -> list[tuple[str, ModelState | None]]:
     """Names, and the model behind each; nothing behind one that points nowhere."""
-    states = {state.label: state for state in services.manager.models()}
-    named: list[tuple[str, ModelState | None]] = []
-    for name in RANGES:
-        try:
-            named.append((name, states.get(label_of(services.registry, name))))
-        except HoshikageError:
-            named.append((name, states.get(name)))
+    states = {state.label: state for state in await services.lookout.now()}
+    named = [(name, states.get(await label_or_name(services, name))) for name in RANGES]
     return named + [(label, state) for label, state in states.items() if label not in RANGES and fills_gaps(state)]
+
+
+async def label_or_name(services: Services, name: str) -> str:
+    try:
+        return await label_of(services, name)
+    except HoshikageError:
+        return name
 
 
 def brief(services: Services, name: str, state: ModelState | None) -> dict[str, Any]:
@@ -90,7 +92,7 @@ async def change_config(services: Services, exchange: Exchange) -> Response:
         raise ParameterError("enabled", cause, "set DIFFUSION_ENABLED=false and start it again")
     default = given.get("default_model")
     if default is not None:
-        await asyncio.to_thread(label_of, services.registry, default)
+        await label_of(services, default)
     services.reynard.change(given.without("enabled").values)
     return await config(services, exchange)
 
@@ -104,7 +106,7 @@ async def stats(services: Services, exchange: Exchange) -> Response:
 async def health(services: Services, exchange: Exchange) -> Response:
     """Whether requests are served, and what can be asked for."""
     del exchange
-    pulse, known = services.manager.pulse(), await asyncio.to_thread(known_models, services)
+    pulse, known = services.manager.pulse(), await known_models(services)
     available = {name: state is not None and state.facts is not None and not state.error for name, state in known}
     healthy = not pulse.stuck and any(available.values())
     turns = services.reynard.turns
@@ -122,7 +124,7 @@ async def health(services: Services, exchange: Exchange) -> Response:
 async def reload(services: Services, exchange: Exchange) -> Response:
     """Load a model anew, once what it is doing is finished; answers when it is there."""
     name = exchange.values["model_id"]
-    label = await asyncio.to_thread(label_of, services.registry, name)
+    label = await label_of(services, name)
     services.choices.forget()
     await asyncio.to_thread(services.manager.unload, label)
     settings = services.reynard.load_settings
@@ -134,15 +136,12 @@ async def cleanup(services: Services, exchange: Exchange) -> Response:
     """Take every diffusion model out of memory that nobody is using."""
     del exchange
 
-    def unload() -> list[str]:
-        idle = [
-            state.label
-            for state in services.manager.models()
-            if fills_gaps(state) and state.state == "resident" and not state.n_active and not state.n_waiting
-        ]
-        for label in idle:
-            services.manager.unload(label)
-        return idle
-
-    labels = await asyncio.to_thread(unload)
+    labels = [state.label for state in await services.lookout.now() if fills_gaps(state) and is_idle(state)]
+    for label in labels:
+        await asyncio.to_thread(services.manager.unload, label)
     return json_response({"success": True, "message": "Service cleanup completed successfully", "unloaded": labels})
+
+
+def is_idle(state: ModelState) -> bool:
+    """Whether it is in memory, and nobody wants anything of it."""
+    return state.state == "resident" and not state.n_active and not state.n_waiting

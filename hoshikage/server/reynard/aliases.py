@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from hoshikage import nano
 from hoshikage.checks import Check, Number, Whole
@@ -28,8 +27,12 @@ ABOUT = {
 }
 
 
-def label_of(registry: Registry, name: str) -> str:
+async def label_of(services: Services, name: str) -> str:
     """The label of the model that a request names. Raises UnknownModelError, or what is wrong with its entry."""
+    return await services.files.look(("label", name), lambda: _label_of(services.registry, name))
+
+
+def _label_of(registry: Registry, name: str) -> str:
     try:
         return registry.find(name).label
     except UnknownModelError as error:
@@ -43,20 +46,20 @@ def label_of(registry: Registry, name: str) -> str:
         raise error from None
 
 
-async def labels_for(services: Services, name: str | None) -> list[str]:
-    """The models to try, in order: one where it is named, otherwise the default and then others."""
-    if name is not None:
-        return [await asyncio.to_thread(label_of, services.registry, name)]
-    return await asyncio.to_thread(lambda: list(dict.fromkeys(unnamed(services))))
+async def labels_for(services: Services, name: str | None) -> AsyncIterator[str]:
+    """The models to try, in order: one where it is named, otherwise the default and then others.
 
-
-def unnamed(services: Services) -> Iterator[str]:
-    """What a request without a model can be answered with."""
-    default = services.reynard.config["default_model"]
-    if default is not None:
+    The others are looked for only when the default one does not do: the file of any of them may hang.
+    """
+    first = name if name is not None else services.reynard.config["default_model"]
+    if first is not None:
         try:
-            yield label_of(services.registry, default)
+            first = await label_of(services, first)
         except UnknownModelError:
-            yield default  # others are tried; where there are none, this is what is told
-    states = sorted(filter(fills_gaps, services.manager.models()), key=preference)
-    yield from (state.label for state in states if state.state == "resident" or state.error is None)
+            if name is not None:
+                raise
+        yield first  # one that is not there leads to others; where there are none, this is what is told
+    if name is None:
+        for state in sorted(filter(fills_gaps, await services.lookout.now()), key=preference):
+            if state.label != first and (state.state == "resident" or state.error is None):
+                yield state.label

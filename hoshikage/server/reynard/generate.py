@@ -94,6 +94,7 @@ async def batch(services: Services, exchange: Exchange, tables: tuple[Table, Tab
     given = await given_in(exchange, tables[0])
     many = await asyncio.to_thread(requests_in, exchange, given, tables[1])
     n_together = given.get("batch_size", 4) if given.get("parallel_processing", True) else 1
+    n_together = min(n_together, services.settings.max_per_key or n_together)  # a list by itself is never too much
     together = asyncio.Semaphore(n_together)
 
     async def one(number: int) -> dict[str, Any]:

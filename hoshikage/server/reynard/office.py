@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hoshikage.manager.queue import Gate
 from hoshikage.server.reynard.turns import Turns
 from hoshikage.settings import Row, Settings, table
 
@@ -75,7 +76,7 @@ class Office:
         self._gpu_share = settings.gpu_share
         self.config: dict[str, Any] = {name: getattr(settings, ours) for name, ours in NAMES.items()}
         self.statistics = Statistics()
-        self.turns = Turns(self.config["max_concurrent_requests"])
+        self.turns = Turns(self.config["max_concurrent_requests"], Gate(settings.max_waiting, settings.max_per_key))
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Hold these from now on."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hoshikage.errors import Cancelled, HoshikageError, TookTooLong, UnknownModelError, WaitedTooLong
@@ -56,30 +57,31 @@ class Asked:
     async def events(self, quiet: float | None = None) -> AsyncIterator[Event | None]:
         """All events, once its turn has come; None after so many seconds without one."""
         end: Answered | None = None
-        place = self._office.turns.stand()
-        self._exchange.when_gone(place.cancel)
+        turns = self._office.turns
+        place = turns.stand(self._exchange.who)
+        self._exchange.when_gone(partial(turns.give_up, place))
         try:
-            async for nothing in self._turn(place, quiet):
+            async for nothing in self._until(place.turn, quiet):
                 yield nothing
             async for event in self._first_that_answers(quiet):
                 end = event if isinstance(event, Answered) else end
                 yield event
         finally:
-            self._office.turns.leave(place)
-            await self._count(end)
+            turns.leave(place)
+            self._count(end)
 
-    async def _turn(self, place: asyncio.Future[None], quiet: float | None) -> AsyncIterator[None]:
+    async def _until(self, turn: asyncio.Future[None], quiet: float | None) -> AsyncIterator[None]:
         """Until its turn has come."""
-        while not place.done():
-            await asyncio.wait([place], timeout=shortest(quiet, self._left(self._whole), self._left(self._wait)))
-            if place.done():
+        while not turn.done():
+            await asyncio.wait([turn], timeout=shortest(quiet, self._left(self._whole), self._left(self._wait)))
+            if turn.done():
                 break
             if self._whole is not None and self.seconds >= self._whole:
                 raise TookTooLong(self._whole)
             if self._wait is not None and self.seconds >= self._wait:
                 raise WaitedTooLong(self._wait)
             yield None
-        if place.cancelled():
+        if turn.cancelled():
             raise Cancelled
 
     def _left(self, limit: float | None) -> float | None:
@@ -88,8 +90,8 @@ class Asked:
 
     async def _first_that_answers(self, quiet: float | None) -> AsyncIterator[Event | None]:
         """A request that names no model falls back to another one, until one has said something."""
-        labels = await labels_for(self._services, self.named)
-        for label in labels:
+        failure: HoshikageError | None = None
+        async for label in labels_for(self._services, self.named):
             said = False
             try:
                 work = Work(self._services, self._exchange, await self._job(label))
@@ -99,8 +101,10 @@ class Asked:
                     yield event
                 return
             except HoshikageError as error:
-                if said or label == labels[-1] or problem_of(error).code not in ABOUT_THE_MODEL:
+                if said or problem_of(error).code not in ABOUT_THE_MODEL:
                     raise
+                failure = error
+        raise failure or UnknownModelError("there is no diffusion model", "add a masked diffusion model")
 
     async def _job(self, label: str) -> Job:
         chosen = await self._services.choices.choose(label)
@@ -128,24 +132,18 @@ class Asked:
         length = min(config["max_length"], GAP) if "prefix" in self._given.values else config["max_length"]
         return {"max_tokens": length, **{name: config[name] for name in OPTIONS}}
 
-    async def _count(self, end: Answered | None) -> None:
+    def _count(self, end: Answered | None) -> None:
         statistics = self._office.statistics
         if end is None or end.stop_reason == "cancelled":
             statistics.n_failed += 1
             return
-        device = await asyncio.to_thread(device_of, self._services, self.label)
+        device = "cuda" if self._services.manager.is_on_gpu(self.label) else "cpu"
         statistics.well(self.model, device, self.seconds, int(end.counts["n_tokens"]))
 
 
 def shortest(*limits: float | None) -> float | None:
     """The shortest of some limits in seconds, of which None and 0 are none."""
     return min((limit for limit in limits if limit), default=None)
-
-
-def device_of(services: Services, label: str) -> str:
-    """Where a model computes."""
-    states = [state for state in services.manager.models() if state.label == label]
-    return "cuda" if any(state.n_bytes_gpu for state in states) else "cpu"
 
 
 def check_ranges(given: Given, ranges: Any) -> None:

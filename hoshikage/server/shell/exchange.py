@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from hoshikage.server.problem import Teller, as_openai
 
@@ -21,6 +22,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 IN_SCOPE = "hoshikage.exchange"
 SAFE = (b"x-content-type-options", b"nosniff")  # every answer is what it says, whatever it looks like
+ABSOLUTE = re.compile(rb"https?://([^/@]+)(/.*)?", re.IGNORECASE)  # a target that names the server as well
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -78,6 +80,19 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.leave()
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """A request for a whole address, which every server has to take (RFC 9112, 3.2.2), as one for the path in it.
+
+    The name in it counts, in place of the one in `Host`.
+    """
+    matched = ABSOLUTE.fullmatch(scope["raw_path"])
+    if matched is None:
+        return scope
+    raw_path = matched[2] or b"/"
+    headers = [*((name, value) for name, value in scope["headers"] if name != b"host"), (b"host", matched[1])]
+    return {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii", "replace")), "headers": headers}
 
 
 def new_id() -> str:

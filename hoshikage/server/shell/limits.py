@@ -15,12 +15,12 @@ class Limits:
 
     header_bytes: int = 64 << 10  # request line and headers
     n_headers: int = 100
-    header_seconds: float = 30.0  # from the first byte, or from the connection, to the last header
+    header_seconds: float = 30.0  # from the first byte to the last header
     body_bytes: int = 32 << 20
     all_bodies_bytes: int = 512 << 20  # of all requests that are at work
     body_seconds: float = 30.0
     send_seconds: float = 30.0  # that a client may take no byte of its answer
-    idle_seconds: float = 60.0  # between two requests
+    idle_seconds: float = 60.0  # from the connection to the first request, and between two
     n_connections: int = 2048  # beyond it, the longest idle one is closed
     n_requests: int = 256  # that work at a time
     quiet_seconds: float = 10.0  # of silence in a stream, then a comment keeps the line alive

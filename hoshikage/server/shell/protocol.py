@@ -67,7 +67,10 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self._limits.n_connections:
             self._make_room()
-        self._expect_header()
+        if not self.refused:  # until its first byte it is as idle as between two requests: uvicorn's timer, and its end
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self._limits.idle_seconds, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()

@@ -24,7 +24,17 @@ from hoshikage.server.rates import Rates
 from hoshikage.server.routes import Route, Routes
 from hoshikage.server.shell import protocol
 from hoshikage.server.shell.body import ClientLeft, Room, Share, check_announced, read_body
-from hoshikage.server.shell.exchange import IN_SCOPE, SAFE, App, Exchange, Message, Receive, Scope, Send
+from hoshikage.server.shell.exchange import (
+    IN_SCOPE,
+    SAFE,
+    App,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    in_origin_form,
+)
 from hoshikage.server.shell.hosts import Hosts
 from hoshikage.server.shell.keys import Access, Keys
 from hoshikage.server.shell.limits import Limits
@@ -60,6 +70,7 @@ class Shell:
             await self._inner(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = in_origin_form(scope)
         exchange = Exchange(scope, receive)
         exchange.told = self._routes.teller(exchange.raw_path)
         scope[IN_SCOPE] = exchange
