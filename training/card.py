@@ -146,8 +146,10 @@ def _again(state: Mapping[str, Any]) -> str:
 
 def _practice(recipe: Recipe, record: Record | None) -> str:
     """Which questions came more often than by the tasks' own weights, and which less."""
-    if recipe.encore is None or not is_in_encore(recipe, record):
+    if recipe.encore is None or record is None or not is_in_encore(recipe, record):
         return _times(recipe.practice)
+    if len(record.schedules) == 1:
+        return _times(recipe.encore.practice)
     return f"{_times(recipe.practice)}. In the last {recipe.encore.n_steps:,} steps: {_times(recipe.encore.practice)}"
 
 

@@ -42,6 +42,14 @@ HARD_TO_FILL: Mapping[str, float] = {
     "japanese": 1.5,
     "story": 5.0,
 }
+STILL_HARD_TO_FILL: Mapping[str, float] = {
+    **HARD_TO_FILL,
+    "addition": 2.5,
+    "bases": 5.0,
+    "json": 4.0,
+    "python": 1.8,
+    "sort-words": 3.0,
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,13 @@ class Recipe:
         if self.encore is None:
             return self
         return replace(self, n_steps=self.n_steps + self.encore.n_steps, practice=self.encore.practice, encore=None)
+
+    @property
+    def encore_alone(self) -> Recipe:
+        """The encore as a run of its own, over a model that was trained before."""
+        if self.encore is None:
+            raise ValueError(f"{self.name} has no encore")
+        return replace(self, n_steps=self.encore.n_steps, practice=self.encore.practice, encore=None)
 
     @property
     def shift(self) -> bool:
@@ -174,6 +189,7 @@ _RECIPES = (
         grown_from="nano-dream",
         peak_lr=2e-3,
         practice=HARD_TO_FILL,
+        encore=Encore(7_000, STILL_HARD_TO_FILL),
         remark="A mask that stands for nothing has the end of the text as its token; DreamOn's `<delete>` is in the "
         "vocabulary, and nothing is ever trained to say it.",
     ),

@@ -248,9 +248,10 @@ def command_of(recipe: Recipe, n_processes: int, length: str, *, released: bool,
     usual = RECIPES[recipe.name]
     stages = [_stage(usual), _stage(usual.last)]
     is_whole = usual.encore is not None and not recipe.minutes and _stage(recipe) in stages
+    is_alone = usual.encore is not None and released and _stage(recipe) == _stage(usual.encore_alone)
     flags = [
-        " --from-release" if released else "",
-        "" if is_whole else f" {length}",
+        " --encore" if is_alone else " --from-release" if released else "",
+        "" if is_whole or is_alone else f" {length}",
         f" --processes {n_processes}",
         f" --batch-tokens {recipe.batch_tokens}" if recipe.batch_tokens != usual.batch_tokens else "",
         f" --peak-lr {recipe.peak_lr:g}" if recipe.peak_lr != usual.peak_lr else "",

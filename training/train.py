@@ -228,6 +228,7 @@ def main() -> None:
     parser.add_argument("--threads", type=_above_zero(int), help="of each process; default: its share of the cores")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of all models' runs; default: %(default)s")
     parser.add_argument("--from-release", action="store_true", help="start from the released file of this model")
+    length.add_argument("--encore", action="store_true", help="only the recipe's encore, on that released file")
     parser.add_argument(
         "--continue", dest="go_on", action="store_true",
         help="go on with a run although its recipe, length or data are others now: the card tells of one schedule more",
@@ -238,12 +239,15 @@ def main() -> None:
         "--judge-items", type=whole(0, 10**6), default=8, help="questions per task for a mark; 0: no marks [8]"
     )
     arguments = parser.parse_args()
+    if arguments.encore and RECIPES[arguments.model].encore is None:
+        parser.error(f"the recipe of {arguments.model} has no encore")
     recipe, n_processes = _recipe_of(arguments), arguments.processes or _usual_processes()
+    released = arguments.from_release or arguments.encore
     if n_processes > 1 and torch.cuda.is_available():
         parser.error("a GPU is trained on by one process: leave out --processes, or hide it (CUDA_VISIBLE_DEVICES=)")
     try:
         for stage, after in stages_of(recipe, arguments.runs):
-            how = {"after": after, "released": arguments.from_release, "go_on": arguments.go_on}
+            how = {"after": after, "released": released, "go_on": arguments.go_on}
             record_of(stage, arguments.runs, n_processes, **how)  # before others are started
             together(n_processes, work, stage, arguments, how)
     except RunError as error:
@@ -274,6 +278,7 @@ def _usual_processes() -> int:
 def _recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe, with what is wished otherwise."""
     recipe = RECIPES[arguments.model]
+    recipe = recipe.encore_alone if arguments.encore else recipe
     return replace(
         recipe,
         n_steps=arguments.steps or recipe.n_steps,

@@ -12,6 +12,7 @@ import pytest
 
 from training import sources
 from training.card import Result, write_card
+from training.model import Transformer
 from training.recipe import RECIPES, Encore, Recipe
 from training.record import Record, check_recipe, schedules_of
 from training.runs import Run, RunError
@@ -143,3 +144,27 @@ def test_who_names_the_steps_gets_no_encore(n_steps: int, train: Train) -> None:
     state = train("--steps", str(n_steps))
     assert (state["step"], schedules(state)) == (n_steps, [(0, n_steps, False)])
     assert commands(state) == {f"python -m training.train nano-block --steps {n_steps} --processes 1"}
+
+
+def test_an_encore_alone_is_trained_on_the_released_file(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.origin._file_digest", lambda _: "a" * 64)
+    monkeypatch.setattr("training.train.weights_of", lambda recipe, _: Transformer(recipe.shape).state_dict())
+    state = train("--encore")
+    assert (state["step"], schedules(state)) == (2, [(0, 2, False)])
+    assert commands(state) == {"python -m training.train nano-block --encore --processes 1"}
+    assert train("--encore")["record"] == state["record"], "it is over"
+    check_recipe(Run.of("nano-block", tmp_path), RECIPE, Record.of(state))
+    card = card_of(state, tmp_path)
+    assert "| practice | story " in card
+    assert "| its own released file of SHA-256 `aaaaaaaaaaaa`, which this repository's history holds |" in card
+
+
+def test_a_recipe_without_one_is_named(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "nano-block", replace(RECIPE, encore=None))
+    with pytest.raises(SystemExit):
+        train("--encore")
+    assert "the recipe of nano-block has no encore" in capsys.readouterr().err
