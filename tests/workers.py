@@ -50,7 +50,7 @@ class Heard:
 
     def error(self) -> Exception:
         last = self.end()[-1]
-        assert isinstance(last, Failed)
+        assert isinstance(last, Failed), last
         return last.error
 
     def text(self, index: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,8 @@ from hoshikage.manager.job import Job
 from hoshikage.manager.manager import Manager
 from hoshikage.worker.ask import Ask, Done, Said
 from tests.long import LONG
-from tests.managers import comes, managing, map_of, state_of, submit
-from tests.workers import Heard, eventually
+from tests.managers import PLAN, comes, managing, map_of, state_of, submit
+from tests.workers import Heard, eventually, suspend
 
 N_LEAVING = 1000 if LONG else 200
 KINDS: dict[Any, dict[str, Any]] = {
@@ -70,10 +71,18 @@ def test_in_the_midst_of_an_answer(manager: Manager, watch: Any) -> None:
 
 
 def test_in_the_line(manager: Manager) -> None:
-    served = [submit(manager, "slow", "served", max_tokens=200) for _ in range(2)]
-    leaving, ticket = submit(manager, "slow", "leaving")
-    ticket.cancel()
-    assert isinstance(leaving.error(), Cancelled)
+    """Who is served does not come to an end meanwhile, as the worker stands still."""
+    submit(manager, "slow")[0].end()
+    worker = state_of(manager, "slow").pid
+    assert worker
+    suspend(worker)
+    try:
+        served = [submit(manager, "slow", "served", max_tokens=50) for _ in range(PLAN.n_seq)]
+        leaving, ticket = submit(manager, "slow", "leaving")
+        ticket.cancel()
+        assert isinstance(leaving.error(), Cancelled)
+    finally:
+        os.kill(worker, signal.SIGCONT)
     assert len({text(heard) for heard, _ in served}) == 1
 
 
